@@ -1,0 +1,1 @@
+"""What deserves attention: findings, incidents by cause, routing, rendering, delivery. Imports verifier only."""

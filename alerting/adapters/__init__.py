@@ -1,0 +1,1 @@
+"""Places where people look; each translates messages and foreign errors, and decides nothing."""

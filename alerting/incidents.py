@@ -1,0 +1,519 @@
+"""The incident book: absolute parts in, incident rows, transitions and intents to tell out. Pure; time is an argument.
+
+    book = IncidentBook(routes)
+    out = book.apply(part, now)            # also: reached, act, own
+    out = book.tick(now)                   # when book.next_due() has come
+    store(book.dirty()); book.saved()      # after the outputs are acknowledged
+
+What it keeps to:
+
+1. The newest part of a (shard, cluster, namespace) replaces the older one; a duplicate or a late one changes nothing.
+2. A trust event opens nothing. The first part with a count does; it is told with the tick of the same instant when it
+   is critical and has a cause.
+3. `resolved` needs nothing left, every shard at or after the cause's epoch, and the hold; never a mere silence.
+4. An incident keeps its id for ever. Reopened within a day it keeps its message too.
+5. Severity only rises while it is open; a rise voids the acknowledgement.
+6. All timing is stored due-times, so a restart neither repeats nor skips anything.
+
+Left out so far: reminders, escalation, and acknowledgements that expire by themselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from alerting.findings import FINDINGS, severity_rank, worse_kind
+from alerting.held import HEAD, OWNER, PART, REACHED, Head, Held, encode, head_key, part_key, read_key, row_key, rows_of
+from alerting.lifecycle import Lifecycle, Notification, Output, Reply, ReplyPurpose, Slice, Transition
+from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, ShardReached
+from alerting.routing import UNOWNED, Routes, destinations, team_of_destination
+from alerting.tally import PartKey, PartState, Totals, is_live, key_of, succeed, totals
+from alerting.timing import ROW_DELAY, SAME_THREAD, edit_interval, first_post_delay
+
+MAX_NOTES: Final = 100
+MAX_ACTED: Final = 100
+"""Newest notes and action ids kept per incident."""
+
+_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class IncidentBook:
+    """All incidents of one alerter. Not thread-safe: one owner drives it."""
+
+    def __init__(self, routes: Routes | None = None) -> None:
+        self._routes = routes or Routes()
+        self._held: dict[str, Held] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+        self._reached: dict[int, ShardReached] = {}
+        self._due: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+        self._dirty: set[str] = set()
+
+    # What comes in.
+
+    def apply(self, part: IncidentPart, now: int) -> list[Output]:
+        """Take a part in."""
+        held = self._held.get(part.incident)
+        if held is None:
+            held = Held(Head(id=part.incident, kind=part.kind, subject=part.subject, cause=part.cause))
+        key = key_of(part)
+        state = succeed(held.parts.get(key), part)
+        if state is None:
+            return []
+        self._held[part.incident] = held
+        held.put(key, state)
+        self._dirty.add(part_key(part.incident, key))
+        outputs = self._absorb(held, part, now)
+        self._keep(held)
+        return outputs
+
+    def reached(self, reached: ShardReached, now: int) -> list[Output]:
+        """A shard has judged everything under an epoch; totals may become final. Puts nothing out by itself."""
+        known = self._reached.get(reached.shard)
+        if known is not None and (known.epoch, known.time) >= (reached.epoch, reached.time):
+            return []
+        self._reached[reached.shard] = reached
+        self._dirty.add(row_key(REACHED, str(reached.shard)))
+        for held in self._held.values():
+            if held.head.active and held.head.final != self._is_final(held.head):
+                held.head.final = not held.head.final
+                self._changed(held, now)
+                self._keep(held)
+        return []
+
+    def act(self, action: IncidentAction) -> list[Output]:
+        """Do what a person asked for, once per action id. An unknown incident is not acted on."""
+        held = self._held.get(action.incident)
+        if held is None or held.head.state == "waiting" or action.id in held.head.acted:
+            return []
+        held.head.acted = (*held.head.acted, action.id)[-MAX_ACTED:]
+        outputs = {"ack": self._acknowledge, "note": self._note, "close": self._close}[action.action](held, action)
+        self._keep(held)
+        return outputs
+
+    def own(self, cluster: str, namespace: str, team: str, now: int) -> None:
+        """The team of a namespace, from `alerting.routing.team_of`; `unowned` when nobody is known."""
+        if self._team(cluster, namespace) == team:
+            return
+        self._owners[cluster, namespace] = team
+        self._dirty.add(row_key(OWNER, cluster, namespace))
+        for held in self._held.values():
+            if held.head.active and (cluster, namespace) in held.spaces:
+                self._changed(held, now)
+                self._keep(held)
+
+    def tick(self, now: int) -> list[Output]:
+        """Do everything that is due at `now`; overdue things are done once, late."""
+        outputs: list[Output] = []
+        while (due := self.next_due()) is not None and due <= now:
+            _, incident = heapq.heappop(self._heap)
+            del self._due[incident]
+            outputs += self._do_due(self._held[incident], now)
+        return outputs
+
+    def next_due(self) -> int | None:
+        """When `tick` has something to do; None when nothing is scheduled."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    # What can be read.
+
+    def incident(self, incident: str) -> Incident | None:
+        """The newest row that was put out; None for an incident nobody was to hear of yet."""
+        held = self._held.get(incident)
+        return held.head.shown if held else None
+
+    def incidents(self) -> Iterator[Incident]:
+        """The newest row of every incident."""
+        return (held.head.shown for held in self._held.values() if held.head.shown is not None)
+
+    def slice_of(self, incident: str, destination: str) -> Slice | None:
+        """What a destination gets to see now; None for an incident that is unknown."""
+        held = self._held.get(incident)
+        if held is None or held.head.shown is None:
+            return None
+        team = team_of_destination(destination)
+        sums = totals(self._states(held, team), self._team)
+        return Slice(
+            incident=held.head.shown,
+            destination=destination,
+            team=team,
+            containers=sums.containers,
+            workloads=sums.workloads,
+            namespaces=sums.namespaces,
+            clusters=sums.clusters,
+            examples=sums.examples,
+            namespace_table=sums.namespace_table,
+        )
+
+    # State in a store.
+
+    def to_rows(self) -> dict[str, bytes]:
+        """Every row."""
+        rows = {key: value for held in self._held.values() for key, value in rows_of(held)}
+        rows |= {row_key(OWNER, *key): encode(team) for key, team in self._owners.items()}
+        return rows | {row_key(REACHED, str(shard)): encode(reached) for shard, reached in self._reached.items()}
+
+    def dirty(self) -> dict[str, bytes | None]:
+        """Rows that changed since `saved`; None: the row is gone."""
+        return {key: self._row_value(key) for key in self._dirty}
+
+    def saved(self) -> None:
+        """What `dirty` gave is stored."""
+        self._dirty.clear()
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[tuple[str, bytes]], routes: Routes | None = None) -> IncidentBook:
+        """The book as it was; puts nothing out by itself.
+
+        Raises:
+            msgspec.DecodeError: a row is not what `to_rows` wrote.
+        """
+        book = cls(routes)
+        parts: list[tuple[str, PartKey, PartState]] = []
+        for text, value in rows:
+            kind, *key = read_key(text)
+            if kind == HEAD:
+                book._held[key[0]] = Held(msgspec.json.decode(value, type=Head))
+            elif kind == PART:
+                parts.append((key[0], PartKey(int(key[1]), key[2], key[3]), msgspec.json.decode(value, type=PartState)))
+            elif kind == OWNER:
+                book._owners[key[0], key[1]] = msgspec.json.decode(value, type=str)
+            elif kind == REACHED:
+                book._reached[int(key[0])] = msgspec.json.decode(value, type=ShardReached)
+        for incident, part, state in parts:
+            book._held[incident].put(part, state)
+        for held in book._held.values():
+            book._schedule(held)
+        return book
+
+    # Parts.
+
+    def _absorb(self, held: Held, part: IncidentPart, now: int) -> list[Output]:
+        """Let a part that is newer into the head. All that is kept is a maximum or a minimum: order does not matter."""
+        head = held.head
+        if part.cause.epoch > head.cause.epoch:
+            head.cause = part.cause
+        head.final = self._is_final(head)
+        if not is_live(part):
+            return self._changed(held, now)
+        if head.state == "waiting":
+            head.severity, head.kind, head.opened = part.severity, part.kind, part.opened
+            return self._open(held, "opened", now)
+        if head.state == "resolved":
+            worse = severity_rank(part.severity) > severity_rank(head.severity)
+            return self._reopen(held, part, now) if worse or held.exceeds_floor() else self._changed(held, now)
+        head.kind = worse_kind(head.kind, part.kind)
+        head.opened = min(head.opened, part.opened)
+        if severity_rank(part.severity) > severity_rank(head.severity):
+            return self._raise(held, part, now)
+        return self._changed(held, now)
+
+    def _open(self, held: Held, transition: Transition, now: int) -> list[Output]:
+        held.head.state = "open"
+        self._schedule_post(held, now)
+        return self._show(held, now, transition)
+
+    def _reopen(self, held: Held, part: IncidentPart, now: int) -> list[Output]:
+        head = held.head
+        same_thread = head.resolved is not None and now - head.resolved <= SAME_THREAD
+        head.severity, head.kind = part.severity, part.kind
+        head.resolved, head.floor, head.acknowledged_by, head.void_before = None, (0, 0), "", now
+        head.reopened += 1
+        if not same_thread:
+            head.episode, head.opened, head.told = head.episode + 1, part.opened, ()
+            held.forget_peaks()
+            self._dirty.update(part_key(head.id, key) for key in held.parts)
+        if not head.posted:
+            return self._open(held, "reopened", now)
+        head.state = "open"
+        return self._show(held, now, "reopened") + self._notify(held, now, "reopened")
+
+    def _raise(self, held: Held, part: IncidentPart, now: int) -> list[Output]:
+        head = held.head
+        head.severity = part.severity
+        if head.state == "acknowledged":
+            head.state, head.acknowledged_by, head.void_before = "open", "", now
+        outputs = self._show(held, now, "severity-raised")
+        if head.posted:
+            return outputs + self._notify(held, now, "severity-raised")
+        self._schedule_post(held, now)
+        return outputs
+
+    def _changed(self, held: Held, now: int) -> list[Output]:
+        """Counts changed, nothing else: gather before the row is written and the message edited."""
+        head = held.head
+        if head.state == "waiting":
+            return []
+        held.lower_floor()
+        head.row_due = _earlier(head.row_due, now + ROW_DELAY)
+        if head.posted:
+            interval = edit_interval(head.severity, now - head.opened)
+            head.edit_due = _earlier(head.edit_due, max(now, head.notified_at + interval))
+        elif head.active and held.live:
+            self._schedule_post(held, now)
+        return []
+
+    def _schedule_post(self, held: Held, now: int) -> None:
+        """First post: with the next tick, or when its delay is over. A worse severity brings it forward.
+
+        Even without a delay it waits for the tick of the same instant, so that what one trust event turns in one go is
+        told with whole numbers.
+        """
+        head = held.head
+        delay = first_post_delay(head.severity, caused=head.cause.kind != "none", paging=self._pages(head))
+        head.post_due = _earlier(head.post_due, now + delay)
+
+    # People.
+
+    def _acknowledge(self, held: Held, action: IncidentAction) -> list[Output]:
+        head = held.head
+        if head.state == "resolved":
+            refused: list[Output] = [self._lifecycle(held, "refused", action.time, action)]
+            return refused + self._reply_only(held, "refused", action)
+        if head.state == "acknowledged" or action.time < head.void_before:
+            return []
+        head.state, head.acknowledged_by = "acknowledged", action.by
+        self._add_note(held, action)
+        outputs = self._show(held, action.time, "acknowledged", action)
+        return outputs + (self._notify(held, action.time, "acknowledged", action) if head.posted else [])
+
+    def _note(self, held: Held, action: IncidentAction) -> list[Output]:
+        self._add_note(held, action)
+        outputs = self._show(held, action.time, "noted", action)
+        self._changed(held, action.time)
+        return outputs
+
+    def _close(self, held: Held, action: IncidentAction) -> list[Output]:
+        if not held.head.active:
+            return []
+        self._add_note(held, action)
+        return self._resolve(held, action.time, "closed", action)
+
+    def _add_note(self, held: Held, action: IncidentAction) -> None:
+        if action.text:
+            held.head.notes = (*held.head.notes, (action.time, action.by, action.text))[-MAX_NOTES:]
+
+    # Time.
+
+    def _do_due(self, held: Held, now: int) -> list[Output]:
+        head = held.head
+        if _has_come(held.forget_at(), now):
+            self._forget(held)
+            return []
+        outputs: list[Output] = []
+        if _has_come(held.resolve_at(), now):
+            outputs = self._resolve(held, now, "resolved")
+        elif _has_come(head.post_due, now):
+            outputs = self._first_post(held, now)
+        elif _has_come(head.edit_due, now):
+            outputs = self._show(held, now, "changed") + self._notify(held, now)
+        elif _has_come(head.row_due, now):
+            outputs = self._show(held, now, "changed")
+        self._keep(held)
+        return outputs
+
+    def _first_post(self, held: Held, now: int) -> list[Output]:
+        """What came and went within the first delay is told when it is critical or high, recorded otherwise."""
+        held.head.post_due = None
+        if not held.live and severity_rank(held.head.severity) < severity_rank("high"):
+            return []
+        return self._show(held, now, "changed") + self._notify(held, now)
+
+    def _resolve(
+        self, held: Held, now: int, purpose: ReplyPurpose, action: IncidentAction | None = None
+    ) -> list[Output]:
+        head = held.head
+        head.state, head.resolved, head.floor = "resolved", now, (held.containers, held.workloads)
+        head.post_due = None
+        outputs = self._show(held, now, "closed" if purpose == "closed" else "resolved", action)
+        return outputs + (self._notify(held, now, purpose, action) if head.posted else [])
+
+    def _forget(self, held: Held) -> None:
+        del self._held[held.head.id]
+        self._due.pop(held.head.id, None)
+        self._dirty.update(key for key, _ in rows_of(held))
+
+    # Outputs.
+
+    def _show(self, held: Held, now: int, transition: Transition, action: IncidentAction | None = None) -> list[Output]:
+        """The row and its transition, when the row differs from the one that was put out last."""
+        head = held.head
+        head.row_due = None
+        row = self._row(held, now)
+        if head.shown is not None and row == msgspec.structs.replace(head.shown, changed=now, epoch=row.epoch):
+            return []
+        head.revision += 1
+        head.shown = msgspec.structs.replace(row, revision=head.revision)
+        return [head.shown, self._lifecycle(held, transition, now, action)]
+
+    def _row(self, held: Held, now: int) -> Incident:
+        head = held.head
+        sums = totals(held.parts.values(), self._team)
+        return Incident(
+            id=head.id,
+            short_id=short_id(head.id),
+            kind=head.kind,
+            subject=head.subject,
+            cause=head.cause,
+            policy=sums.policy,
+            severity=head.severity,
+            state=_public(head),
+            epoch=sums.epoch,
+            revision=head.revision,
+            opened=head.opened,
+            changed=now,
+            resolved=head.resolved,
+            containers=sums.containers,
+            workloads=sums.workloads,
+            namespaces=sums.namespaces,
+            clusters=sums.clusters,
+            peak_containers=sums.peak,
+            teams=sums.teams,
+            examples=sums.examples,
+            closed=sums.closed,
+            message=sums.message,
+            acknowledged_by=head.acknowledged_by,
+            notes=head.notes,
+            reopened=head.reopened,
+            final=head.final,
+            paging=self._pages(head),
+        )
+
+    def _lifecycle(self, held: Held, transition: Transition, now: int, action: IncidentAction | None) -> Lifecycle:
+        head = held.head
+        place = action.id if transition == "refused" and action else str(head.revision)
+        return Lifecycle(
+            id=f"{head.id}:{place}:{transition}",
+            incident=head.id,
+            short_id=short_id(head.id),
+            transition=transition,
+            time=now,
+            revision=head.revision,
+            state=_public(head),
+            severity=head.severity,
+            containers=held.containers,
+            workloads=held.workloads,
+            by=action.by if action else "",
+            text=action.text if action else "",
+        )
+
+    def _notify(
+        self, held: Held, now: int, purpose: ReplyPurpose | None = None, action: IncidentAction | None = None
+    ) -> list[Output]:
+        """One intent per destination; replies only where a parent already stands."""
+        head = held.head
+        reply = self._reply(held, purpose, now, action) if purpose else ()
+        targets = self._destinations(held)
+        outputs: list[Output] = [
+            self._intent(held, target, now, reply if target in head.told else ()) for target in targets
+        ]
+        head.told, head.notified_at, head.post_due, head.edit_due = targets, now, None, None
+        return outputs
+
+    def _reply_only(self, held: Held, purpose: ReplyPurpose, action: IncidentAction) -> list[Output]:
+        reply = self._reply(held, purpose, action.time, action)
+        return [self._intent(held, target, action.time, reply) for target in held.head.told]
+
+    def _reply(self, held: Held, purpose: ReplyPurpose, now: int, action: IncidentAction | None) -> tuple[Reply, ...]:
+        head = held.head
+        place = action.id if action else str(head.revision)
+        loud = head.severity == "critical" and self._pages(head) and purpose not in ("acknowledged", "refused")
+        by = action.by if action else ""
+        return (Reply(f"{purpose}-{place}", purpose, now, head.severity, held.containers, by=by, broadcast=loud),)
+
+    def _intent(self, held: Held, destination: str, now: int, replies: tuple[Reply, ...]) -> Notification:
+        head = held.head
+        return Notification(
+            incident=head.id,
+            destination=destination,
+            episode=head.episode,
+            revision=head.revision,
+            time=now,
+            severity=head.severity,
+            paging=self._pages(head),
+            replies=replies,
+            resolved=head.state == "resolved",
+        )
+
+    def _destinations(self, held: Held) -> tuple[str, ...]:
+        """Who was told stays told; teams that came in meanwhile are added."""
+        head = held.head
+        if head.posted and not held.live:
+            return head.told
+        teams = tuple(row[0] for row in self._sums(held).teams)
+        wanted = destinations(head.severity, teams, self._routes)
+        return head.told + tuple(target for target in wanted if target not in head.told)
+
+    # Small things.
+
+    def _sums(self, held: Held) -> Totals:
+        return totals(held.parts.values(), self._team)
+
+    def _states(self, held: Held, team: str) -> list[PartState]:
+        return [
+            state for key, state in held.parts.items() if not team or self._team(key.cluster, key.namespace) == team
+        ]
+
+    def _team(self, cluster: str, namespace: str) -> str:
+        return self._owners.get((cluster, namespace), UNOWNED)
+
+    def _pages(self, head: Head) -> bool:
+        row = FINDINGS.get(head.kind)
+        return row is None or row.paging
+
+    def _is_final(self, head: Head) -> bool:
+        """Every shard has reached the cause's epoch. A shard that was never heard is unknown, never zero."""
+        if not self._reached:
+            return False
+        shards = max(self._reached.values(), key=lambda reached: (reached.time, reached.epoch, reached.shards)).shards
+        return all(shard in self._reached and self._reached[shard].epoch >= head.cause.epoch for shard in range(shards))
+
+    def _keep(self, held: Held) -> None:
+        self._dirty.add(head_key(held.head.id))
+        self._schedule(held)
+
+    def _schedule(self, held: Held) -> None:
+        due, incident = held.due(), held.head.id
+        if due == self._due.get(incident):
+            return
+        if due is None:
+            del self._due[incident]
+            return
+        self._due[incident] = due
+        heapq.heappush(self._heap, (due, incident))
+
+    def _row_value(self, text: str) -> bytes | None:
+        kind, *key = read_key(text)
+        if kind == OWNER:
+            return encode(self._owners[key[0], key[1]])
+        if kind == REACHED:
+            return encode(self._reached[int(key[0])])
+        held = self._held.get(key[0])
+        if held is None:
+            return None
+        return encode(held.head) if kind == HEAD else encode(held.parts[PartKey(int(key[1]), key[2], key[3])])
+
+
+def short_id(incident: str) -> str:
+    """`INC-` and six Crockford base-32 characters of the id's own hash: for people to say, not for joins."""
+    number = int.from_bytes(hashlib.sha256(incident.encode()).digest()[:4]) & 0x3FFFFFFF
+    return "INC-" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(25, -1, -5))
+
+
+def _public(head: Head) -> IncidentState:
+    return "open" if head.state == "waiting" else head.state
+
+
+def _earlier(due: int | None, other: int) -> int:
+    return other if due is None else min(due, other)
+
+
+def _has_come(due: int | None, now: int) -> bool:
+    return due is not None and due <= now

@@ -1,0 +1,169 @@
+"""Findings, incident parts, incidents: frozen wire types. Times are microseconds since the Unix epoch, UTC."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Severity = Literal["info", "low", "medium", "high", "critical"]
+FindingState = Literal["open", "closed"]
+CauseKind = Literal["revocation", "policy-change", "baseline-policy", "baseline-cluster", "none"]
+
+
+class Cause(msgspec.Struct, frozen=True):
+    """What changed. `kind` none: the finding speaks for itself (its subject rule names the incident)."""
+
+    kind: CauseKind = "none"
+    id: str = ""
+    """Revocation: the revoked thing (`key:<id>`, `digest:<digest>`, `evidence:<id>`). Policy change: `policy@version`.
+    Baseline: policy id or cluster id."""
+    label: str = ""
+    """For people: key name, policy id, cluster name."""
+    at: int = 0
+    epoch: int = 0
+
+
+class Finding(msgspec.Struct, frozen=True, tag="finding"):
+    """Something a person may have to know of, per workload; container instances are its members.
+
+    id = stable_id("finding", …) of `verifier.canonical` (never pod names, times, policy versions or texts).
+    """
+
+    id: str
+    code: str
+    state: FindingState
+    severity: Severity
+    cluster: str
+    namespace: str
+    owner_kind: str
+    owner_name: str
+    container: str
+    policy: str
+    digest: str
+    """In the id only where the digest is what is wrong (`alerting.findings`)."""
+    image: str
+    repository: str
+    cause: Cause
+    incident: str
+    """Incident id, from `alerting.findings.incident_of`."""
+    opened: int
+    changed: int
+    closed: int | None = None
+    close_reason: str = ""
+    """`replaced`, `ended`, `valid-again`, `exempted`, `policy-removed`, `withdrawn`, `converged`, `admission-found`,
+    `cluster-retired`, `quiet`."""
+    members: int = 0
+    """Running container instances (or pods) it holds now."""
+    message: str = ""
+    reasons: tuple[str, ...] = ()
+    exempted_by: str = ""
+    policy_version: str = ""
+    epoch: int = 0
+    sequence: int = 0
+    """Counts the transitions of this finding; external version of its document."""
+    detail: tuple[tuple[str, str], ...] = ()
+    """Code-specific facts for people (expected digest, webhook name, user …), untrusted text."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """One workload of an incident part, as an example for messages."""
+
+    cluster: str
+    namespace: str
+    owner: str
+    container: str
+    image: str
+    digest: str
+    count: int
+    since: int
+
+
+class IncidentPart(msgspec.Struct, frozen=True, tag="part"):
+    """Absolute counts of one (incident, shard, cluster, namespace). The newest sequence replaces the older one.
+
+    The alerter sums the newest parts; a part with zero containers and zero workloads says that nothing is left there.
+    """
+
+    incident: str
+    kind: str
+    """Incident kind = finding code, or `baseline`."""
+    subject: str
+    """What it is about, for people and for grouping (see the subject rules)."""
+    cause: Cause
+    policy: str
+    severity: Severity
+    shard: int
+    cluster: str
+    namespace: str
+    epoch: int
+    """Trust epoch this shard has reached."""
+    sequence: int
+    time: int
+    containers: int
+    workloads: int
+    opened: int
+    """When the first of its findings opened."""
+    message: str = ""
+    """Reason text of one finding, untrusted."""
+    examples: tuple[Member, ...] = ()
+    """At most 10, largest first."""
+    closed: tuple[tuple[str, int], ...] = ()
+    """How the findings that were in here ended: (close reason, count) since the incident opened."""
+
+
+class ShardReached(msgspec.Struct, frozen=True, tag="reached"):
+    """A shard has judged everything it holds under `epoch`: totals are final only when every shard said so."""
+
+    shard: int
+    shards: int
+    epoch: int
+    time: int
+
+
+IncidentState = Literal["open", "acknowledged", "resolved"]
+
+
+class Incident(msgspec.Struct, frozen=True, tag="incident"):
+    """What a person is told about, once. Current state, one row per incident; the book's output."""
+
+    id: str
+    short_id: str
+    kind: str
+    subject: str
+    cause: Cause
+    policy: str
+    severity: Severity
+    state: IncidentState
+    epoch: int
+    revision: int
+    opened: int
+    changed: int
+    resolved: int | None
+    containers: int
+    workloads: int
+    namespaces: int
+    clusters: int
+    peak_containers: int
+    teams: tuple[tuple[str, int, int], ...]
+    """(team, containers, workloads), largest first; team `unowned` when no owner is known."""
+    examples: tuple[Member, ...]
+    closed: tuple[tuple[str, int], ...]
+    message: str
+    acknowledged_by: str = ""
+    notes: tuple[tuple[int, str, str], ...] = ()
+    reopened: int = 0
+    final: bool = False
+    """Every shard has reported an epoch at or after the cause."""
+    paging: bool = True
+
+
+class IncidentAction(msgspec.Struct, frozen=True, tag="action"):
+    """What a person did: acknowledge, note, close."""
+
+    id: str
+    time: int
+    incident: str
+    action: Literal["ack", "note", "close"]
+    by: str
+    text: str = ""

@@ -1,0 +1,269 @@
+"""One message per (incident, destination): what changed, how bad, whose, since when, what to do, what is not known.
+
+The model is structured and knows no destination's markup; adapters lay it out. Text from outside is `Untrusted` in the
+model, or went through `safe` where it is part of a sentence. The headline alone (<= 200 characters) says enough to
+decide between sleeping and getting up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from typing import Final
+
+import msgspec
+
+from alerting.findings import FINDINGS, FindingRow
+from alerting.lifecycle import Reply, Slice
+from alerting.models import Cause, Incident, IncidentState, Member, Severity
+from alerting.routing import UNOWNED
+from alerting.text import Untrusted, count, cut, duration, is_plain, safe, short_digest, utc
+
+HEADLINE_LIMIT: Final = 200
+NAME_LIMIT: Final = 60
+"""Longest name within a sentence, in characters."""
+
+ID_LIMIT: Final = 28
+"""Longest id within a sentence: its kind and enough digits to recognise it."""
+
+MESSAGE_LIMIT: Final = 500
+"""Longest reason text shown, in characters."""
+
+MAX_NAMED_TEAMS: Final = 3
+MAX_NOTES: Final = 3
+COLUMNS: Final = ("cluster", "namespace", "workload", "count", "since", "image")
+
+_COMMANDABLE_IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}")
+_COMMANDABLE_OWNER: Final = re.compile(r"[A-Za-z]{1,63}/[a-z0-9][a-z0-9.-]{0,252}")
+_COMMANDABLE_NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """A labelled line. `value` is safe text, or `Untrusted`."""
+
+    label: str
+    value: str
+
+
+class Table(msgspec.Struct, frozen=True):
+    """The largest members; cells are untrusted."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Untrusted, ...], ...]
+    more: int
+    """Workloads that are not shown."""
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What one destination shall read."""
+
+    incident: str
+    short_id: str
+    kind: str
+    revision: int
+    severity: Severity
+    state: IncidentState
+    as_of: int
+    headline: str
+    """At most 200 characters, safe."""
+    what: Untrusted
+    """The sentence of one finding, as an example."""
+    facts: tuple[Fact, ...]
+    """Changed, how bad, whose, since, closed, notes: in reading order."""
+    table: Table
+    benign: str
+    todo: str
+    commands: tuple[str, ...]
+    """Shell-quoted, digest references only; empty where a value was unfit to paste."""
+    unknown: tuple[str, ...]
+    """What we do not know."""
+    link: str
+    """Path of the finding's page in the documentation."""
+
+    @property
+    def content_hash(self) -> str:
+        """Hash over what a reader sees, without revision and as-of time: the same hash needs no edit."""
+        shown = msgspec.to_builtins(msgspec.structs.replace(self, revision=0, as_of=0), enc_hook=str)
+        return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+
+def render(slice_: Slice) -> Message:
+    """The message of one destination."""
+    incident = slice_.incident
+    row = FINDINGS[incident.kind]
+    return Message(
+        incident=incident.id,
+        short_id=incident.short_id,
+        kind=incident.kind,
+        revision=incident.revision,
+        severity=incident.severity,
+        state=incident.state,
+        as_of=incident.changed,
+        headline=_headline(slice_, row),
+        what=Untrusted(cut(incident.message, MESSAGE_LIMIT)),
+        facts=tuple(fact for fact in _facts(slice_) if fact.value),
+        table=_table(slice_),
+        benign=row.benign,
+        todo=row.todo,
+        commands=_commands(slice_),
+        unknown=_unknown(slice_),
+        link=f"docs/findings/{incident.kind}.md",
+    )
+
+
+def render_reply(reply: Reply, message: Message) -> str:
+    """One safe line below the parent."""
+    who = safe(reply.by, NAME_LIMIT)
+    sentences = {
+        "severity-raised": f"now {reply.severity}: {count(reply.containers, 'container')}",
+        "acknowledged": f"acknowledged by {who}",
+        "resolved": "resolved: nothing is left of it",
+        "closed": f"closed by {who} with {count(reply.containers, 'container')} left",
+        "reopened": f"open again: {count(reply.containers, 'container')}",
+        "refused": f"{who}: nothing to acknowledge, it is already resolved",
+    }
+    return f"{message.short_id} {sentences[reply.purpose]} ({utc(reply.time)})"
+
+
+def extent(slice_: Slice) -> str:
+    """`12 containers, 3 workloads, 2 namespaces, 1 cluster`; what is zero is left out."""
+    counts = (
+        (slice_.containers, "container"),
+        (slice_.workloads, "workload"),
+        (slice_.namespaces, "namespace"),
+        (slice_.clusters, "cluster"),
+    )
+    told = [count(number, noun) for number, noun in counts if number]
+    return ", ".join(told) if told else "nothing left"
+
+
+def about(incident: Incident) -> str:
+    """What the incident is about, safe and short: the cause's name for people, else the subject."""
+    cause = incident.cause
+    if cause.kind == "none":
+        return _name(cause.label or incident.subject)
+    return f"{_CAUSE_NOUNS.get(cause.id.partition(':')[0], _CAUSE_KINDS[cause.kind])} {_name(cause.label or cause.id)}"
+
+
+_CAUSE_KINDS: Final = {
+    "revocation": "revoked",
+    "policy-change": "policy",
+    "baseline-policy": "policy",
+    "baseline-cluster": "cluster",
+}
+_CAUSE_NOUNS: Final = {"key": "key", "digest": "digest", "evidence": "signature"}
+
+
+def _headline(slice_: Slice, row: FindingRow) -> str:
+    """State and severity, what, about what, how much, whose, and the name to ask for; always within the limit."""
+    incident = slice_.incident
+    state = "" if incident.state == "open" else f"{incident.state.upper()} "
+    least = "at least " if slice_.workloads and not incident.final else ""
+    whose = f"yours ({_name(slice_.team)})" if slice_.team else _teams(incident)
+    ending = f" [{incident.short_id}]"
+    text = f"{state}{incident.severity.upper()}: {row.title}: {about(incident)}; {least}{extent(slice_)}"
+    room = HEADLINE_LIMIT - len(ending)
+    if whose and len(text) + 2 + len(whose) <= room:
+        text += f"; {whose}"
+    return cut(text, room) + ending
+
+
+def _teams(incident: Incident) -> str:
+    named = [safe(team, NAME_LIMIT // 2) for team, _, _ in incident.teams[:MAX_NAMED_TEAMS]]
+    rest = len(incident.teams) - len(named)
+    return (
+        ("team " if len(incident.teams) == 1 else "teams ") + ", ".join(named) + (f" +{rest}" if rest else "")
+        if named
+        else ""
+    )
+
+
+def _facts(slice_: Slice) -> tuple[Fact, ...]:
+    incident = slice_.incident
+    peak = (
+        f" (at most {incident.peak_containers:,} at one time)" if incident.peak_containers > incident.containers else ""
+    )
+    end = incident.resolved if incident.resolved is not None else incident.changed
+    return (
+        Fact("changed", what_changed(incident.cause)),
+        Fact("how bad", extent(slice_) + ("" if slice_.team else peak)),
+        Fact("whose", f"team {_name(slice_.team)}" if slice_.team else _owners(incident)),
+        Fact("since", f"{utc(incident.opened)} ({duration(end - incident.opened)})"),
+        Fact("resolved", utc(incident.resolved) if incident.resolved is not None else ""),
+        Fact("ended as", ", ".join(f"{safe(why, NAME_LIMIT)} {number:,}" for why, number in incident.closed)),
+        Fact("reopened", count(incident.reopened, "time") if incident.reopened else ""),
+        Fact("acked by", _name(incident.acknowledged_by) if incident.acknowledged_by else ""),
+        *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
+    )
+
+
+def what_changed(cause: Cause) -> str:
+    """One safe sentence; empty when no trust change caused it."""
+    if cause.kind == "none":
+        return ""
+    name, identity = _name(cause.label or cause.id), safe(cause.id, ID_LIMIT)
+    when = f" at {utc(cause.at)}" if cause.at else ""
+    sentence = {
+        "revocation": f"{name} was revoked ({identity})",
+        "policy-change": f"policy {name} changed ({identity})",
+        "baseline-policy": f"policy {name} took effect for the first time",
+        "baseline-cluster": f"cluster {name} was added",
+    }[cause.kind]
+    return f"{sentence}{when}, trust epoch {cause.epoch}"
+
+
+def _owners(incident: Incident) -> str:
+    return ", ".join(
+        f"{safe(team, NAME_LIMIT)} {count(containers, 'container') if containers else count(workloads, 'workload')}"
+        for team, containers, workloads in incident.teams
+    )
+
+
+def _table(slice_: Slice) -> Table:
+    rows = tuple(_member_row(member) for member in slice_.examples)
+    workloads = {(member.cluster, member.namespace, member.owner) for member in slice_.examples}
+    return Table(columns=COLUMNS, rows=rows, more=max(0, slice_.workloads - len(workloads)))
+
+
+def _member_row(member: Member) -> tuple[Untrusted, ...]:
+    image = f"{member.image.partition('@')[0]}@{short_digest(member.digest)}" if member.digest else member.image
+    cells = (member.cluster, member.namespace, member.owner, f"{member.count:,}", f"{utc(member.since)[:16]}Z", image)
+    return tuple(Untrusted(cell) for cell in cells)
+
+
+def _commands(slice_: Slice) -> tuple[str, ...]:
+    """At most three lines to paste. A value that does not follow its grammar gives no line at all."""
+    lines = [shlex.join(["revet", "incident", "show", slice_.incident.short_id])]
+    if slice_.examples:
+        first = slice_.examples[0]
+        image = f"{repository_of(first.image)}@{first.digest}"
+        if _COMMANDABLE_IMAGE.fullmatch(image):
+            lines.append(shlex.join(["revet", "trace", image]))
+        if _COMMANDABLE_OWNER.fullmatch(first.owner) and _COMMANDABLE_NAMESPACE.fullmatch(first.namespace):
+            kind, _, name = first.owner.partition("/")
+            lines.append(shlex.join(["kubectl", "-n", first.namespace, "get", f"{kind.lower()}/{name}", "-o", "wide"]))
+    return tuple(line for line in lines if is_plain(line))
+
+
+def repository_of(image: str) -> str:
+    """`registry/path` of an image text, for showing and commands; nothing is normalised."""
+    path = image.partition("@")[0]
+    head, colon, tag = path.rpartition(":")
+    return head if colon and "/" not in tag else path
+
+
+def _unknown(slice_: Slice) -> tuple[str, ...]:
+    incident = slice_.incident
+    nobody = sum(containers for team, containers, _ in incident.teams if team == UNOWNED)
+    candidates = (
+        (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
+        (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
+        (bool(slice_.containers), "who deployed it: `revet trace` shows the admissions on record"),
+    )
+    return tuple(sentence for applies, sentence in candidates if applies)
+
+
+def _name(text: str) -> str:
+    return safe(text, NAME_LIMIT)

@@ -1,0 +1,104 @@
+"""Whose is it, and who is told: from namespace metadata and a table, never from pods.
+
+A pod's author could otherwise reroute the alert about their own pod. Order: (1) a label of the namespace from a
+list of keys; (2) the owner table (globs over cluster and namespace); (3) nobody, which is shown as a defect and goes to
+security.
+
+    team_of("prod-eu", "payments", {"team": "pay"}, Routes())  ->  Ownership(team="pay", source="label:team")
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alerting.findings import severity_rank
+from alerting.models import Severity
+
+UNOWNED: Final = "unowned"
+OTHERS: Final = "(others)"
+"""Teams beyond `MAX_TEAMS` in one row; no team can have this name."""
+
+_TEAM: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?")
+"""Grammar of a team name: that of a label value, and `@`. Anything else is not a team."""
+
+
+class OwnerRule(BaseModel):
+    """One row of the owner table; `*` and `?` are wildcards. The first row that matches wins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cluster: str = "*"
+    namespace: str
+    team: str = Field(pattern=f"^{_TEAM.pattern}$")
+
+
+class Routes(BaseModel):
+    """Settings of routing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label_keys: tuple[str, ...] = ("team", "owner")
+    """Namespace labels that name the team, in order. Application names (`app.kubernetes.io/part-of`) are not teams; who
+    uses them so adds the key."""
+    owners: tuple[OwnerRule, ...] = ()
+    security: str = "security"
+    """Destination of every critical and high incident, and of what nobody owns."""
+    team_slices: bool = True
+    """False: everything goes to `security` alone; for one terminal, which needs no second copy per team."""
+    max_teams: int = Field(default=50, ge=1)
+    """Team messages per incident; beyond it the parent at `security` carries the table."""
+
+
+class Ownership(NamedTuple):
+    """A team, and the rule that named it (`label:team`, `table:3`, `default`)."""
+
+    team: str
+    source: str
+
+
+def team_of(cluster: str, namespace: str, labels: Mapping[str, str], routes: Routes) -> Ownership:
+    """The team of a namespace. A label whose value is no team name counts as missing."""
+    for key in routes.label_keys:
+        if _TEAM.fullmatch(labels.get(key, "")):
+            return Ownership(labels[key], f"label:{key}")
+    for index, rule in enumerate(routes.owners):
+        if _glob(rule.cluster).fullmatch(cluster) and _glob(rule.namespace).fullmatch(namespace):
+            return Ownership(rule.team, f"table:{index}")
+    return Ownership(UNOWNED, "default")
+
+
+def destinations(severity: Severity, teams: tuple[str, ...], routes: Routes) -> tuple[str, ...]:
+    """Destinations of an incident: `security` for critical and high, for what nobody owns, and when there are more
+    teams than `max_teams`; one slice per team, largest first as given.
+    """
+    if not routes.team_slices:
+        return (routes.security,)
+    owned = [team for team in teams if team not in (UNOWNED, OTHERS)]
+    parent = (
+        severity_rank(severity) >= severity_rank("high") or len(owned) < len(teams) or len(owned) > routes.max_teams
+    )
+    slices = [team_destination(team) for team in owned[: routes.max_teams]]
+    return ((routes.security,) if parent or not slices else ()) + tuple(slices)
+
+
+def team_destination(team: str) -> str:
+    """`team/<name>`; the prefix keeps a team called `security` away from the security channel."""
+    return f"team/{team}"
+
+
+def team_of_destination(destination: str) -> str:
+    """The team a destination is the slice of; empty for the whole incident."""
+    prefix, slash, team = destination.partition("/")
+    return team if slash and prefix == "team" else ""
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> re.Pattern[str]:
+    return re.compile(
+        "".join({"*": ".*", "?": "."}.get(character, re.escape(character)) for character in pattern), re.DOTALL
+    )

@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+# Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
+#
+#   scripts/oracles.sh                  crane, registry, cosign, cosign2: what `make test` uses
+#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record uses
+#   scripts/oracles.sh NAME...          single ones, also: notation
+#   scripts/oracles.sh --list           what is there, and what would be built
+#
+# Results go to REVET_ORACLES (default ~/.cache/revet-oracles) and are built again when the version below changes.
+# Modules come from wherever `go` is configured to find them. Without `go` the missing ones are skipped, with a message and
+# exit 0; with CI=true that is a failure. Cold, on two cores: crane and registry seconds, cosign and cosign2 about six minutes
+# each, kube about ten, notation half a minute.
+set -euo pipefail
+
+cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
+default=(crane registry cosign cosign2)
+kube=(etcd kube-apiserver kubectl)
+
+# name | how | package | version. `install`: go install. `module`: a module of our own, for what go install refuses
+# (replace directives, or requirements that only a main module can satisfy). `kubernetes`: the same with its staging replaces.
+table() {
+    cat <<'TABLE'
+crane           install     github.com/google/go-containerregistry/cmd/crane        v0.22.1
+registry        install     github.com/google/go-containerregistry/cmd/registry     v0.22.1
+cosign          install     github.com/sigstore/cosign/v3/cmd/cosign                v3.1.3
+cosign2         install     github.com/sigstore/cosign/v2/cmd/cosign                v2.6.5
+notation        module      github.com/notaryproject/notation/cmd/notation          v1.3.2
+etcd            module      go.etcd.io/etcd/server/v3                               v3.6.15
+kube-apiserver  kubernetes  k8s.io/kubernetes/cmd/kube-apiserver                    v1.36.3
+kubectl         kubernetes  k8s.io/kubernetes/cmd/kubectl                           v1.36.3
+TABLE
+}
+
+field() { table | awk -v name="$1" -v column="$2" '$1 == name { print $column }'; }
+
+# The stamp beside a binary tells what it was built from. A binary without one was put there by hand and is kept.
+current() { # NAME
+    [ -x "$cache/$1" ] && { [ ! -f "$cache/$1.version" ] || [ "$(cat "$cache/$1.version")" = "$(field "$1" 4)" ]; }
+}
+
+flags=(-trimpath)
+ldflags="-s -w"
+
+build_install() { # PACKAGE VERSION OUTPUT
+    GOBIN="$work" go install "${flags[@]}" -ldflags="$ldflags" "$1@$2"
+    mv "$work/$(basename "$1")" "$3"
+}
+
+build_module() { # PACKAGE VERSION OUTPUT
+    go mod init revet.test/oracle
+    go get -tool "$1@$2"
+    go build -mod=mod "${flags[@]}" -ldflags="$ldflags" -o "$3" "$1"
+}
+
+build_kubernetes() { # PACKAGE VERSION OUTPUT
+    local staging="v0.${2#v1.}" gomod module number="${2#v}"
+    go mod init revet.test/oracle
+    go mod edit -require="k8s.io/kubernetes@$2"
+    gomod="$(go mod download -json "k8s.io/kubernetes@$2" | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p')"
+    for module in $(awk '$1 ~ /^k8s\.io\// && $2 == "v0.0.0" { print $1 }' "$gomod"); do
+        go mod edit -replace="$module=$module@$staging"
+    done
+    go get -tool "$1"
+    local version=k8s.io/component-base/version
+    ldflags="$ldflags -X $version.gitVersion=$2 -X $version.gitMajor=${number%%.*} -X $version.gitMinor=$(echo "$number" | cut -d. -f2)"
+    go build -mod=mod "${flags[@]}" -ldflags="$ldflags" -o "$3" "$1"
+}
+
+build() ( # NAME; a subshell: its folder, directory and variables end with it
+    work="$(mktemp -d)"
+    trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+    cd "$work"
+    export CGO_ENABLED=0
+    "build_$(field "$1" 2)" "$(field "$1" 3)" "$(field "$1" 4)" "$work/result"
+    cp "$work/result" "$cache/.$1.new" # into place at once: never half a binary under the right name
+    mv "$cache/.$1.new" "$cache/$1"
+    field "$1" 4 >"$cache/$1.version"
+)
+
+list() {
+    table | while read -r name _ package version; do
+        if current "$name"; then state="there"; else state="to build"; fi
+        printf '%-15s %-9s %s@%s\n' "$name" "$state" "$package" "$version"
+    done
+}
+
+names=()
+for argument in "$@"; do
+    case "$argument" in
+        --list) list && exit 0 ;;
+        kube) names+=("${kube[@]}") ;;
+        *)
+            [ -n "$(field "$argument" 1)" ] || { echo "oracles: unknown: $argument (see --list)" >&2; exit 2; }
+            names+=("$argument")
+            ;;
+    esac
+done
+[ "${#names[@]}" -gt 0 ] || names=("${default[@]}")
+
+wanted=()
+for name in "${names[@]}"; do
+    current "$name" || wanted+=("$name")
+done
+if [ "${#wanted[@]}" -eq 0 ]; then
+    echo "oracles: ${names[*]}: there, in $cache"
+    exit 0
+fi
+if ! command -v go >/dev/null; then
+    echo "oracles: no go on PATH; skipped: ${wanted[*]}. Tests that need them will be skipped too." >&2
+    [ "${CI:-}" != true ] || exit 1
+    exit 0
+fi
+
+mkdir -p "$cache"
+failed=()
+for name in "${wanted[@]}"; do
+    echo "oracles: building $name $(field "$name" 4) with $(go version | cut -d' ' -f3)"
+    # Not `build || ...` alone: bash switches `set -e` off inside a function called that way.
+    set +e
+    (set -e; build "$name")
+    status=$?
+    set -e
+    [ "$status" -eq 0 ] || failed+=("$name")
+done
+if [ "${#failed[@]}" -gt 0 ]; then
+    echo "oracles: not built: ${failed[*]}" >&2
+    exit 1
+fi

@@ -1,0 +1,1 @@
+"""Events in, events out, and the composition root."""

@@ -1,0 +1,126 @@
+"""The alerter as one deterministic core: parts, owners, trust and actions in; incidents, transitions, deliveries out.
+
+It holds the incident book, the delivery ledger and what was said about things that expire. Sending is not in here:
+`streams.local` (later `serve alert`) asks the ledger what is due and calls a notifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from alerting.delivery import Ledger
+from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
+from alerting.incidents import IncidentBook
+from alerting.lifecycle import Lifecycle, Notification
+from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
+from alerting.render import render
+from alerting.routing import Routes, team_of
+from alerting.render import Message
+from streams.events import NamespaceObserved
+from verifier.trust.state import TrustState
+
+Output = Incident | Lifecycle | Finding
+BOOK: Final = "alert-book"
+LEDGER: Final = "alert-ledger"
+EXPIRY: Final = "alert-expiry"
+
+
+class Alerter:
+    """One alerter. `handle` and `tick` change it; `take_dirty` says what must be stored."""
+
+    def __init__(self, routes: Routes | None = None) -> None:
+        self.routes = routes or Routes()
+        self.book = IncidentBook(self.routes)
+        self.ledger = Ledger()
+        self._expiring: dict[str, Known] = {}
+        self._expiry_due: int | None = None
+        self._trust = TrustState.empty()
+
+    def handle(self, event: object, now: int) -> Iterator[Output]:
+        """One input; anything that is not for the alerter is passed over."""
+        if isinstance(event, IncidentPart):
+            yield from self._out(self.book.apply(event, now))
+        elif isinstance(event, ShardReached):
+            yield from self._out(self.book.reached(event, now))
+        elif isinstance(event, IncidentAction):
+            yield from self._out(self.book.act(event))
+        elif isinstance(event, NamespaceObserved):
+            owner = team_of(event.cluster, event.namespace, dict(event.labels), self.routes)
+            self.book.own(event.cluster, event.namespace, owner.team, now)
+
+    def trust_changed(self, trust: TrustState, now: int) -> Iterator[Output]:
+        """Windows and exemptions may have moved."""
+        self._trust = trust
+        yield from self._look_at_expiry(now)
+
+    def tick(self, now: int) -> Iterator[Output]:
+        """Everything that is due."""
+        if self._expiry_due is not None and self._expiry_due <= now:
+            yield from self._look_at_expiry(now)
+        yield from self._out(self.book.tick(now))
+
+    def next_due(self) -> int | None:
+        """When `tick` has something to do."""
+        return min((t for t in (self.book.next_due(), self._expiry_due) if t is not None), default=None)
+
+    def message(self, incident: str, destination: str) -> Message | None:
+        """What a destination should read now (`alerting.delivery.Content`)."""
+        found = self.book.slice_of(incident, destination)
+        return None if found is None else render(found)
+
+    def _out(self, outputs: Iterable[Incident | Lifecycle | Notification]) -> Iterator[Output]:
+        for out in outputs:
+            if isinstance(out, Notification):
+                self.ledger.accept(out)
+            else:
+                yield out
+
+    def _look_at_expiry(self, now: int) -> Iterator[Output]:
+        things = list(_expiring(self._trust))
+        result = expiring_soon(things, self._expiring, now)
+        self._expiring = result.known
+        self._expiry_due = next_expiry(things, now)
+        yield from result.findings
+        for part in result.parts:
+            yield from self._out(self.book.apply(part, now))
+
+    # ------------------------------------------------------------------ storing
+
+    def take_dirty(self) -> list[tuple[str, str, bytes | None]]:
+        """What changed since the last call."""
+        rows: list[tuple[str, str, bytes | None]] = [(BOOK, key, value) for key, value in self.book.dirty().items()]
+        self.book.saved()
+        rows += self.take_ledger()
+        rows.append((EXPIRY, "", msgspec.msgpack.encode((self._expiring, self._expiry_due))))
+        return rows
+
+    def take_ledger(self) -> list[tuple[str, str, bytes | None]]:
+        """What changed in the ledger alone (between deliveries)."""
+        rows: list[tuple[str, str, bytes | None]] = [(LEDGER, key, value) for key, value in self.ledger.dirty().items()]
+        self.ledger.saved()
+        return rows
+
+    def restore(self, entries: Iterable[tuple[str, str, bytes]], trust: TrustState) -> None:
+        """Load what `take_dirty` once gave. Nothing is said again by itself."""
+        self._trust = trust
+        kept = list(entries)
+        self.book = IncidentBook.from_rows([(k, v) for kind, k, v in kept if kind == BOOK], self.routes)
+        self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
+        for kind, _, value in kept:
+            if kind == EXPIRY:
+                self._expiring, self._expiry_due = msgspec.msgpack.decode(
+                    value, type=tuple[dict[str, Known], int | None]
+                )
+
+
+def _expiring(trust: TrustState) -> Iterator[Expiring]:
+    """Keys with an end, and exemptions."""
+    for key in trust.keys.values():
+        if key.valid_until is not None and key.removed_at is None and key.superseded_at is None:
+            yield Expiring("key", key.key_id, key.name, key.valid_until)
+    for entry in trust.exemptions.values():
+        if entry.ended_epoch is None:
+            yield Expiring("exemption", entry.id, entry.record.policy or entry.id, entry.expires)

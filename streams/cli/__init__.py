@@ -1,0 +1,93 @@
+"""The `revet` command: one file per command. Each parses, calls one function of the house, prints.
+
+Exit codes: 0 fine; 1 a violation (beats 3); 3 could not tell, or ungoverned; 2 usage or configuration; 4 a needed
+service failed; 70 internal error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from streams.cli.common import EXIT_INTERNAL, report_error
+from verifier.errors import RevetError
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "demo": ("streams.cli.demo", "Play a recorded day: verdicts, a revocation, and the message about it."),
+    "run": ("streams.cli.run", "The single-machine mode as a service."),
+    "verify": ("streams.cli.verify", "Would these images pass, here and now? No state needed."),
+    "explain": ("streams.cli.explain", "What a reason or finding code means and what to do."),
+    "doctor": ("streams.cli.doctor", "Check what revet needs, and say what mends it."),
+    "trace": ("streams.cli.trace", "Where an image came from and where it ran."),
+    "blast-radius": ("streams.cli.blast_radius", "What a key, digest, policy or incident touches."),
+    "search": ("streams.cli.search", "Search the record with a subset of KQL."),
+    "incident": ("streams.cli.incident", "Look at incidents, acknowledge, note, close."),
+    "deadletter": ("streams.cli.deadletter", "Inputs that could not be read."),
+    "trust": ("streams.cli.trust", "Apply and look at trust: policies, keys, clusters, exemptions."),
+    "policy": ("streams.cli.policy", "Check, import and preview policies."),
+    "key": ("streams.cli.key", "Add, rotate and list public keys."),
+    "revoke": ("streams.cli.revoke", "Revoke a key, a digest or one piece of evidence."),
+    "revocation": ("streams.cli.revocation", "List and withdraw revocations."),
+    "exempt": ("streams.cli.exempt", "Accept a finding for a time."),
+    "verdict": ("streams.cli.verdict", "Replay a recorded verdict."),
+    "evidence": ("streams.cli.evidence", "What evidence exists for an image."),
+    "version": ("streams.cli.version", "Print the version."),
+}
+"""Command -> (module with a click command named `command`, its line in the help). Loaded when asked for."""
+
+
+class LazyGroup(click.Group):
+    """Commands are imported when they are used, so that `revet --help` and short commands start quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{COMMANDS[cmd_name][0]}.command is not a click command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Start with `revet demo`. Every command takes --help and shows an example.",
+)
+def cli() -> None:
+    """revet re-vets every running container image the moment trust changes."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point of the console script: run, translate errors into one line and an exit code."""
+    try:
+        code = cli.main(args=args, prog_name="revet", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except RevetError as error:
+        sys.exit(report_error(error))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe went away; nothing is wrong
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001  # the boundary: an internal error is named, never a bare traceback
+        report_error(error)
+        sys.exit(EXIT_INTERNAL)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,175 @@
+"""What every command shares: options, output as table or JSON, times, errors, exit codes."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from streams.cli.render import safe
+from verifier.errors import InputError, RevetError
+from verifier.trust.changes import By
+
+EXIT_OK: Final = 0
+EXIT_VIOLATION: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_UNKNOWN: Final = 3
+EXIT_SERVICE: Final = 4
+EXIT_INTERNAL: Final = 70
+
+DEFAULT_STATE: Final = "revet.sqlite"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def default_state() -> Path:
+    """$REVET_STATE, else revet.sqlite under the user's state folder (XDG)."""
+    named = os.environ.get("REVET_STATE")
+    if named:
+        return Path(named)
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "revet" / DEFAULT_STATE
+
+
+def state_option(function: F) -> F:
+    """`--state FILE`."""
+    return click.option(
+        "--state",
+        type=click.Path(dir_okay=False, path_type=Path),
+        default=default_state,
+        show_default="$REVET_STATE or ~/.local/state/revet/revet.sqlite",
+        help="State file of the single-machine mode.",
+    )(function)
+
+
+def output_option(function: F) -> F:
+    """`--output table|json`."""
+    return click.option(
+        "-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True, help="How to print."
+    )(function)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that colours only on a terminal and never reads markup from data."""
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output: sorted, indented, ASCII-safe against terminals."""
+    data = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    click.echo(safe_json(data))
+
+
+def safe_json(text: str) -> str:
+    """JSON text without raw control, bidirectional or other invisible characters (escaped as \\uXXXX)."""
+    return "".join(c if c in "\n" or (c.isprintable()) else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text)
+
+
+def _utf16(character: str) -> Iterable[int]:
+    data = character.encode("utf-16-be", "surrogatepass")
+    return (int.from_bytes(data[i : i + 2], "big") for i in range(0, len(data), 2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """A plain table; every cell is escaped."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(safe(str(cell))) for cell in row))
+    console().print(table)
+
+
+def say(text: str) -> None:
+    """One line for people on standard error, escaped."""
+    console(stderr=True).print(Text(safe(text)))
+
+
+def report_error(error: BaseException) -> int:
+    """Print what went wrong and where to look; returns the exit code."""
+    if isinstance(error, RevetError):
+        say(f"revet: {error}")
+        return error.exit_code
+    say(f"revet: internal error: {type(error).__name__}: {error}")
+    if os.environ.get("REVET_DEBUG"):
+        traceback.print_exception(error)
+    else:
+        say("revet: please report it; REVET_DEBUG=1 shows where it happened")
+    return EXIT_INTERNAL
+
+
+class Instant(click.ParamType):
+    """A time: RFC 3339 (`2026-11-21T13:00:00Z`), a date, or an age (`90s`, `2h`, `3d` ago). Gives microseconds UTC."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse; a wrong value is a usage error that says what is expected."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_instant(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no time; give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d", param, ctx)
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def parse_instant(text: str, now: datetime | None = None) -> int:
+    """Microseconds UTC of a time as `Instant` takes it. Raises ValueError."""
+    if text and text[-1] in _UNITS and text[:-1].isdigit():
+        moment = (now or datetime.now(UTC)) - timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
+    else:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+    return round(moment.timestamp() * 1_000_000)
+
+
+INSTANT: Final = Instant()
+
+
+def show_time(micros: int | None) -> str:
+    """RFC 3339 UTC to the second, or `-`."""
+    if micros is None:
+        return "-"
+    return datetime.fromtimestamp(micros / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local_author() -> str:
+    """The local user, said openly: on one machine nobody signs trust changes."""
+    try:
+        return f"local:{getpass.getuser()}"
+    except (KeyError, OSError):
+        return "local:unknown"
+
+
+def by(now: int, note: str = "", origin: str = "cli") -> By:
+    """Who asks, for `verifier.trust.changes`."""
+    return By(author=local_author(), at=now, origin=origin, note=note)
+
+
+def read_text(name: str) -> str:
+    """The text of a file, or of standard input for `-`.
+
+    Raises:
+        InputError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode()
+    except OSError as error:
+        raise InputError(f"{name}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name}: not UTF-8 text (byte {error.start})") from error

@@ -1,0 +1,1 @@
+"""The engine port and its adapters: what moves records, never what they mean."""

@@ -1,0 +1,74 @@
+"""The engine as a port: append durably, hand records to a processor in order, store its effects, then move on.
+
+Order of effects (DESIGN 3): outputs acknowledged, then state, then the position. An adapter that has a transaction may do
+all three at once; one that has not does them in this order, so that a crash between two steps repeats, never loses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One durable input."""
+
+    position: int
+    """Grows within a partition."""
+    topic: str
+    partition: int
+    key: str
+    id: str
+    """Deterministic; the same id is the same record."""
+    value: bytes
+    time: int
+
+
+class Output(msgspec.Struct, frozen=True):
+    """One event to append to a topic; the engine encodes it (`streams.codec`)."""
+
+    topic: str
+    key: str
+    id: str
+    time: int
+    event: object
+
+
+class Effects(msgspec.Struct, frozen=True):
+    """What processing a batch comes to."""
+
+    outputs: tuple[Output, ...] = ()
+    state: tuple[tuple[str, str, bytes | None], ...] = ()
+    """(kind, key, value or None to delete); the newest wins."""
+    consumed: int | None = None
+    """How many of the records were handled; None: all. The rest comes again in the next batch."""
+
+
+class Processor(Protocol):
+    """Deterministic given its inputs. One instance per shard, driven by one engine."""
+
+    topics: tuple[str, ...]
+
+    def restore(self, state: Iterable[tuple[str, str, bytes]]) -> Effects:
+        """Load stored state; what must be said again comes back as effects."""
+
+    def process(self, records: Sequence[Record]) -> Effects:
+        """Handle records in order."""
+
+    def tick(self, now: int) -> Effects:
+        """Time is an input: let it reach `now` (microseconds UTC)."""
+
+    def idle(self) -> Effects | None:
+        """One slice of background work (a sweep); None when there is none."""
+
+
+class Engine(Protocol):
+    """What moves records."""
+
+    def append(self, outputs: Sequence[Output]) -> int:
+        """Make records durable; returns how many were new. An id seen before on its topic is not appended again."""
+
+    def run_once(self) -> bool:
+        """One batch or one slice of background work per processor; False when there was nothing to do."""

@@ -1,0 +1,261 @@
+"""The engine of the single-machine mode: log, state and position in one SQLite file (WAL), one transaction per batch.
+
+Because outputs, state and position are committed together, a `kill -9` at any instant loses nothing and doubles nothing.
+Nothing is acknowledged before `COMMIT` with `synchronous=FULL` returned.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from streams.codec import decode, encode
+from streams.engine.port import Effects, Output, Processor, Record
+from streams.events import TrustChanged
+from streams.topics import ACTIONS, FACTS, TRUST
+from verifier.canonical import stable_id
+from verifier.errors import InputError, PlaceUnavailable, TrustError
+
+FILE_VERSION: Final = 1
+BUSY_MS: Final = 10_000
+"""How long a command waits for a batch of the running service to commit."""
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS log (
+  position INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, key TEXT NOT NULL, id TEXT NOT NULL,
+  time INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS log_id ON log (topic, id);
+CREATE INDEX IF NOT EXISTS log_topic ON log (topic, position);
+CREATE TABLE IF NOT EXISTS state (
+  kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS positions (reader TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, progress TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+Sink = Callable[[Sequence[Output]], None]
+
+
+def connect(path: Path, *, create: bool) -> sqlite3.Connection:
+    """Open the state file.
+
+    Raises:
+        InputError: the file is not there (and `create` is False), is no state file, or is of a newer version.
+        PlaceUnavailable: it is locked or cannot be written.
+    """
+    if not create and not path.exists():
+        raise InputError(f"no state at {path}: start with `revet demo` or `revet run`, or name it with --state")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.touch(mode=0o600)  # names and findings of a fleet: for its owner only
+        connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False)
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.executescript(_SCHEMA)
+        _check_version(connection, path)
+    except (sqlite3.DatabaseError, OSError) as error:
+        raise _explained(error, path) from error
+    return connection
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('file-version', ?)", (str(FILE_VERSION),))
+    (found,) = connection.execute("SELECT value FROM meta WHERE key = 'file-version'").fetchone()
+    if int(found) > FILE_VERSION:
+        raise InputError(f"{path} was written by a newer revet (file version {found}, this one reads {FILE_VERSION})")
+
+
+def _explained(error: Exception, path: Path) -> Exception:
+    if isinstance(error, sqlite3.OperationalError):
+        return PlaceUnavailable("state-unavailable", f"{path}: {error}")
+    return InputError(f"{path} is not a revet state file: {error}")
+
+
+class SqliteEngine:
+    """Drives one processor over the log of one file."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        processor: Processor,
+        sinks: dict[str, Sink] | None = None,
+        batch: int = 500,
+    ) -> None:
+        self.connection = connection
+        self.processor = processor
+        self._sinks = sinks or {}
+        self._batch = batch
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is durable when this returns, or did not happen."""
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+
+    def restore(self) -> None:
+        """Load stored state into the processor; what must be said again is said."""
+        with self.transaction():
+            entries = self.connection.execute("SELECT kind, key, value FROM state")
+            self.apply(self.processor.restore(entries))
+
+    def append(self, outputs: Sequence[Output]) -> int:
+        """Append in one transaction; returns how many were new."""
+        with self.transaction():
+            return self.append_inside(outputs)
+
+    def append_inside(self, outputs: Sequence[Output]) -> int:
+        """Append inside the caller's transaction."""
+        before = self.connection.total_changes
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO log (topic, key, id, time, value) VALUES (?, ?, ?, ?, ?)",
+            [(o.topic, o.key, o.id, o.time, encode(o.event)) for o in outputs],  # type: ignore[arg-type]  # an event
+        )
+        return self.connection.total_changes - before
+
+    def run_once(self) -> bool:
+        """One batch in one transaction, or one slice of background work.
+
+        Control topics (trust, evidence, actions) come before data topics: a revocation does not queue behind a backlog.
+        """
+        with self.transaction():
+            for lane in _LANES:
+                records = self._next(lane)
+                if records:
+                    effects = self.processor.process(records)
+                    self.apply(effects)
+                    consumed = len(records) if effects.consumed is None else effects.consumed
+                    self.move(lane, records[consumed - 1].position)
+                    return True
+            effects_or_none = self.processor.idle()
+            if effects_or_none is None:
+                return False
+            self.apply(effects_or_none)
+            return True
+
+    def pending(self) -> int:
+        """Records that wait to be processed."""
+        return sum(self._waiting(lane) for lane in _LANES)
+
+    def _waiting(self, lane: str) -> int:
+        topics = _lane_topics(lane, self.processor.topics)
+        row = self.connection.execute(
+            f"SELECT count(*) FROM log WHERE position > ? AND topic IN ({_marks(topics)})",  # noqa: S608  # placeholders
+            (self.position(lane), *topics),
+        ).fetchone()
+        return int(row[0])
+
+    def apply(self, effects: Effects) -> None:
+        """Store effects inside the running transaction: sinks and log, then state."""
+        routed: dict[str, list[Output]] = {}
+        for out in effects.outputs:
+            routed.setdefault(out.topic, []).append(out)
+        for topic, outputs in routed.items():
+            sink = self._sinks.get(topic)
+            if sink is not None:
+                sink(outputs)
+            else:
+                self.append_inside(outputs)
+        self.store(effects.state)
+
+    def store(self, rows: Sequence[tuple[str, str, bytes | None]]) -> None:
+        """Store state rows inside the running transaction; None deletes."""
+        kept = [(kind, key, value) for kind, key, value in rows if value is not None]
+        gone = [(kind, key) for kind, key, value in rows if value is None]
+        self.connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
+        self.connection.executemany("DELETE FROM state WHERE kind = ? AND key = ?", gone)
+
+    def _next(self, lane: str) -> list[Record]:
+        topics = _lane_topics(lane, self.processor.topics)
+        rows = self.connection.execute(
+            "SELECT position, topic, 0, key, id, value, time FROM log"  # noqa: S608  # placeholders only
+            f" WHERE position > ? AND topic IN ({_marks(topics)}) ORDER BY position LIMIT ?",
+            (self.position(lane), *topics, self._batch),
+        )
+        return [Record(*row) for row in rows]
+
+    def position(self, reader: str) -> int:
+        """How far a reader (a lane of the processor, or the fetcher) has come."""
+        row = self.connection.execute("SELECT position FROM positions WHERE reader = ?", (reader,)).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    def move(self, reader: str, position: int) -> None:
+        """Store how far a reader has come."""
+        self.connection.execute("INSERT OR REPLACE INTO positions VALUES (?, ?)", (reader, position))
+
+    def waiting(self, topic: str, reader: str, limit: int) -> list[Record]:
+        """Records of one topic that `reader` has not handled yet."""
+        rows = self.connection.execute(
+            "SELECT position, topic, 0, key, id, value, time FROM log WHERE position > ? AND topic = ?"
+            " ORDER BY position LIMIT ?",
+            (self.position(reader), topic, limit),
+        )
+        return [Record(*row) for row in rows]
+
+
+CONTROL: Final = "control"
+DATA: Final = "data"
+_LANES: Final = (CONTROL, DATA)
+_CONTROL_TOPICS: Final = frozenset({TRUST, FACTS, ACTIONS})
+
+
+def _lane_topics(lane: str, topics: Sequence[str]) -> tuple[str, ...]:
+    return tuple(t for t in topics if (t in _CONTROL_TOPICS) == (lane == CONTROL))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ",".join("?" * len(values))
+
+
+# ------------------------------------------------------------------------------------------------ the trust log
+
+
+def trust_log(connection: sqlite3.Connection, *, seen_by: str = "") -> list[tuple[int, bytes]]:
+    """(epoch, canonical record) of every entry; with `seen_by` (`CONTROL`), only what that reader has handled."""
+    limit = ""
+    values: tuple[object, ...] = (TRUST,)
+    if seen_by:
+        limit = " AND position <= coalesce((SELECT position FROM positions WHERE reader = ?), 0)"
+        values = (TRUST, seen_by)
+    rows = connection.execute(f"SELECT value FROM log WHERE topic = ?{limit} ORDER BY position", values)  # noqa: S608
+    events = [decode(value) for (value,) in rows]
+    return [(event.epoch, event.record) for event in events if isinstance(event, TrustChanged)]
+
+
+def append_trust(connection: sqlite3.Connection, records: Sequence[bytes], at: int, expects: int | None) -> list[int]:
+    """Append records to the trust log in one transaction; returns their epochs.
+
+    Raises:
+        TrustError: the log is no longer at `expects` (compare-and-set), so nothing was written.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (epoch,) = connection.execute("SELECT count(*) FROM log WHERE topic = ?", (TRUST,)).fetchone()
+        if expects is not None and epoch != expects:
+            raise TrustError(
+                f"trust is at epoch {epoch}, this change was prepared at {expects}: look again, then repeat it"
+            )
+        made = []
+        for record in records:
+            epoch += 1
+            event = TrustChanged(id=stable_id("trust", epoch, record.decode()), time=at, epoch=epoch, record=record)
+            connection.execute(
+                "INSERT INTO log (topic, key, id, time, value) VALUES (?, '', ?, ?, ?)",
+                (TRUST, event.id, at, encode(event)),
+            )
+            made.append(epoch)
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+    return made

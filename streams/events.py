@@ -1,0 +1,286 @@
+"""Wire events and handler inputs/outputs: frozen msgspec structs, past tense. Nothing else crosses a topic.
+
+Every input carries `time` (microseconds UTC; the broker's or the recording's time) and a deterministic id, so that a
+replay repeats the same outputs. Unknown members are ignored on reading (a reader of version N reads N-1).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from verifier.models import Evidence, EvidenceSet, Fact, ImageIdKind, Verdict
+
+ContainerKind = Literal["init", "sidecar", "main", "ephemeral", "image-volume"]
+RunState = Literal["waiting", "running", "terminated"]
+
+
+class Owner(msgspec.Struct, frozen=True, gc=False):
+    """Top owner of a pod, computed from the observed object alone (template hash and job suffix stripped)."""
+
+    kind: str
+    name: str
+
+
+class ObservedContainer(msgspec.Struct, frozen=True, gc=False):
+    """One container (or image volume) of a pod, reduced."""
+
+    kind: ContainerKind
+    name: str
+    image: str
+    """`spec` image text as stored by the API server."""
+    digest: str = ""
+    """Running manifest or index digest (`sha256:…`), empty while waiting or when the runtime gave none."""
+    image_id_kind: ImageIdKind = "empty"
+    image_repository: str = ""
+    """Repository the runtime named in imageID; may be an alias of the spec's."""
+    state: RunState = "waiting"
+    started: int | None = None
+    finished: int | None = None
+    container_id: str = ""
+    restarts: int = 0
+
+
+class Pod(msgspec.Struct, frozen=True, gc=False):
+    """A pod, reduced to the allow-list: no environment, arguments, commands or unlisted annotations."""
+
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+    owner: Owner
+    resource_version: str = ""
+    created: int = 0
+    deleted: int | None = None
+    node: str = ""
+    service_account: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    """Sorted; labels that differ per pod or rollout (template hash, revision, job uid, pod name) are left out."""
+    phase: str = ""
+    mirror: bool = False
+    """A mirror pod of a static pod (`kubernetes.io/config.mirror`)."""
+    containers: tuple[ObservedContainer, ...] = ()
+
+
+class PodObserved(msgspec.Struct, frozen=True, tag="pod", gc=False):
+    """A pod state, or its end (`gone`), as the API server told it."""
+
+    id: str
+    time: int
+    source: str
+    """Where it came from: `watch`, `list`, `file:NAME`."""
+    pod: Pod
+    gone: bool = False
+
+
+DecisionOutcome = Literal["admitted", "denied", "errored"]
+
+
+class ImageAsked(msgspec.Struct, frozen=True, gc=False):
+    """One image of an admission request: as submitted and as stored (after mutation, when known)."""
+
+    container: str
+    kind: ContainerKind
+    submitted: str
+    stored: str = ""
+
+
+class DecisionObserved(msgspec.Struct, frozen=True, tag="decision", gc=False):
+    """What admission said about one request, read out of an audit event."""
+
+    id: str
+    time: int
+    cluster: str
+    namespace: str
+    owner: Owner
+    outcome: DecisionOutcome
+    operation: str
+    """`create`, `update`, `patch`, `delete`."""
+    resource: str
+    """`pods`, `deployments`, `pods/ephemeralcontainers` …"""
+    name: str = ""
+    uid: str = ""
+    """UID of the stored object; empty for denials, dry runs and level Metadata without a name."""
+    user: str = ""
+    groups: tuple[str, ...] = ()
+    user_agent: str = ""
+    impersonated_by: str = ""
+    source_ips: tuple[str, ...] = ()
+    code: int = 0
+    reason: str = ""
+    engine: str = ""
+    """`webhook`, `validating-admission-policy`, `kyverno`, `gatekeeper`, `policy-controller`, `pod-security` …"""
+    by: str = ""
+    """Webhook or policy name that decided."""
+    message: str = ""
+    failed_open: tuple[str, ...] = ()
+    """Names of webhooks that could not be asked and were ignored."""
+    break_glass: str = ""
+    """The label or annotation (`key=value`) that marks a break-glass request."""
+    exempt: str = ""
+    dry_run: bool = False
+    audited: tuple[str, ...] = ()
+    """Violations that an audit-mode policy only recorded."""
+    mutated_by: tuple[str, ...] = ()
+    images: tuple[ImageAsked, ...] = ()
+    audit_id: str = ""
+    level: str = ""
+    truncated: bool = False
+    source: str = ""
+
+
+class NamespaceObserved(msgspec.Struct, frozen=True, tag="namespace", gc=False):
+    """Labels of a namespace (allow-listed annotations merged in), for ownership."""
+
+    id: str
+    time: int
+    cluster: str
+    namespace: str
+    labels: tuple[tuple[str, str], ...] = ()
+    gone: bool = False
+    source: str = ""
+
+
+class ConfigurationObserved(msgspec.Struct, frozen=True, tag="configuration", gc=False):
+    """A change of admission configuration (webhooks, policies, bindings, exceptions): who, what, when."""
+
+    id: str
+    time: int
+    cluster: str
+    operation: str
+    resource: str
+    name: str
+    user: str = ""
+    outcome: DecisionOutcome = "admitted"
+    source: str = ""
+
+
+class FeedSeen(msgspec.Struct, frozen=True, tag="feed", gc=False):
+    """A feed of a cluster showed life. `since` is the start of unbroken sight, for coverage and `unadmitted`."""
+
+    id: str
+    time: int
+    cluster: str
+    feed: Literal["audit", "pods"]
+    since: int
+
+
+class EvidenceFound(msgspec.Struct, frozen=True, tag="evidence", gc=False):
+    """The fetcher asked every place about (repository, digest): the set, the facts, and when each was first seen."""
+
+    id: str
+    time: int
+    set: EvidenceSet
+    facts: tuple[Fact, ...]
+    first_seen: tuple[tuple[str, int], ...] = ()
+    """(evidence id, microseconds) from revet's own record; evidence that is missing here has no observed time."""
+
+
+class TrustChanged(msgspec.Struct, frozen=True, tag="trust", gc=False):
+    """Entry `epoch` of the trust log; `record` is its canonical JSON (see verifier.trust.records)."""
+
+    id: str
+    time: int
+    epoch: int
+    record: bytes
+
+
+class Tick(msgspec.Struct, frozen=True, tag="tick", gc=False):
+    """Time is an input: the clock reached `time`."""
+
+    id: str
+    time: int
+
+
+class DeadLetter(msgspec.Struct, frozen=True, tag="deadletter", gc=False):
+    """An input that could not be read: where it stands, a named reason, and the reduced original when it is safe."""
+
+    id: str
+    time: int
+    source: str
+    """File or connection and line or item, e.g. `audit.jsonl:17`."""
+    code: str
+    message: str
+    size: int
+    sha256: str
+    excerpt: str = ""
+    """At most 256 characters of structure (kinds and member names only, never values)."""
+
+
+Observation = PodObserved | DecisionObserved | NamespaceObserved | ConfigurationObserved | FeedSeen | DeadLetter
+"""What collectors produce."""
+
+
+class EvidenceWanted(msgspec.Struct, frozen=True, tag="evidence-wanted", gc=False):
+    """The judge asks the fetcher for a digest's evidence."""
+
+    id: str
+    time: int
+    repository: str
+    digest: str
+    reference: str = ""
+    why: Literal["new-digest", "keys-added", "retry", "stale"] = "new-digest"
+
+
+class StoredEvidence(msgspec.Struct, frozen=True):
+    """Evidence with the time revet first saw these bytes (None: not dated)."""
+
+    evidence: Evidence
+    first_seen: int | None = None
+
+
+class PolicyVerdict(msgspec.Struct, frozen=True, gc=False):
+    """What one policy says of a container now; part of its current document."""
+
+    policy: str
+    version: str
+    outcome: str
+    codes: tuple[str, ...] = ()
+    exempted_by: str = ""
+    mode: str = "audit"
+
+
+class ContainerChanged(msgspec.Struct, frozen=True, tag="container"):
+    """Current state and run interval of one container instance. Newest `sequence` wins; an end is never deleted."""
+
+    id: str
+    time: int
+    sequence: int
+    cluster: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    owner: Owner
+    node: str
+    service_account: str
+    kind: ContainerKind
+    name: str
+    image: str
+    repository: str
+    digest: str
+    state: RunState
+    started: int | None
+    ended: int | None
+    end_reason: str
+    class_id: str
+    verdicts: tuple[PolicyVerdict, ...] = ()
+    admitted_by: str = ""
+    """Decision id, empty when none is on record."""
+    mirror: bool = False
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class VerdictReached(msgspec.Struct, frozen=True, tag="verdict"):
+    """One (class, policy) was judged and the answer differs from the one before."""
+
+    id: str
+    time: int
+    class_id: str
+    trigger: str
+    """`new-class`, `evidence`, `trust`, `due`, `restore`."""
+    previous: str
+    cause: str
+    """What changed, in words (`key dev revoked`, `policy payments v:…`, `first evidence`)."""
+    members: int
+    verdict: Verdict

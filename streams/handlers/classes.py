@@ -1,0 +1,198 @@
+"""Classes and their members: which unit is judged, who belongs to it, and what must be fetched for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+from streams.events import EvidenceWanted, ObservedContainer
+from streams.handlers.judging import govern, judge
+from streams.state import (
+    MINUTE,
+    Class,
+    ClassRow,
+    ContainerRow,
+    Image,
+    PodKey,
+    PodRow,
+    ShardState,
+    Workload,
+)
+from verifier.canonical import stable_id
+from verifier.errors import ReferenceError_
+from verifier.models import ImageReference, Reason, Scope
+from verifier.reasons import reason
+from verifier.reference import parse_reference
+from verifier.verify import ImageEvidence, class_id
+
+EMPTY_CLASS_KEPT: Final = 10 * MINUTE
+"""An ended instance stays until judged once, or this long; afterwards only the record's queries judge it."""
+IMAGE_KEPT: Final = 30 * 24 * 60 * MINUTE
+"""Facts are dropped this long after the digest last ran."""
+
+
+def observed_name(container: ObservedContainer) -> str:
+    """Name of a container inside its workload; image volumes live in a name space of their own."""
+    return f"volume:{container.name}" if container.kind == "image-volume" else container.name
+
+
+def class_of(
+    state: ShardState, pod: PodRow, container: ObservedContainer, wanted: list[EvidenceWanted]
+) -> Class | None:
+    """The class of an observed container, made and judged when new; None while the container waits for its image."""
+    reference, problem = _reference(container)
+    digest = container.digest
+    if not digest and problem is None:
+        if container.image_id_kind in ("config-digest", "storage-id", "unknown"):
+            found = f"a {container.image_id_kind} for {container.image}"
+            problem = reason("digest-not-addressable", found=found)
+        elif container.kind == "image-volume" and reference is not None and reference.digest:
+            digest = reference.digest  # the kubelet reports none; the pinned reference is what is mounted
+        elif container.kind == "image-volume":
+            problem = reason("digest-unknown")
+        else:
+            return None
+    if reference is None:
+        reference = ImageReference(registry="", path=container.image[:255])
+    scope = scope_of(state, pod, reference)
+    return _class(state, scope, reference.repository, digest, problem, pod.created or state.now, wanted)
+
+
+def _reference(container: ObservedContainer) -> tuple[ImageReference | None, Reason | None]:
+    try:
+        return parse_reference(container.image), None
+    except ReferenceError_:
+        return None, reason("reference-unparsable", found=container.image)
+
+
+def scope_of(state: ShardState, pod: PodRow, reference: ImageReference) -> Scope:
+    """What policies can see of a pod's container."""
+    entry = state.trust.clusters.get(pod.cluster)
+    return Scope(
+        image=reference,
+        cluster=pod.cluster,
+        cluster_name=entry.name if entry is not None else pod.cluster,
+        cluster_labels=entry.labels if entry is not None else (),
+        namespace=pod.namespace,
+        service_account=pod.service_account,
+        labels=pod.labels,
+    )
+
+
+def _class(
+    state: ShardState,
+    scope: Scope,
+    repository: str,
+    digest: str,
+    problem: Reason | None,
+    since: int,
+    wanted: list[EvidenceWanted],
+) -> Class:
+    key = class_id(scope, digest)
+    found = state.classes.get(key)
+    if found is None:
+        image = image_of(state, repository, digest, problem)
+        found = state.classes[key] = Class(key, ClassRow(scope, repository, digest, since), image)
+        image.classes.add(key)
+        state.touch("class", key)
+        govern(state, found)
+        wanted.extend(want_evidence(state, image, str(scope.image), "new-digest"))
+    if since < found.row.since:
+        found.row.since = since
+        state.touch("class", key)
+    if found.epoch != state.trust.epoch:
+        judge(state, found, state.now)
+    return found
+
+
+def image_of(state: ShardState, repository: str, digest: str, problem: Reason | None = None) -> Image:
+    """The image row of (repository, digest), made when new."""
+    image = state.images.get((repository, digest))
+    if image is None:
+        image = Image(ImageEvidence(repository=repository, digest=digest, problem=problem))
+        state.images[(repository, digest)] = image
+    return image
+
+
+def want_evidence(state: ShardState, image: Image, reference: str, why: str) -> Iterator[EvidenceWanted]:
+    """Ask the fetcher, once per attempt; nothing is asked for what has no digest."""
+    evidence = image.evidence
+    if not evidence.digest or evidence.problem is not None:
+        return
+    if image.asked is not None and why == "new-digest":
+        return
+    image.asked = state.now
+    image.attempts += 1
+    yield EvidenceWanted(
+        id=stable_id("evidence-wanted", evidence.repository, evidence.digest, state.trust.keyset_id, image.attempts),
+        time=state.now,
+        repository=evidence.repository,
+        digest=evidence.digest,
+        reference=reference,
+        why=why,  # type: ignore[arg-type]  # callers pass the literals of EvidenceWanted.why
+    )
+
+
+def join(state: ShardState, cls: Class, workload: Workload, key: PodKey, name: str) -> None:
+    """One running instance more."""
+    cls.members += 1
+    cls.pods.append(key)
+    cls.workloads[workload.key] = cls.workloads.get(workload.key, 0) + 1
+    names = workload.classes.setdefault(cls.id, {})
+    names[name] = names.get(name, 0) + 1
+
+
+def leave(state: ShardState, cls: Class, workload: Workload, key: PodKey, name: str) -> None:
+    """One running instance less; an empty class is forgotten later."""
+    cls.members -= 1
+    cls.pods.remove(key)
+    cls.workloads[workload.key] -= 1
+    if not cls.workloads[workload.key]:
+        del cls.workloads[workload.key]
+    names = workload.classes[cls.id]
+    names[name] -= 1
+    if not names[name]:
+        del names[name]
+    if not names:
+        del workload.classes[cls.id]
+    if not cls.members:
+        state.schedule(state.now + EMPTY_CLASS_KEPT, "class-empty", cls.id)
+
+
+def forget_class(state: ShardState, key: str) -> None:
+    """Drop a class without members."""
+    cls = state.classes.get(key)
+    if cls is None or cls.members:
+        return
+    del state.classes[key]
+    state.touch("class", key)
+    cls.image.classes.discard(key)
+    if not cls.image.classes:
+        evidence = cls.image.evidence
+        state.schedule(state.now + IMAGE_KEPT, "image", f"{evidence.repository}\0{evidence.digest}")
+
+
+def forget_image(state: ShardState, key: str) -> None:
+    """Drop an image that no class has used for IMAGE_KEPT."""
+    repository, _, digest = key.rpartition("\0")
+    image = state.images.get((repository, digest))
+    if image is None or image.classes:
+        return
+    del state.images[(repository, digest)]
+    for fact in image.evidence.facts:
+        for key_id in fact.verified_by:
+            state.key_images.get(key_id, set()).discard((repository, digest))
+    state.touch("image", key)
+
+
+def container_id(pod: PodRow, container: ContainerRow) -> str:
+    """Identity of a container instance (DESIGN 2)."""
+    return stable_id(
+        "container", pod.cluster, pod.uid, container.kind, container.name, container.digest or container.image
+    )
+
+
+def short_mark(event_id: str) -> bytes:
+    """Six bytes that stand for an observation id in a pod's list of seen states."""
+    return hashlib.blake2b(event_id.encode(), digest_size=6).digest()

@@ -1,0 +1,156 @@
+"""Admission decisions joined with pods: who let it in, what was denied and runs anyway, what was let in unchecked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from alerting.models import Finding
+from streams.events import ContainerChanged, DecisionObserved, FeedSeen
+from streams.handlers.findings import refresh
+from streams.handlers.pods import UNADMITTED_GRACE, alive, settle
+from streams.handlers.speaking import container_changed
+from streams.state import MINUTE, DeniedRow, FeedRow, PodKey, PodRow, ShardState, Workload, pod_key, workload_text
+
+ADMISSIONS_KEPT: Final = 4096
+DENIALS_KEPT: Final = 64
+DENIAL_AGE: Final = 24 * 60 * MINUTE
+POD_RESOURCES: Final = frozenset({"pods", "pods/ephemeralcontainers"})
+FAILED_OPEN_QUIET: Final = 60 * MINUTE
+"""A failed-open finding closes when the webhook let nothing through unchecked for this long."""
+
+
+def on_decision(state: ShardState, event: DecisionObserved) -> Iterator[Finding | ContainerChanged]:
+    """What admission said. A dry run persists nothing and is only recorded."""
+    if event.dry_run:
+        return
+    workload = state.workload((event.cluster, event.namespace, event.owner.kind, event.owner.name))
+    if event.outcome == "admitted":
+        yield from _admitted(state, workload, event)
+    elif event.outcome == "denied" and event.resource == "pods" and event.operation == "create":
+        _denied(state, workload, event)
+    yield from refresh(state, workload)
+
+
+def _admitted(state: ShardState, workload: Workload, event: DecisionObserved) -> Iterator[ContainerChanged]:
+    if event.failed_open:
+        _failed_open(state, workload, event)
+    if event.resource not in POD_RESOURCES or event.operation == "delete":
+        return
+    key = _known_pod(state, workload, event)
+    if key is None:
+        name = event.uid or (f"name:{event.name}" if event.name else "")
+        if name and event.operation == "create":
+            _keep(workload.row.admissions, name, event.id)
+            if event.break_glass:
+                _keep(workload.row.break_glass, name, f"{event.user}\0{event.break_glass}")
+            state.touch("workload", workload_text(workload.key))
+        return
+    row = state.pod(key)
+    if row is None:
+        return
+    if event.operation == "create":
+        known = row.admitted_by
+        row.admitted_by = min(filter(None, (known, event.id)))  # the same whichever of two came first
+        row.unadmitted, row.denied_by = False, ""
+    if event.break_glass:
+        row.break_glass = row.break_glass or f"{event.user}\0{event.break_glass}"
+    state.put_pod(key, row)
+    settle(state, key, row, workload)
+    for container in row.containers:
+        yield container_changed(state, row, container)
+
+
+def _known_pod(state: ShardState, workload: Workload, event: DecisionObserved) -> PodKey | None:
+    if event.uid:
+        key = pod_key(event.cluster, event.uid)
+        return key if key in state.pods else None
+    for key in workload.pods:  # level Metadata: only the name is known
+        row = state.pod(key)
+        if row is not None and event.name and row.name == event.name:
+            return key
+    return None
+
+
+def _keep(kept: dict[str, str], name: str, value: str) -> None:
+    if name in kept:
+        value = min(kept[name], value)
+    kept[name] = value
+    while len(kept) > ADMISSIONS_KEPT:
+        kept.pop(next(iter(kept)))
+
+
+def _denied(state: ShardState, workload: Workload, event: DecisionObserved) -> None:
+    images = tuple(sorted({i.submitted for i in event.images}))
+    denial = DeniedRow(event.id, event.time, event.name, images, event.by)
+    kept = [d for d in workload.row.denials if d.time > event.time - DENIAL_AGE and d.decision != event.id]
+    workload.row.denials = sorted([*kept, denial], key=lambda d: (d.time, d.decision))[-DENIALS_KEPT:]
+    state.touch("workload", workload_text(workload.key))
+
+
+def _failed_open(state: ShardState, workload: Workload, event: DecisionObserved) -> None:
+    for webhook in event.failed_open:
+        before = workload.row.failed_open.get(webhook, 0)
+        workload.row.failed_open[webhook] = max(before, event.time)
+        key = workload_text(workload.key)
+        state.touch("workload", key)
+        state.schedule(max(before, event.time) + FAILED_OPEN_QUIET, "failed-open", key)
+
+
+def quiet_again(state: ShardState, workload: Workload) -> None:
+    """Forget webhooks that let nothing through for FAILED_OPEN_QUIET."""
+    kept = {w: t for w, t in workload.row.failed_open.items() if state.now - t < FAILED_OPEN_QUIET}
+    if kept != workload.row.failed_open:
+        workload.row.failed_open = kept
+        state.touch("workload", workload_text(workload.key))
+
+
+# ------------------------------------------------------------------------------------------------ unadmitted
+
+
+def check_admission(state: ShardState, key: PodKey) -> Iterator[Finding]:
+    """The grace is over: is there an admission on record? Asked only where both feeds were alive when it was created."""
+    row = state.pod(key)
+    if row is None or row.admitted_by or row.unadmitted or not alive(row):
+        return
+    audit, pods = state.feeds.get((row.cluster, "audit")), state.feeds.get((row.cluster, "pods"))
+    if audit is None or pods is None or row.created < audit.since:
+        return
+    ready = max(row.created, audit.since, pods.since) + UNADMITTED_GRACE
+    if state.now < ready:
+        state.schedule(ready, "admission", key.hex())
+        return
+    if audit.last < row.created:  # nothing was heard since: blind, not innocent and not guilty
+        state.schedule(state.now + UNADMITTED_GRACE, "admission", key.hex())
+        return
+    workload = state.workload(row.workload)
+    row.unadmitted = True
+    row.denied_by = _matching_denial(workload, row)
+    state.put_pod(key, row)
+    settle(state, key, row, workload)
+    yield from refresh(state, workload)
+
+
+def _matching_denial(workload: Workload, row: PodRow) -> str:
+    images = {c.image for c in row.containers}
+    for denial in reversed(workload.row.denials):
+        same_name = not denial.name or denial.name == row.name or row.name.startswith(denial.name)
+        if same_name and (not denial.images or images >= set(denial.images)):
+            return f"{denial.by or 'admission'}, decision {denial.decision}"
+    return ""
+
+
+def on_feed(state: ShardState, event: FeedSeen) -> Iterator[Finding]:
+    """A feed showed life. The first sight of a feed starts the grace of pods created after it."""
+    slot = (event.cluster, event.feed)
+    before = state.feeds.get(slot)
+    if before is None:
+        state.feeds[slot] = FeedRow(event.since, event.time)
+        for key in list(state.pods):
+            row = state.pod(key)
+            if row is not None and row.cluster == event.cluster and not row.admitted_by and alive(row):
+                state.schedule(max(row.created, event.since, state.now) + UNADMITTED_GRACE, "admission", key.hex())
+    else:
+        state.feeds[slot] = FeedRow(min(before.since, event.since), max(before.last, event.time))
+    state.touch("feed", f"{event.cluster}\0{event.feed}")
+    yield from ()

@@ -1,0 +1,100 @@
+"""Evidence arrives: facts replace older ones, classes of the digest are judged again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from alerting.models import Finding
+from streams.events import ContainerChanged, EvidenceFound, EvidenceWanted, VerdictReached
+from streams.handlers.classes import image_of, want_evidence
+from streams.handlers.findings import refresh
+from streams.handlers.judging import judge
+from streams.handlers.pods import settle
+from streams.handlers.speaking import speak
+from streams.state import MINUTE, Image, ShardState, WorkloadKey
+from verifier.models import EvidenceSet, Micros
+from verifier.verify import ImageEvidence
+
+RETRY_AFTER: Final = (1 * MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE)
+"""When an incomplete set is asked for again; the last one repeats."""
+
+Output = ContainerChanged | EvidenceWanted | Finding | VerdictReached
+
+
+def on_evidence(state: ShardState, event: EvidenceFound) -> Iterator[Output]:
+    """A newer set for (repository, digest). Older or equal ones change nothing, whatever order they come in."""
+    image = image_of(state, event.set.repository, event.set.digest)
+    if not _newer(image.evidence, event):
+        return
+    learn(state, image, event)
+    state.touch("image", f"{event.set.repository}\0{event.set.digest}")
+    if not event.set.complete:
+        wait = RETRY_AFTER[min(image.attempts, len(RETRY_AFTER)) - 1] if image.attempts else RETRY_AFTER[0]
+        state.schedule(state.now + wait, "retry", f"{event.set.repository}\0{event.set.digest}")
+    yield from rejudge_image(state, image, "evidence", "evidence fetched")
+
+
+def _newer(known: ImageEvidence, event: EvidenceFound) -> bool:
+    if known.set is None:
+        return True
+    if dict(event.first_seen) != known.first_seen and event.set.version == known.set.version:
+        return True
+    return _rank(event.set) > _rank(known.set)
+
+
+def _rank(found: EvidenceSet) -> tuple[Micros, str]:
+    return found.fetched_at, found.version
+
+
+def learn(state: ShardState, image: Image, event: EvidenceFound) -> None:
+    """Replace what is known; first sight stays the earliest ever heard."""
+    known = image.evidence
+    seen = dict(event.first_seen)
+    for evidence_id, at in known.first_seen.items():
+        seen[evidence_id] = min(at, seen.get(evidence_id, at))
+    older = known.set is not None and _rank(event.set) < _rank(known.set)
+    image.evidence = ImageEvidence(
+        repository=known.repository,
+        digest=known.digest,
+        set=known.set if older else event.set,
+        facts=known.facts if older else event.facts,
+        first_seen=seen,
+        problem=known.problem,
+    )
+    image.key_epoch = -1
+    index_keys(state, image)
+
+
+def index_keys(state: ShardState, image: Image) -> None:
+    """Remember which keys signed this image."""
+    slot = (image.evidence.repository, image.evidence.digest)
+    for fact in image.evidence.facts:
+        for key_id in fact.verified_by:
+            state.key_images.setdefault(key_id, set()).add(slot)
+
+
+def rejudge_image(state: ShardState, image: Image, trigger: str, cause: str) -> Iterator[Output]:
+    """Judge every class of an image now, speak, and refresh the workloads that run it."""
+    workloads: dict[WorkloadKey, None] = {}
+    for class_id in sorted(image.classes):
+        cls = state.classes[class_id]
+        judge(state, cls, state.now)
+        yield from speak(state, cls, trigger, cause)
+        for key in dict.fromkeys(cls.pods):  # the closure may explain or prove a drift
+            row = state.pod(key)
+            if row is not None:
+                settle(state, key, row, state.workload(row.workload))
+        workloads.update(dict.fromkeys(cls.workloads))
+    for workload in workloads:
+        yield from refresh(state, state.workload(workload))
+
+
+def retry(state: ShardState, key: str) -> Iterator[Output]:
+    """Ask again for a digest whose set is incomplete."""
+    repository, _, digest = key.rpartition("\0")
+    image = state.images.get((repository, digest))
+    if image is None or not image.classes or image.evidence.set is None or image.evidence.set.complete:
+        return
+    scope = state.classes[min(image.classes)].row.scope
+    yield from want_evidence(state, image, str(scope.image), "retry")

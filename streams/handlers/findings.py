@@ -1,0 +1,440 @@
+"""Findings and incident parts, derived: containers -> classes -> findings of a workload -> counts of an incident.
+
+`refresh(state, workload)` computes what should be open from scratch and diffs it with what is open, so the result does
+not depend on the order of events; parts are absolute, so redelivery changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import msgspec
+
+from alerting.findings import FINDINGS, IncidentKey, finding_code_for, incident_of, message_of, severity_of
+from alerting.models import Cause, Finding, IncidentPart, Member
+from streams.handlers.judging import UNVERIFIABLE_AFTER, rules
+from streams.state import MINUTE, Class, Judged, PartRow, ShardState, Workload, part_text
+from verifier.canonical import stable_id
+from verifier.policy.selection import compile_policy
+from verifier.trust.describe import rfc3339
+from verifier.trust.standing import standings
+from verifier.verify import decide, reasons_of
+
+REOPEN_WITHIN: Final = 24 * 60 * MINUTE
+"""A finding that comes back within a day keeps its cause, so that a rollout cannot move it out of the baseline."""
+EXAMPLES: Final = 10
+
+
+class Slot(NamedTuple):
+    """What makes a finding of a workload distinct."""
+
+    code: str
+    container: str
+    policy: str
+    digest: str
+
+
+class Raised(msgspec.Struct):
+    """What a slot holds now."""
+
+    members: int
+    cls: Class | None
+    judged: Judged | None
+    cause: Cause
+    detail: dict[str, str] = {}
+    """Code-specific values (`alerting.findings`, column detail); untrusted text."""
+
+
+def refresh(state: ShardState, workload: Workload) -> Iterator[Finding]:
+    """Bring the open findings of a workload to what they should be; yields the ones that changed."""
+    wanted, held = _wanted(state, workload)
+    for slot, raised in wanted.items():
+        text = "\0".join(slot)
+        finding_id = workload.findings.get(text)
+        if finding_id is None:
+            yield _open(state, workload, slot, raised, text)
+        else:
+            changed = _update(state, finding_id, raised)
+            if changed is not None:
+                yield changed
+    for text, finding_id in list(workload.findings.items()):
+        slot = Slot(*text.split("\0"))
+        if slot in wanted or (slot.container, slot.policy) in held:
+            continue
+        del workload.findings[text]
+        yield _close(state, finding_id, _why_closed(state, workload, slot))
+
+
+def _wanted(state: ShardState, workload: Workload) -> tuple[dict[Slot, Raised], set[tuple[str, str]]]:
+    wanted: dict[Slot, Raised] = {}
+    held: set[tuple[str, str]] = set()
+    for class_id, names in workload.classes.items():
+        cls = state.classes[class_id]
+        for policy_id, judged in cls.judged.items():
+            entry = state.trust.policies.get(policy_id)
+            if entry is None or entry.policy.mode == "trial":
+                continue
+            outcome = judged.decided.outcome
+            if outcome == "unverifiable":
+                held.update((name, policy_id) for name in names)
+            code = _code_of(state, cls, judged)
+            if code is None:
+                continue
+            cause = _cause_of(state, cls, policy_id, judged, code)
+            code = "policy-changed" if cause.kind == "policy-change" else code
+            for name, count in names.items():
+                slot = Slot(code, name, policy_id, cls.row.digest if FINDINGS[code].digest_in_id else "")
+                _add(wanted, slot, count, cls, judged, cause)
+    _add_suspects(state, workload, wanted)
+    return wanted, held
+
+
+def _add(wanted: dict[Slot, Raised], slot: Slot, count: int, cls: Class, judged: Judged, cause: Cause) -> None:
+    raised = wanted.get(slot)
+    if raised is None:
+        wanted[slot] = Raised(count, cls, judged, cause)
+    else:
+        raised.members += count
+        if raised.cls is not None and cls.row.since < raised.cls.row.since:  # the oldest contributor names the cause
+            raised.cls, raised.judged, raised.cause = cls, judged, cause
+
+
+def _add_suspects(state: ShardState, workload: Workload, wanted: dict[Slot, Raised]) -> None:
+    for suspects in workload.suspects.values():
+        for suspect in suspects:
+            slot = Slot(
+                suspect.code, suspect.container, "", suspect.digest if FINDINGS[suspect.code].digest_in_id else ""
+            )
+            raised = wanted.get(slot)
+            if raised is None:
+                cls = _class_for(state, workload, suspect.container, suspect.digest)
+                wanted[slot] = Raised(1, cls, None, Cause(), dict(suspect.detail))
+            else:
+                raised.members += 1
+    for webhook in workload.row.failed_open:
+        cls = _class_for(state, workload, "", "")
+        wanted[Slot("failed-open", webhook, "", "")] = Raised(1, cls, None, Cause(), {"webhook": webhook})
+    for container, digests in _mixed(state, workload):
+        classes = [state.classes[c] for c, names in workload.classes.items() if container in names]
+        count = sum(workload.classes[c.id][container] for c in classes)
+        detail = {"digests": ", ".join(digests), "count": str(len(digests))}
+        wanted[Slot("mixed-digests", container, "", "")] = Raised(count, classes[0], None, Cause(), detail)
+
+
+def _mixed(state: ShardState, workload: Workload) -> Iterator[tuple[str, list[str]]]:
+    """Containers whose replicas run different digests under one and the same unpinned reference."""
+    seen: dict[tuple[str, str], dict[str, Class]] = {}
+    for class_id, names in workload.classes.items():
+        cls = state.classes[class_id]
+        if cls.row.scope.image.digest or not cls.row.digest:
+            continue
+        for name in names:
+            seen.setdefault((name, str(cls.row.scope.image)), {})[cls.row.digest] = cls
+    for (name, _reference), running in sorted(seen.items()):
+        if len(running) > 1 and not _one_image(running):
+            yield name, sorted(running)
+
+
+def _one_image(running: dict[str, Class]) -> bool:
+    """Index and platform digests of one image are one image (different nodes report different ones)."""
+    for cls in running.values():
+        closure = cls.image.evidence.closure
+        if {closure.running, *closure.indexes, *closure.children} >= running.keys():
+            return True
+    return False
+
+
+def _class_for(state: ShardState, workload: Workload, container: str, digest: str) -> Class | None:
+    """The class that tells which image a pod-level finding is about; the pod's first container when it names none."""
+    found = [state.classes[c] for c, names in workload.classes.items() if not container or container in names]
+    same = [cls for cls in found if cls.row.digest == digest]
+    return min(same or found, key=lambda cls: cls.id, default=None)
+
+
+def _code_of(state: ShardState, cls: Class, judged: Judged) -> str | None:
+    if judged.exempted_by:
+        return None
+    if judged.decided.outcome == "violates":
+        return finding_code_for(judged.codes)
+    if judged.decided.outcome == "unverifiable":
+        since = cls.row.uncertain_since
+        if since is not None and state.now - since >= UNVERIFIABLE_AFTER:
+            return "unverifiable-too-long"
+    return None
+
+
+# ------------------------------------------------------------------------------------------------ cause
+
+
+def _cause_of(state: ShardState, cls: Class, policy_id: str, judged: Judged, code: str) -> Cause:
+    """What changed. A function of times in the input and of the policy's history, not of the order of processing."""
+    if judged.decided.revocations and FINDINGS[code].proof_of_compromise:
+        return _revocation_cause(state, judged.decided.revocations[0])
+    if FINDINGS[code].proof_of_compromise:
+        return Cause()
+    entry = state.trust.policies[policy_id]
+    since = cls.row.since
+    if since <= entry.first_at:
+        return Cause("baseline-policy", policy_id, policy_id, entry.first_at, entry.first_epoch)
+    if since <= entry.at and entry.previous is not None and _passed_before(state, cls, policy_id):
+        return Cause("policy-change", f"{policy_id}@{entry.policy.version}", policy_id, entry.at, entry.epoch)
+    feed = state.feeds.get((cls.row.scope.cluster, "pods"))
+    if feed is not None and since < feed.since:
+        name = cls.row.scope.cluster_name or cls.row.scope.cluster
+        return Cause("baseline-cluster", cls.row.scope.cluster, name, feed.since, 0)
+    return Cause()
+
+
+def _revocation_cause(state: ShardState, revocation_id: str) -> Cause:
+    entry = state.trust.revocations[revocation_id]
+    record = entry.record
+    label = state.trust.name_of(record.subject) if record.subject_kind == "key" else record.subject
+    return Cause("revocation", f"{record.subject_kind}:{record.subject}", label, record.at, entry.epoch)
+
+
+def _passed_before(state: ShardState, cls: Class, policy_id: str) -> bool:
+    """Would the version before have passed this class? Judged under today's keys, so only the policy differs."""
+    previous = state.trust.policies[policy_id].previous
+    if previous is None:
+        return False
+    compiled = compile_policy(previous)
+    if not compiled.governs(cls.row.scope, cls.row.digest):
+        return True
+    evidence = cls.image.evidence
+    stands = standings(evidence.facts, evidence.closure, evidence.first_seen, state.trust, state.now)
+    return decide(compiled, cls.row.scope, evidence, state.trust, state.now, stands).outcome == "valid"
+
+
+# ------------------------------------------------------------------------------------------------ open, change, close
+
+
+def _open(state: ShardState, workload: Workload, slot: Slot, raised: Raised, text: str) -> Finding:
+    cluster, namespace, kind, name = workload.key
+    finding_id = stable_id(
+        "finding", slot.code, cluster, namespace, kind, name, slot.container, slot.policy, slot.digest
+    )
+    before = state.findings.get(finding_id)
+    recent = before is not None and before.closed is not None and state.now - before.closed <= REOPEN_WITHIN
+    cause = before.cause if before is not None and recent and before.cause.kind.startswith("baseline") else raised.cause
+    row = raised.cls.row if raised.cls is not None else None
+    entry = state.trust.policies.get(slot.policy)
+    detail = tuple(sorted(_detail(state, slot, raised, cause).items()))
+    bare = Finding(
+        id=finding_id,
+        code=slot.code,
+        state="open",
+        severity=severity_of(slot.code, _cluster_labels(state, cluster), cause),
+        cluster=cluster,
+        namespace=namespace,
+        owner_kind=kind,
+        owner_name=name,
+        container=slot.container,
+        policy=slot.policy,
+        digest=row.digest if row is not None else slot.digest,
+        image=str(row.scope.image) if row is not None else "",
+        repository=row.repository if row is not None else "",
+        cause=cause,
+        incident="",
+        opened=state.now,
+        changed=state.now,
+        members=raised.members,
+        reasons=raised.judged.codes if raised.judged is not None else (),
+        policy_version=entry.policy.version if entry is not None else "",
+        epoch=state.trust.epoch,
+        sequence=before.sequence + 1 if before is not None else 1,
+        detail=detail,
+    )
+    finding = msgspec.structs.replace(bare, incident=_incident(bare).id, message=message_of(bare))
+    workload.findings[text] = finding_id
+    _store(state, finding)
+    _count(state, finding)
+    return finding
+
+
+def _incident(finding: Finding) -> IncidentKey:
+    return incident_of(
+        finding.code, cluster=finding.cluster, namespace=finding.namespace, owner_kind=finding.owner_kind,
+        owner_name=finding.owner_name, policy=finding.policy, policy_version=finding.policy_version,
+        repository=finding.repository, digest=finding.digest, cause=finding.cause, detail=finding.detail,
+    )  # fmt: skip
+
+
+def _update(state: ShardState, finding_id: str, raised: Raised) -> Finding | None:
+    before = state.findings[finding_id]
+    row = raised.cls.row if raised.cls is not None else None
+    digest = row.digest if row is not None else before.digest
+    codes = raised.judged.codes if raised.judged is not None else before.reasons
+    if before.members == raised.members and before.digest == digest and before.reasons == codes:
+        return None
+    finding = msgspec.structs.replace(
+        before,
+        members=raised.members,
+        digest=digest,
+        image=str(row.scope.image) if row is not None else before.image,
+        reasons=codes,
+        changed=state.now,
+        epoch=state.trust.epoch,
+        sequence=before.sequence + 1,
+    )
+    _store(state, finding)
+    _count(state, finding)
+    return finding
+
+
+def _close(state: ShardState, finding_id: str, why: str) -> Finding:
+    before = state.findings[finding_id]
+    finding = msgspec.structs.replace(
+        before,
+        state="closed",
+        closed=state.now,
+        changed=state.now,
+        close_reason=why,
+        members=0,
+        epoch=state.trust.epoch,
+        sequence=before.sequence + 1,
+    )
+    _store(state, finding)
+    state.schedule(state.now + REOPEN_WITHIN, "finding", finding_id)
+    _uncount(state, finding)
+    return finding
+
+
+def _store(state: ShardState, finding: Finding) -> None:
+    state.findings[finding.id] = finding
+    state.touch("finding", finding.id)
+
+
+def _why_closed(state: ShardState, workload: Workload, slot: Slot) -> str:
+    """The reason a finding ends with; only an explicit reason resolves anything (never a time-out)."""
+    if slot.code in ("unadmitted", "denied-but-running") and workload.pods:
+        return "admission-found"
+    names = {name for names in workload.classes.values() for name in names}
+    if slot.container not in names and (slot.container or not workload.pods):
+        return "replaced" if names else "ended"
+    if not slot.policy:
+        return "converged" if workload.pods else "ended"
+    if slot.policy not in state.trust.policies:
+        return "policy-removed"
+    judged = [
+        state.classes[c].judged.get(slot.policy) for c, found in workload.classes.items() if slot.container in found
+    ]
+    if any(j is not None and j.exempted_by for j in judged):
+        return "exempted"
+    return "valid-again"
+
+
+def _detail(state: ShardState, slot: Slot, raised: Raised, cause: Cause) -> dict[str, str]:
+    """What the finding's sentence needs beyond its own fields."""
+    if raised.cls is None or raised.judged is None:
+        return raised.detail
+    detail = {"reason": _reason_text(state, slot, raised.cls)}
+    if raised.judged.decided.revocations:
+        detail["revoked"] = _revocation_cause(state, raised.judged.decided.revocations[0]).id
+    elif cause.kind == "revocation":
+        detail["revoked"] = cause.id
+    if slot.code == "unverifiable-too-long" and raised.cls.row.uncertain_since is not None:
+        detail["since"] = rfc3339(raised.cls.row.uncertain_since)
+    return detail
+
+
+def _reason_text(state: ShardState, slot: Slot, cls: Class) -> str:
+    """The memoised decision is shared across images; its texts are made anew for this one."""
+    compiled = rules(state).compiled.get(slot.policy)
+    if compiled is None:
+        return ""
+    evidence = cls.image.evidence
+    timelines = rules(state).timelines
+    stands = standings(evidence.facts, evidence.closure, evidence.first_seen, state.trust, state.now, timelines)
+    decided = decide(compiled, cls.row.scope, evidence, state.trust, state.now, stands)
+    return "; ".join(r.message for r in reasons_of(decided, compiled, cls.row.scope, evidence))
+
+
+def _cluster_labels(state: ShardState, cluster: str) -> dict[str, str]:
+    entry = state.trust.clusters.get(cluster)
+    return dict(entry.labels) if entry is not None else {}
+
+
+# ------------------------------------------------------------------------------------------------ incident parts
+
+
+def _count(state: ShardState, finding: Finding) -> None:
+    key = (finding.incident, finding.cluster, finding.namespace)
+    part = state.parts.get(key)
+    if part is None:
+        named = _incident(finding)
+        part = state.parts[key] = PartRow(
+            kind=named.kind,
+            subject=named.subject,
+            cause=finding.cause,
+            policy=finding.policy,
+            severity=finding.severity,
+            findings={},
+            opened=finding.opened,
+            message=finding.message,
+        )
+    if not part.findings:  # (re)opened: the newest telling of it
+        part.opened, part.message, part.severity = finding.opened, finding.message, finding.severity
+    part.findings[finding.id] = Member(
+        cluster=finding.cluster,
+        namespace=finding.namespace,
+        owner=f"{finding.owner_kind}/{finding.owner_name}",
+        container=finding.container,
+        image=finding.image,
+        digest=finding.digest,
+        count=finding.members,
+        since=finding.opened,
+    )
+    _touch_part(state, key)
+
+
+def _uncount(state: ShardState, finding: Finding) -> None:
+    key = (finding.incident, finding.cluster, finding.namespace)
+    part = state.parts[key]
+    if part.findings.pop(finding.id, None) is not None:
+        part.closed[finding.close_reason] = part.closed.get(finding.close_reason, 0) + 1
+    _touch_part(state, key)
+
+
+def _touch_part(state: ShardState, key: tuple[str, str, str]) -> None:
+    state.dirty_parts.add(key)
+
+
+def flush_parts(state: ShardState) -> Iterator[IncidentPart]:
+    """Absolute counts of every part that changed since the last flush."""
+    for key in sorted(state.dirty_parts):
+        part = state.parts[key]
+        part.sequence += 1
+        state.touch("part", part_text(key))
+        yield _part(state, key, part)
+    state.dirty_parts.clear()
+
+
+def _part(state: ShardState, key: tuple[str, str, str], part: PartRow) -> IncidentPart:
+    incident, cluster, namespace = key
+    largest: dict[tuple[str, str], Member] = {}
+    for member in part.findings.values():  # two policies on one container are one container
+        seen = largest.get((member.owner, member.container))
+        if seen is None or member.count > seen.count:
+            largest[(member.owner, member.container)] = member
+    examples = sorted(largest.values(), key=lambda m: (-m.count, m.owner, m.container))[:EXAMPLES]
+    return IncidentPart(
+        incident=incident,
+        kind=part.kind,
+        subject=part.subject,
+        cause=part.cause,
+        policy=part.policy,
+        severity=part.severity,  # type: ignore[arg-type]  # written by severity_of
+        shard=state.shard,
+        cluster=cluster,
+        namespace=namespace,
+        epoch=state.trust.epoch,
+        sequence=part.sequence,
+        time=state.now,
+        containers=sum(m.count for m in largest.values()),
+        workloads=len({m.owner for m in largest.values()}),
+        opened=part.opened,
+        message=part.message,
+        examples=tuple(examples),
+        closed=tuple(sorted(part.closed.items())),
+    )

@@ -1,0 +1,195 @@
+"""Judging classes: which policies govern, what each says, memoised so that a revocation over a fleet is set logic.
+
+Two images with the same *shape* (who signed, what trust says of each signature, how the evidence set stands) get the
+same decision from a policy that looks at nothing else. Shapes are interned to small integers per epoch; the memo maps
+(policy, shape, completeness) to one shared `Judged`. The full verdict with its texts is only built when it is spoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from streams.events import PolicyVerdict
+from streams.state import MINUTE, Class, Image, Judged, ShardState
+from verifier.models import Fact, Micros
+from verifier.policy.model import Policy, Requirement
+from verifier.policy.selection import CompiledPolicy, PolicyIndex, compile_policy
+from verifier.trust.exemptions import covering, covering_due
+from verifier.trust.standing import KeyState, KeyTimeline, ProvenTime, compile_key, proven_time, standings
+from verifier.trust.state import TrustState
+from verifier.verify import Decided, decide
+
+UNVERIFIABLE_AFTER: Final = 30 * MINUTE
+"""How long could-not-tell may last before a person hears of it."""
+
+UNGOVERNED: Final = Judged(
+    decided=Decided(outcome="ungoverned"), codes=("ungoverned",), exempted_by="", valid_until=None
+)
+
+
+class Rules:
+    """Compiled policies of one trust epoch and what was already decided under them."""
+
+    def __init__(self, trust: TrustState, previous: Rules | None = None) -> None:
+        self.trust = trust
+        self.compiled: dict[str, CompiledPolicy] = {}
+        for policy_id, entry in trust.policies.items():
+            kept = previous.compiled.get(policy_id) if previous is not None else None
+            same = kept is not None and kept.policy.version == entry.policy.version
+            self.compiled[policy_id] = kept if kept is not None and same else compile_policy(entry.policy)
+        self.special = {policy_id for policy_id, c in self.compiled.items() if looks_at_image(c.policy)}
+        self.memo: dict[tuple[object, ...], Judged] = {}
+        self._shapes: dict[tuple[object, ...], int] = {}
+        self.timelines: dict[str, KeyTimeline] = {}
+        self.index = PolicyIndex(tuple(self.compiled.values()))
+
+    def shape(self, fact: Fact, image: Image, now: Micros) -> int:
+        """A small integer that is equal for facts no ordinary policy can tell apart under this epoch."""
+        evidence = image.evidence
+        proven = proven_time(fact.times, evidence.first_seen.get(fact.evidence_id), self.trust, now)
+        states = tuple(self._key_state(key_id, proven, now) for key_id in fact.verified_by)
+        covers = tuple(sorted({evidence.closure.via(d) or "" for d in fact.subjects}))
+        own = fact.evidence_id if fact.evidence_id in self.trust.by_subject["evidence"] else ""
+        claim = fact.signed_repository and fact.signed_repository == fact.repository
+        pending = fact.keyset != self.trust.keyset_id and not fact.verified_by and not fact.problem
+        key = (
+            fact.kind, fact.format, fact.verified_by, states, covers, fact.annotations, claim, bool(fact.signed_repository),
+            fact.problem, fact.key_hint if not fact.verified_by else "", pending, own, fact.predicate_type,
+            proven.valid_until,
+        )  # fmt: skip
+        return self._shapes.setdefault(key, len(self._shapes))
+
+    def forget_times(self) -> None:
+        """Time passed an instant at which something changes by itself: nothing derived from `now` may be kept."""
+        self.memo.clear()
+        self.timelines.clear()
+
+    def _key_state(self, key_id: str, proven: ProvenTime, now: Micros) -> KeyState:
+        timeline = self.timelines.get(key_id)
+        if timeline is None or not timeline.holds(self.trust, now):
+            timeline = self.timelines[key_id] = compile_key(key_id, self.trust, now)
+        return timeline.at(proven.time, proven.kind)
+
+
+def looks_at_image(policy: Policy) -> bool:
+    """Does the policy look at more than a shape holds (digest or registry lists, attestor windows)?"""
+    if any(a.valid_from is not None or a.valid_until is not None for a in policy.attestors.values()):
+        return True
+    return _has_list(policy.require)
+
+
+def _has_list(node: Requirement) -> bool:
+    if node.digest_in is not None or node.registry_in is not None:
+        return True
+    children = node.all or node.any or (node.at_least.of if node.at_least is not None else ())
+    return any(_has_list(child) for child in children)
+
+
+def rules(state: ShardState) -> Rules:
+    """The rules of the current epoch."""
+    known = state.memory.get("rules")
+    if not isinstance(known, Rules) or known.trust is not state.trust:
+        known = state.memory["rules"] = Rules(state.trust, known if isinstance(known, Rules) else None)
+    return known
+
+
+def govern(state: ShardState, cls: Class, only: Iterable[str] | None = None) -> None:
+    """Find the policies that govern a class; with `only`, look at those policies again and keep the others."""
+    current = rules(state)
+    compiled = current.compiled
+    scope, digest = cls.row.scope, cls.row.digest
+    if only is None:
+        cls.policies = tuple(sorted(c.policy.id for c in current.index.governing(scope, digest)))
+        return
+    looked = set(only)
+    kept = [p for p in cls.policies if p not in looked]
+    kept += [p for p in looked if p in compiled and compiled[p].governs(scope, digest)]
+    cls.policies = tuple(sorted(kept))
+
+
+def judge(state: ShardState, cls: Class, now: Micros) -> bool:
+    """Judge a class under the current epoch; True when what it holds differs from before."""
+    current = rules(state)
+    image = cls.image
+    if image.key_epoch != state.trust.epoch:
+        image.key = tuple(sorted(current.shape(f, image, now) for f in image.evidence.facts))
+        image.key_epoch = state.trust.epoch
+    judged = {p: _judge_one(state, current, cls, p, now) for p in cls.policies} or {"": UNGOVERNED}
+    changed = judged != cls.judged
+    cls.judged = judged
+    cls.epoch = state.trust.epoch
+    _note_uncertainty(state, cls, now)
+    for answer in judged.values():
+        if answer.valid_until is not None:
+            state.schedule(max(answer.valid_until, now + 1), "class", cls.id)
+    return changed
+
+
+def _judge_one(state: ShardState, current: Rules, cls: Class, policy_id: str, now: Micros) -> Judged:
+    evidence = cls.image.evidence
+    standing: object
+    if evidence.set is None:
+        standing = evidence.problem.code if evidence.problem is not None else None
+    elif evidence.set.complete:
+        standing = True
+    else:
+        standing = evidence.set.version  # the failing place decides the reason
+    alone = policy_id in current.special or bool(state.trust.by_subject["digest"])
+    own = (cls.row.scope.image, evidence.closure) if alone else None
+    key = (policy_id, cls.image.key, standing, own)
+    found = current.memo.get(key)
+    if found is None:
+        found = current.memo[key] = _decide(state, current.compiled[policy_id], cls, now)
+    if found.decided.outcome == "violates" and state.trust.exemptions:
+        return _exempted(state, found, cls, policy_id, now)
+    return found
+
+
+def _decide(state: ShardState, compiled: CompiledPolicy, cls: Class, now: Micros) -> Judged:
+    evidence, trust = cls.image.evidence, state.trust
+    stands = standings(evidence.facts, evidence.closure, evidence.first_seen, trust, now, rules(state).timelines)
+    decided = decide(compiled, cls.row.scope, evidence, trust, now, stands)
+    codes = tuple(dict.fromkeys(f.code for f in decided.failures)) if decided.outcome == "violates" else (decided.why,)
+    if decided.outcome == "valid":
+        codes = ()
+    return Judged(decided=decided, codes=codes, exempted_by="", valid_until=decided.valid_until)
+
+
+def _exempted(state: ShardState, found: Judged, cls: Class, policy_id: str, now: Micros) -> Judged:
+    asked = (state.trust.exemptions.values(), policy_id, found.codes, cls.row.scope, cls.row.digest, now)
+    entry, due = covering(*asked), covering_due(*asked)
+    if entry is None and due is None:
+        return found
+    until = min((t for t in (found.valid_until, due) if t is not None), default=None)
+    return Judged(found.decided, found.codes, entry.id if entry is not None else "", until)
+
+
+def _note_uncertainty(state: ShardState, cls: Class, now: Micros) -> None:
+    """Since when could this class not be told; drives `unverifiable-too-long`."""
+    uncertain = any(j.decided.outcome == "unverifiable" for j in cls.judged.values())
+    if uncertain and cls.row.uncertain_since is None:
+        cls.row.uncertain_since = now
+        state.schedule(now + UNVERIFIABLE_AFTER, "class", cls.id)
+        state.touch("class", cls.id)
+    elif not uncertain and cls.row.uncertain_since is not None:
+        cls.row.uncertain_since = None
+        state.touch("class", cls.id)
+
+
+def policy_verdicts(state: ShardState, cls: Class) -> tuple[PolicyVerdict, ...]:
+    """What goes into the documents of a class's containers."""
+    out = []
+    for policy_id, judged in sorted(cls.judged.items()):
+        entry = state.trust.policies.get(policy_id)
+        out.append(
+            PolicyVerdict(
+                policy=policy_id,
+                version=entry.policy.version if entry is not None else "",
+                outcome=judged.decided.outcome,
+                codes=judged.codes,
+                exempted_by=judged.exempted_by,
+                mode=entry.policy.mode if entry is not None else "audit",
+            )
+        )
+    return tuple(out)

@@ -1,0 +1,95 @@
+"""Saying what changed: verdict records and container documents, each only when it differs from what was last said."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from streams.events import ContainerChanged, VerdictReached
+from streams.handlers.classes import container_id
+from streams.handlers.judging import policy_verdicts, rules
+from streams.state import Class, ContainerRow, PodRow, ShardState
+from verifier.models import Verdict
+from verifier.verify import ungoverned, verify
+
+
+def speak(
+    state: ShardState, cls: Class, trigger: str, cause: str = "", *, containers: bool = True
+) -> Iterator[VerdictReached | ContainerChanged]:
+    """Emit the verdicts of a class that differ from the last ones, and its containers' documents when any did."""
+    said = cls.row.spoken
+    now_saying: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
+    changed = False
+    for answer in policy_verdicts(state, cls):
+        content = (answer.version, answer.outcome, answer.codes, answer.exempted_by)
+        now_saying[answer.policy] = content
+        before = said.get(answer.policy)
+        if before == content:
+            continue
+        changed = True
+        yield VerdictReached(
+            id=(verdict := _verdict(state, cls, answer.policy)).id,
+            time=state.now,
+            class_id=cls.id,
+            trigger=trigger,
+            previous=before[1] if before is not None else "",
+            cause=cause,
+            members=cls.members,
+            verdict=verdict,
+        )
+    if changed or len(said) != len(now_saying):
+        cls.row.spoken = now_saying
+        state.touch("class", cls.id)
+        if containers:
+            yield from member_documents(state, cls)
+
+
+def _verdict(state: ShardState, cls: Class, policy_id: str) -> Verdict:
+    evidence, scope = cls.image.evidence, cls.row.scope
+    compiled = rules(state).compiled.get(policy_id)
+    if compiled is None:
+        return ungoverned(scope, evidence, state.trust, state.now)
+    return verify(compiled, scope, evidence, state.trust, state.now)
+
+
+def member_documents(state: ShardState, cls: Class) -> Iterator[ContainerChanged]:
+    """The documents of every container of a class."""
+    for key in dict.fromkeys(cls.pods):
+        pod = state.pod(key)
+        if pod is None:
+            continue
+        for container in pod.containers:
+            if container.class_id == cls.id and container.ended is None:
+                yield container_changed(state, pod, container)
+
+
+def container_changed(state: ShardState, pod: PodRow, container: ContainerRow) -> ContainerChanged:
+    """The document of one container instance as it is now."""
+    cls = state.classes.get(container.class_id)
+    state.sequence += 1
+    state.touch("meta", "")
+    return ContainerChanged(
+        id=container_id(pod, container),
+        time=state.now,
+        sequence=state.sequence,
+        cluster=pod.cluster,
+        namespace=pod.namespace,
+        pod=pod.name,
+        pod_uid=pod.uid,
+        owner=pod.owner,
+        node=pod.node,
+        service_account=pod.service_account,
+        kind=container.kind,
+        name=container.name,
+        image=container.image,
+        repository=cls.row.repository if cls is not None else "",
+        digest=container.digest,
+        state=container.state,
+        started=container.started,
+        ended=container.ended,
+        end_reason=container.end_reason,
+        class_id=container.class_id,
+        verdicts=policy_verdicts(state, cls) if cls is not None else (),
+        admitted_by=pod.admitted_by,
+        mirror=pod.mirror,
+        labels=pod.labels,
+    )

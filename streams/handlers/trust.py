@@ -1,0 +1,165 @@
+"""Trust changes: fold the record, find what it touches, judge that again in slices between live events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from alerting.models import Finding, IncidentPart, ShardReached
+from streams.events import ContainerChanged, EvidenceWanted, TrustChanged, VerdictReached
+from streams.handlers.classes import want_evidence
+from streams.handlers.findings import flush_parts, refresh
+from streams.handlers.judging import govern, judge
+from streams.handlers.speaking import speak
+from streams.state import Class, Image, ShardState, WorkloadKey
+from verifier.impact import Impact, touched
+from verifier.trust.describe import describe
+from verifier.trust.records import TRUST_RECORD, TrustRecord
+
+JUDGE_SLICE: Final = 2000
+"""Classes judged per slice (some milliseconds; a slice must stay under 20 ms, DESIGN 3)."""
+REFRESH_SLICE: Final = 200
+"""Workloads refreshed, or classes spoken for, per slice."""
+
+Output = ContainerChanged | EvidenceWanted | Finding | IncidentPart | ShardReached | VerdictReached
+
+
+def on_trust(state: ShardState, event: TrustChanged) -> Iterator[Output]:
+    """One entry of the trust log. An entry at or before the epoch reached is a redelivery."""
+    if event.epoch <= state.trust.epoch:
+        return
+    yield from finish_sweep(state)  # sweeps never overlap: what was touched is judged under its own cause first
+    record = TRUST_RECORD.validate_json(event.record)
+    before = state.trust
+    state.trust, _applied = before.apply(record, event.epoch)
+    impact = touched(before, state.trust, record)
+    classes = _touched_classes(state, impact, record)
+    yield from _want_crypto(state, impact)
+    state.sweep = sweep(state, classes, describe(record))
+
+
+def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord) -> list[Class]:
+    if record.kind == "cluster-put":
+        _relabel(state, record.cluster_id)
+    found: dict[str, Class] = {}
+    if impact.everything:
+        found = dict(state.classes)
+        for cls in found.values():
+            govern(state, cls)
+    elif impact.policies:
+        for class_id, cls in state.classes.items():
+            before = cls.policies
+            govern(state, cls, impact.policies)
+            if before != cls.policies or any(p in impact.policies for p in cls.policies):
+                found[class_id] = cls
+    if impact.clusters:
+        for class_id, cls in state.classes.items():
+            if cls.row.scope.cluster in impact.clusters:
+                govern(state, cls)
+                found[class_id] = cls
+    for image in _touched_images(state, impact):
+        image.key_epoch = -1
+        found.update((class_id, state.classes[class_id]) for class_id in image.classes)
+    return list(found.values())
+
+
+def _touched_images(state: ShardState, impact: Impact) -> Iterator[Image]:
+    slots: set[tuple[str, str]] = set()
+    for key_id in impact.key_ids:
+        slots |= state.key_images.get(key_id, set())
+    yield from (state.images[s] for s in slots if s in state.images)
+    if impact.digests or impact.evidence or impact.needs_crypto:
+        for slot, image in state.images.items():
+            if slot not in slots and _image_touched(image, impact):
+                yield image
+
+
+def _image_touched(image: Image, impact: Impact) -> bool:
+    closure = image.evidence.closure
+    if impact.digests and not impact.digests.isdisjoint((closure.running, *closure.indexes, *closure.children)):
+        return True
+    if impact.evidence and any(f.evidence_id in impact.evidence for f in image.evidence.facts):
+        return True
+    return bool(impact.needs_crypto) and _unresolved(image)
+
+
+def _unresolved(image: Image) -> bool:
+    return any(not f.verified_by and not f.problem for f in image.evidence.facts)
+
+
+def _want_crypto(state: ShardState, impact: Impact) -> Iterator[EvidenceWanted]:
+    """A key was added: only evidence that no key matched so far costs new cryptography."""
+    if not impact.needs_crypto:
+        return
+    for image in state.images.values():
+        if image.classes and _unresolved(image):
+            reference = str(state.classes[min(image.classes)].row.scope.image)
+            yield from want_evidence(state, image, reference, "keys-added")
+
+
+def _relabel(state: ShardState, cluster: str) -> None:
+    """A cluster's name or labels changed: policies see that through the scope of its classes."""
+    entry = state.trust.clusters[cluster]
+    for cls in state.classes.values():
+        if cls.row.scope.cluster == cluster:
+            labels = entry.labels
+            cls.row.scope = msgspec.structs.replace(cls.row.scope, cluster_name=entry.name, cluster_labels=labels)
+            state.touch("class", cls.id)
+
+
+def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bool = False) -> Iterator[list[Output]]:
+    """Judge, then tell incidents, then rewrite documents: the alert never waits for the rewrite.
+
+    With `everything`, classes whose answer did not change are looked at too (after a restore, when what was judged may
+    not have been said).
+    """
+    changed: list[Class] = []
+    for number, cls in enumerate(classes, start=1):
+        if cls.id in state.classes and (judge(state, cls, state.now) or everything):
+            changed.append(cls)
+        if number % JUDGE_SLICE == 0:
+            yield []
+    workloads: dict[WorkloadKey, None] = {}
+    for cls in changed:
+        workloads.update(dict.fromkeys(cls.workloads))
+    yield from _tell(state, list(workloads))
+    yield [ShardReached(shard=state.shard, shards=state.shards, epoch=state.trust.epoch, time=state.now)]
+    for start in range(0, len(changed), REFRESH_SLICE):
+        out: list[Output] = []
+        for cls in changed[start : start + REFRESH_SLICE]:
+            if cls.id in state.classes:
+                out.extend(speak(state, cls, "trust", cause))
+        yield out
+
+
+def _tell(state: ShardState, workloads: list[WorkloadKey]) -> Iterator[list[Output]]:
+    """Refresh findings; parts go out after 1, 2, 4, 8 … slices, so that the first is early and the sum is cheap."""
+    slices = 0
+    for start in range(0, len(workloads), REFRESH_SLICE):
+        out: list[Output] = []
+        for key in workloads[start : start + REFRESH_SLICE]:
+            out.extend(refresh(state, state.workload(key)))
+        slices += 1
+        if slices & (slices - 1) == 0:
+            out.extend(flush_parts(state))
+        yield out
+    yield list(flush_parts(state))
+
+
+def sweep_slice(state: ShardState) -> list[Output] | None:
+    """One slice of the running sweep; None when nothing is left to do."""
+    if state.sweep is None:
+        return None
+    outputs = next(state.sweep, None)
+    if outputs is None:
+        state.sweep = None
+        return None
+    return list(outputs)  # type: ignore[arg-type]  # the generator yields Output
+
+
+def finish_sweep(state: ShardState) -> Iterator[Output]:
+    """All that is left of the running sweep."""
+    while (outputs := sweep_slice(state)) is not None:
+        yield from outputs

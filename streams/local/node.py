@@ -1,0 +1,277 @@
+"""The node: one SQLite file, one processor, one place to ask for evidence, one notifier. Wiring and order, no rules.
+
+    node = LocalNode.open(path, NodeSettings(place=layout))
+    node.ingest(observations, progress=("audit.jsonl", "17"))     # durable when this returns
+    await node.drain()                                            # judged, recorded, told
+
+Time: live it is the wall clock; in a replay it is the newest time any input has told, so that a recording plays the
+same at any speed, and a restart in the middle ends in the same state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from alerting.delivery import Notifier, deliver
+from alerting.routing import Routes
+from streams.codec import decode
+from streams.engine.port import Output
+from streams.engine.sqlite import CONTROL, SqliteEngine, append_trust, connect, trust_log
+from streams.events import EvidenceFound, EvidenceWanted
+from streams.local.dated import Dates, mark_of
+from streams.local.processor import RECORD, LocalProcessor
+from streams.outputs import output
+from streams.sinks.sqlite import SqliteRecord
+from streams.topics import REQUESTS
+from verifier.adapters.fetch import fetch, rekey
+from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
+from verifier.canonical import stable_id
+from verifier.errors import PlaceError
+from verifier.evidence.keys import KeySet, key_set, load_public_key
+from verifier.models import DigestClosure, EvidenceSet, ImageReference, PlaceAsked
+from verifier.oci.port import Collected, EvidencePlace
+from verifier.reference import parse_reference
+from verifier.trust.records import TRUST_RECORD, TrustRecord
+from verifier.trust.state import TrustState
+
+FETCHES_AT_ONCE: Final = 8
+FETCHER: Final = "fetcher"
+
+
+def wall_clock() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+class NodeSettings(msgspec.Struct, frozen=True):
+    """What a node is made of."""
+
+    place: EvidencePlace | None = None
+    """Where evidence is published; None: nowhere, so nothing can be verified (`no-evidence-source`)."""
+    replay: bool = False
+    """Recorded time instead of the wall clock; evidence is fetched before the next record, and dated by `dates` only."""
+    dates: Dates = Dates()
+    """Dated first observations that came with a recording."""
+    routes: Routes = Routes()
+    platform: str | None = None
+    """`os/arch` of the nodes, so that of an index the child that runs is asked about too."""
+    notifier: Notifier | None = None
+    batch: int = 500
+    clock: Callable[[], int] = wall_clock
+
+
+class LocalNode:
+    """The single-machine mode. One process at a time drives it; commands only append to its log and read its record."""
+
+    def __init__(self, connection: sqlite3.Connection, settings: NodeSettings) -> None:
+        self.connection = connection
+        self.settings = settings
+        create_evidence_tables(connection)
+        self.record = SqliteRecord(connection)
+        self.store = SqliteEvidenceStore(connection)
+        self.processor = LocalProcessor(
+            trust_log(connection, seen_by=CONTROL), settings.routes, stop_at_requests=settings.replay
+        )
+        self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
+        self._keys: tuple[str, KeySet] = ("", key_set(()))
+
+    @classmethod
+    def open(cls, path: Path, settings: NodeSettings) -> LocalNode:
+        """Open or create the state file and restore from it.
+
+        Raises:
+            InputError: it is no state file, or of a newer version.
+            PlaceUnavailable: it is locked or cannot be written.
+        """
+        node = cls(connect(path, create=True), settings)
+        node.engine.restore()
+        return node
+
+    def close(self) -> None:
+        """Close the file."""
+        self.connection.close()
+
+    # ------------------------------------------------------------------ in
+
+    @property
+    def now(self) -> int:
+        """The node's clock."""
+        return self.processor.now if self.settings.replay else max(self.settings.clock(), self.processor.now)
+
+    def ingest(self, observations: Sequence[object], progress: tuple[str, str] | None = None) -> int:
+        """Make observations durable; returns how many were new. `progress` (source, position) goes with them."""
+        with self.engine.transaction():
+            new = self.engine.append_inside([output(o) for o in observations])
+            if progress is not None:
+                self.connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress)
+        return new
+
+    def progress(self, source: str) -> str:
+        """How far a source has been read; empty when it was never read."""
+        row = self.connection.execute("SELECT progress FROM sources WHERE source = ?", (source,)).fetchone()
+        return str(row[0]) if row is not None else ""
+
+    def change_trust(self, records: Sequence[TrustRecord], expects: int | None = None) -> list[int]:
+        """Append trust records; returns their epochs.
+
+        Raises:
+            TrustError: the log has moved on since `expects`.
+        """
+        return append_trust(self.connection, [TRUST_RECORD.dump_json(r) for r in records], self.now, expects)
+
+    @property
+    def trust(self) -> TrustState:
+        """Trust at the epoch the judge has reached."""
+        return self.processor.trust
+
+    # ------------------------------------------------------------------ work
+
+    async def drain(self) -> None:
+        """Work until nothing is left: records, evidence, sweeps, deliveries."""
+        while await self.work():
+            pass
+
+    async def work(self) -> bool:
+        """One unit of work; False when there was none."""
+        did = False
+        if self.settings.replay:
+            did = await self.fetch_waiting()
+        did = self.engine.run_once() or did
+        if not self.settings.replay:
+            did = await self.fetch_waiting() or did
+        if not did:
+            did = self.deliver() > 0
+        return did
+
+    def tick(self, now: int | None = None) -> None:
+        """Let time reach `now` (default: the node's clock)."""
+        with self.engine.transaction():
+            self.engine.apply(self.processor.tick(self.now if now is None else now))
+
+    async def advance(self, until: int) -> None:
+        """Let time pass up to `until`, stopping at everything that is due on the way."""
+        await self.drain()
+        while (due := self.processor.next_due()) is not None and due <= until:
+            self.tick(max(due, self.processor.now))
+            await self.drain()
+        self.tick(until)
+        await self.drain()
+
+    def deliver(self, limit: int = 100) -> int:
+        """Send what the ledger says is due; every step is durable before the next."""
+        if self.settings.notifier is None:
+            return 0
+        alerter = self.processor.alerter
+
+        def save(_rows: Mapping[str, bytes]) -> None:
+            rows = alerter.take_ledger()
+            with self.engine.transaction():
+                self.engine.store(rows)
+
+        return deliver(alerter.ledger, self.settings.notifier, alerter.message, save, lambda: self.now, limit=limit)
+
+    # ------------------------------------------------------------------ evidence
+
+    async def fetch_waiting(self) -> bool:
+        """Answer requests for evidence that wait; False when there are none."""
+        records = self.engine.waiting(REQUESTS, FETCHER, FETCHES_AT_ONCE)
+        if not records:
+            return False
+        wanted = [w for r in records if isinstance(w := decode(r.value), EvidenceWanted)]
+        answers = await asyncio.gather(*(self._ask(w) for w in wanted))
+        with self.engine.transaction():
+            found = [await self._found(w, a) for w, a in zip(wanted, answers, strict=True)]
+            self.engine.append_inside([output(f) for f in found])
+            self.engine.move(FETCHER, records[-1].position)
+        return True
+
+    async def _ask(self, wanted: EvidenceWanted) -> Collected | PlaceError | None:
+        """The only step that may take long; nothing is locked meanwhile."""
+        if wanted.why == "keys-added" and self._known_set(wanted) is not None:
+            return None
+        if self.settings.place is None:
+            closure = DigestClosure(wanted.digest)
+            told = PlaceAsked("none", wanted.digest, "error", "no-evidence-source", "no evidence source is configured")
+            return Collected((), closure, (told,))
+        known = self.store.indexes_of(wanted.repository, wanted.digest)
+        try:
+            return await self.settings.place.collect(_reference(wanted), wanted.digest, self.settings.platform, known)
+        except PlaceError as error:
+            return error
+
+    def _known_set(self, wanted: EvidenceWanted) -> EvidenceSet | None:
+        image = self.processor.state.images.get((wanted.repository, wanted.digest))
+        return image.evidence.set if image is not None else None
+
+    async def _found(self, wanted: EvidenceWanted, answer: Collected | PlaceError | None) -> EvidenceFound:
+        keys, now = self._keyset(), max(self.now, wanted.time)
+        known = self._known_set(wanted)
+        if answer is None and known is not None:
+            fetched = rekey(self.store, known, keys, now)
+        else:
+            if isinstance(answer, Collected) and self.settings.replay:
+                for evidence in answer.evidence:
+                    self.store.put(evidence, self.settings.dates.get(mark_of(evidence)))
+            # In a replay the place is of today and the record is of then: what is found proves no time by itself.
+            observed = None if self.settings.replay else now
+            place = _Answered(answer)
+            fetched = await fetch(
+                place,
+                self.store,
+                _reference(wanted),
+                wanted.digest,
+                keys,
+                keys.id,
+                now,
+                observed,
+                self.settings.platform,
+            )
+        content = (fetched.set.version, now)
+        return EvidenceFound(
+            id=stable_id("evidence-found", wanted.repository, wanted.digest, *content),
+            time=now,
+            set=fetched.set,
+            facts=fetched.facts,
+            first_seen=fetched.first_seen,
+        )
+
+    def _keyset(self) -> KeySet:
+        trust = self.trust
+        if self._keys[0] != trust.keyset_id:
+            pairs = ((trust.name_of(k), load_public_key(pem)) for k, pem in trust.candidate_keys().items())
+            self._keys = (trust.keyset_id, key_set(pairs))
+        return self._keys[1]
+
+    def _write_record(self, outputs: Sequence[Output]) -> None:
+        self.record.write([o.event for o in outputs])  # type: ignore[misc]  # only documents are routed here
+
+
+class _Answered:
+    """A place that has been asked already: its answer again, without waiting."""
+
+    def __init__(self, answer: Collected | PlaceError | None) -> None:
+        self._answer = answer
+
+    async def collect(
+        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+    ) -> Collected:
+        """See `EvidencePlace.collect`."""
+        del reference, platform, indexes
+        if isinstance(self._answer, PlaceError):
+            raise self._answer
+        return self._answer if self._answer is not None else Collected((), DigestClosure(digest), ())
+
+    async def resolve(self, reference: ImageReference) -> str:
+        """Never asked here."""
+        return reference.digest
+
+
+def _reference(wanted: EvidenceWanted) -> ImageReference:
+    return parse_reference(wanted.reference or f"{wanted.repository}@{wanted.digest}")

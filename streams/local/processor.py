@@ -1,0 +1,121 @@
+"""Judge, alerter and indexer behind one engine port, so that one transaction covers a batch and all it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from alerting.models import IncidentAction, IncidentPart, ShardReached
+from alerting.routing import Routes
+from streams.alerter import BOOK, EXPIRY, LEDGER, Alerter
+from streams.codec import decode
+from streams.engine.port import Effects, Output, Record
+from streams.events import EvidenceWanted, NamespaceObserved, Tick, TrustChanged
+from streams.handlers import HANDLERS, handle, restored, sweep_slice
+from streams.outputs import output
+from streams.sinks.documents import documents
+from streams.state import ShardState
+from streams.topics import ACTIONS, CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, TRUST
+from verifier.trust.records import TRUST_RECORD
+from verifier.trust.state import TrustState
+
+RECORD = "record"
+"""Name of the sink that takes documents; not a topic."""
+
+_ALERTER_KINDS = frozenset({BOOK, LEDGER, EXPIRY})
+
+
+class LocalProcessor:
+    """Everything between the durable log and the record."""
+
+    topics = (TRUST, FACTS, ACTIONS, CLUSTER_SIGHT, OBSERVATIONS, DEADLETTERS)
+
+    def __init__(
+        self,
+        trust_log: Iterable[tuple[int, bytes]] = (),
+        routes: Routes | None = None,
+        *,
+        stop_at_requests: bool = False,
+    ) -> None:
+        self.state = ShardState()
+        self.alerter = Alerter(routes)
+        self._trust_log = trust_log
+        self._stop = stop_at_requests
+        """In a replay evidence is fetched before the next record, so that batches and restarts change nothing."""
+
+    @property
+    def trust(self) -> TrustState:
+        """Trust at the epoch reached."""
+        return self.state.trust
+
+    @property
+    def now(self) -> int:
+        """The clock as far as inputs have told it."""
+        return self.state.now
+
+    def restore(self, state: Iterable[tuple[str, str, bytes]]) -> Effects:
+        """Load state; judge once; say only what differs from what was last said."""
+        entries = list(state)
+        self.state.restore(e for e in entries if e[0] not in _ALERTER_KINDS)
+        for epoch, value in self._trust_log:
+            self.state.trust, _ = self.state.trust.apply(TRUST_RECORD.validate_json(value), epoch)
+        self.alerter.restore((e for e in entries if e[0] in _ALERTER_KINDS), self.state.trust)
+        return self._effects([out for slice_ in restored(self.state) for out in slice_])
+
+    def process(self, records: Sequence[Record]) -> Effects:
+        """Handle records in order; with `stop_at_requests` up to and with the first that asks for evidence."""
+        outputs: list[Output] = []
+        for number, record in enumerate(records, start=1):
+            made = list(self._one(decode(record.value)))
+            outputs.extend(made)
+            if self._stop and any(isinstance(o.event, EvidenceWanted) for o in made):
+                return self._finished(outputs, number)
+        return self._finished(outputs, len(records))
+
+    def tick(self, now: int) -> Effects:
+        """Let time reach `now`."""
+        outputs = list(self._follow(handle(self.state, Tick(id="", time=now))))
+        outputs += [_document(d) for out in self.alerter.tick(now) for d in documents(out)]
+        return self._finished(outputs, 0)
+
+    def idle(self) -> Effects | None:
+        """One slice of the running sweep."""
+        outputs = sweep_slice(self.state)
+        return None if outputs is None else self._effects(outputs)
+
+    def next_due(self) -> int | None:
+        """When `tick` has something to do."""
+        return min((t for t in (self.state.next_due(), self.alerter.next_due()) if t is not None), default=None)
+
+    def _one(self, event: object) -> Iterator[Output]:
+        yield from (_document(d) for d in documents(event))
+        if isinstance(event, (NamespaceObserved, IncidentAction)):
+            yield from self._alert(event)
+        if type(event) in HANDLERS:
+            yield from self._follow(handle(self.state, event))  # type: ignore[arg-type]  # in HANDLERS
+        if isinstance(event, TrustChanged):
+            said = self.alerter.trust_changed(self.state.trust, self.now)
+            yield from (_document(d) for out in said for d in documents(out))
+        yield from (_document(d) for out in self.alerter.tick(self.now) for d in documents(out))
+
+    def _follow(self, outputs: Iterable[object]) -> Iterator[Output]:
+        for out in outputs:
+            if isinstance(out, (IncidentPart, ShardReached)):
+                yield from self._alert(out)
+            elif isinstance(out, EvidenceWanted):
+                yield output(out)
+            else:
+                yield from (_document(d) for d in documents(out))
+
+    def _alert(self, event: object) -> Iterator[Output]:
+        yield from (_document(d) for out in self.alerter.handle(event, self.now) for d in documents(out))
+
+    def _effects(self, outputs: Iterable[object]) -> Effects:
+        return self._finished(list(self._follow(outputs)), 0)
+
+    def _finished(self, outputs: list[Output], consumed: int) -> Effects:
+        state = (*self.state.take_dirty(), *self.alerter.take_dirty())
+        return Effects(outputs=tuple(outputs), state=state, consumed=consumed)
+
+
+def _document(document: object) -> Output:
+    return Output(RECORD, "", "", 0, document)

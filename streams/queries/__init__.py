@@ -1,0 +1,1 @@
+"""Questions about the record: one definition each, over a port that every store implements."""

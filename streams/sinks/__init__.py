@@ -1,0 +1,1 @@
+"""Where what happened is kept: documents made from events, and the stores that take them."""

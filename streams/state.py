@@ -1,0 +1,454 @@
+"""The working set of one shard, and what of it must be stored.
+
+Pods are held packed (msgpack bytes under a 16-byte key) so that a million containers fit; classes, images and workloads
+are objects. Everything that can be rebuilt from pods and classes is rebuilt on restore, not stored.
+
+    state = ShardState(shard=0, shards=1)
+    for output in handle(state, event): ...
+    store.put(state.take_dirty())
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+
+from alerting.models import Cause, Finding, Member
+from streams.events import ContainerKind, EvidenceFound, Owner, RunState
+from verifier.models import Micros, Scope
+from verifier.trust.state import TrustState
+from verifier.verify import Decided, ImageEvidence
+
+MINUTE: Final = 60_000_000
+SEEN_KEPT: Final = 24
+"""Observation ids remembered per pod: a redelivered batch repeats at most a pod's recent states."""
+
+PodKey = bytes
+WorkloadKey = tuple[str, str, str, str]
+"""(cluster, namespace, owner kind, owner name)"""
+
+
+class ContainerRow(msgspec.Struct, array_like=True, gc=False):
+    """One container instance inside a packed pod."""
+
+    kind: ContainerKind
+    name: str
+    digest: str
+    class_id: str
+    state: RunState
+    image: str
+    started: int | None
+    ended: int | None
+    end_reason: str
+    problem: str = ""
+
+
+class PodRow(msgspec.Struct, array_like=True, gc=False):
+    """A pod as the shard keeps it. Packed; see `ShardState.pod`."""
+
+    cluster: str
+    namespace: str
+    name: str
+    uid: str
+    owner: Owner
+    node: str
+    service_account: str
+    labels: tuple[tuple[str, str], ...]
+    created: int
+    mirror: bool
+    containers: list[ContainerRow]
+    seen: list[bytes]
+    admitted_by: str = ""
+    denied_by: str = ""
+    break_glass: str = ""
+    """`user\\0mark` of the break-glass admission."""
+    gone: int | None = None
+    unadmitted: bool = False
+    phase: str = ""
+
+    @property
+    def workload(self) -> WorkloadKey:
+        """Key of the workload this pod belongs to."""
+        return (self.cluster, self.namespace, self.owner.kind, self.owner.name)
+
+
+_POD_ENCODER = msgspec.msgpack.Encoder()
+_POD_DECODER = msgspec.msgpack.Decoder(PodRow)
+
+
+def pod_key(cluster: str, uid: str) -> PodKey:
+    """16 bytes that stand for (cluster, pod UID); short keys are what makes a million pods fit."""
+    return hashlib.blake2b(f"{cluster}\0{uid}".encode(), digest_size=16).digest()
+
+
+class DeniedRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A denial that a running pod may later contradict."""
+
+    decision: str
+    time: int
+    name: str
+    images: tuple[str, ...]
+    by: str
+
+
+class WorkloadRow(msgspec.Struct, array_like=True):
+    """What a shard remembers of a workload beyond its pods. Only `denials`, `admissions`, `tags` are stored."""
+
+    denials: list[DeniedRow] = []
+    admissions: dict[str, str] = {}
+    """pod uid -> decision id, for pods not seen yet (at most ADMISSIONS_KEPT)."""
+    break_glass: dict[str, str] = {}
+    """pod uid or name -> mark, for pods not seen yet."""
+    failed_open: dict[str, int] = {}
+    """webhook -> when it last let something of this workload through unchecked."""
+    tags: dict[str, str] = {}
+    """`container\\0reference` -> first digest seen running under that tag."""
+
+
+class Suspect(NamedTuple):
+    """One thing a pod gives away: a finding code, where, which digest, and what the finding's sentence needs."""
+
+    code: str
+    container: str = ""
+    digest: str = ""
+    detail: tuple[tuple[str, str], ...] = ()
+
+
+class Workload:
+    """A workload's live side: which classes and pods it has, which findings are open."""
+
+    __slots__ = ("classes", "findings", "key", "pods", "row", "suspects")
+
+    def __init__(self, key: WorkloadKey, row: WorkloadRow | None = None) -> None:
+        self.key = key
+        self.row = row or WorkloadRow()
+        self.pods: set[PodKey] = set()
+        self.classes: dict[str, dict[str, int]] = {}
+        """class id -> container name -> running instances."""
+        self.suspects: dict[PodKey, tuple[Suspect, ...]] = {}
+        """pod -> what the pod itself gives away."""
+        self.findings: dict[str, str] = {}
+        """finding slot -> finding id, open ones."""
+
+
+class Image:
+    """One (repository, digest): its evidence and the classes that run it."""
+
+    __slots__ = ("asked", "attempts", "classes", "evidence", "key", "key_epoch")
+
+    def __init__(self, evidence: ImageEvidence) -> None:
+        self.evidence = evidence
+        self.classes: set[str] = set()
+        self.asked: Micros | None = None
+        self.attempts = 0
+        self.key: tuple[int, ...] = ()
+        """Interned shape under the current trust (see handlers.judging)."""
+        self.key_epoch = -1
+
+
+class ClassRow(msgspec.Struct, array_like=True):
+    """Stored part of a class: what was last said of it, so that a restart repeats nothing."""
+
+    scope: Scope
+    repository: str
+    digest: str
+    since: int
+    spoken: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
+    """policy id -> (policy version, outcome, codes, exempted_by) last emitted; `""` for ungoverned."""
+    uncertain_since: int | None = None
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """One policy's current answer for a class."""
+
+    decided: Decided
+    codes: tuple[str, ...]
+    exempted_by: str
+    valid_until: Micros | None
+
+
+class Class:
+    """Live side of a class."""
+
+    __slots__ = ("epoch", "id", "image", "judged", "members", "pods", "policies", "row", "workloads")
+
+    def __init__(self, class_id: str, row: ClassRow, image: Image) -> None:
+        self.id = class_id
+        self.row = row
+        self.image = image
+        self.policies: tuple[str, ...] = ()
+        self.judged: dict[str, Judged] = {}
+        self.epoch = -1
+        self.members = 0
+        self.pods: list[PodKey] = []
+        self.workloads: dict[WorkloadKey, int] = {}
+
+
+class PartRow(msgspec.Struct):
+    """Live counts of one (incident, cluster, namespace)."""
+
+    kind: str
+    subject: str
+    cause: Cause
+    policy: str
+    severity: str
+    findings: dict[str, Member]
+    opened: int
+    sequence: int = 0
+    message: str = ""
+    closed: dict[str, int] = {}
+
+
+class FeedRow(msgspec.Struct, array_like=True):
+    """Sight of one feed of one cluster."""
+
+    since: int
+    last: int
+
+
+Dirty = tuple[str, str, bytes | None]
+"""(kind, key, packed value or None to delete)"""
+
+
+class ShardState:
+    """Everything one shard knows. Handlers read and change it; `take_dirty` says what must be stored."""
+
+    def __init__(self, shard: int = 0, shards: int = 1) -> None:
+        self.shard, self.shards = shard, shards
+        self.now: Micros = 0
+        self.sequence = 0
+        self.trust = TrustState.empty()
+        self.pods: dict[PodKey, bytes] = {}
+        self.workloads: dict[WorkloadKey, Workload] = {}
+        self.classes: dict[str, Class] = {}
+        self.images: dict[tuple[str, str], Image] = {}
+        self.findings: dict[str, Finding] = {}
+        self.parts: dict[tuple[str, str, str], PartRow] = {}
+        self.feeds: dict[tuple[str, str], FeedRow] = {}
+        self.due: list[tuple[Micros, str, str]] = []
+        self.due_set: set[tuple[Micros, str, str]] = set()
+        self.dirty_parts: set[tuple[str, str, str]] = set()
+        self.memory: dict[str, object] = {}
+        """What handlers remember between events and can always make anew (`handlers.judging.rules`); never stored."""
+        self.sweep: Iterator[Sequence[object]] | None = None
+        """Re-judging in slices after a trust change; driven between live events."""
+        self.key_images: dict[str, set[tuple[str, str]]] = {}
+        """key id -> images with a signature of it: what a revocation touches, without repartitioning."""
+        self._dirty: dict[tuple[str, str], None] = {}
+
+    # ------------------------------------------------------------------ pods
+
+    def pod(self, key: PodKey) -> PodRow | None:
+        """The pod under `key`, decoded, or None."""
+        packed = self.pods.get(key)
+        return None if packed is None else _POD_DECODER.decode(packed)
+
+    def put_pod(self, key: PodKey, row: PodRow) -> None:
+        """Store a pod."""
+        self.pods[key] = _POD_ENCODER.encode(row)
+        self.touch("pod", key.hex())
+
+    def drop_pod(self, key: PodKey) -> None:
+        """Forget a pod (after it ended and was judged, or ten minutes)."""
+        if self.pods.pop(key, None) is not None:
+            self.touch("pod", key.hex())
+
+    def workload(self, key: WorkloadKey) -> Workload:
+        """The workload under `key`, made when new."""
+        found = self.workloads.get(key)
+        if found is None:
+            found = self.workloads[key] = Workload(key)
+        return found
+
+    # ------------------------------------------------------------------ time
+
+    def schedule(self, at: Micros, kind: str, key: str) -> None:
+        """Ask for `kind`/`key` to be looked at when the clock reaches `at`; the same request twice is one."""
+        entry = (at, kind, key)
+        if entry not in self.due_set:
+            self.due_set.add(entry)
+            heapq.heappush(self.due, entry)
+
+    def due_until(self, now: Micros) -> Iterator[tuple[Micros, str, str]]:
+        """Take every entry due at or before `now`, earliest first."""
+        while self.due and self.due[0][0] <= now:
+            entry = heapq.heappop(self.due)
+            self.due_set.discard(entry)
+            yield entry
+
+    def next_due(self) -> Micros | None:
+        """When the next entry is due."""
+        return self.due[0][0] if self.due else None
+
+    # ------------------------------------------------------------------ storing
+
+    def touch(self, kind: str, key: str) -> None:
+        """Remember that (kind, key) must be stored."""
+        self._dirty[(kind, key)] = None
+
+    def take_dirty(self) -> list[Dirty]:
+        """What changed since the last call, packed, in the order of first change."""
+        taken = [(kind, key, self._packed(kind, key)) for kind, key in self._dirty]
+        self._dirty.clear()
+        return taken
+
+    def _packed(self, kind: str, key: str) -> bytes | None:
+        return _PACK[kind](self, key)
+
+    def restore(self, entries: Iterable[tuple[str, str, bytes]]) -> None:
+        """Load what `take_dirty` once gave (any order); the caller then folds trust and evidence and calls
+        `handlers.restored` to rebuild and re-judge.
+        """
+        for kind, key, value in entries:
+            _UNPACK[kind](self, key, value)
+
+
+# -------------------------------------------------------------------------- packing, one row per kind
+
+
+def _pack_pod(state: ShardState, key: str) -> bytes | None:
+    return state.pods.get(bytes.fromhex(key))
+
+
+def _unpack_pod(state: ShardState, key: str, value: bytes) -> None:
+    state.pods[bytes.fromhex(key)] = value
+
+
+def _pack_class(state: ShardState, key: str) -> bytes | None:
+    found = state.classes.get(key)
+    return None if found is None else msgspec.msgpack.encode(found.row)
+
+
+def _unpack_class(state: ShardState, key: str, value: bytes) -> None:
+    row = msgspec.msgpack.decode(value, type=ClassRow)
+    image = state.images.get((row.repository, row.digest))
+    if image is None:
+        image = state.images[(row.repository, row.digest)] = Image(
+            ImageEvidence(repository=row.repository, digest=row.digest)
+        )
+    state.classes[key] = Class(key, row, image)
+    image.classes.add(key)
+
+
+def _pack_workload(state: ShardState, key: str) -> bytes | None:
+    parts = msgspec.json.decode(key, type=WorkloadKey)
+    found = state.workloads.get(parts)
+    if found is None or found.row == WorkloadRow():
+        return None
+    return msgspec.msgpack.encode(found.row)
+
+
+def _unpack_workload(state: ShardState, key: str, value: bytes) -> None:
+    parts = msgspec.json.decode(key, type=WorkloadKey)
+    state.workloads[parts] = Workload(parts, msgspec.msgpack.decode(value, type=WorkloadRow))
+
+
+def workload_text(key: WorkloadKey) -> str:
+    """The text under which a workload is stored."""
+    return msgspec.json.encode(key).decode()
+
+
+def workload_key(text: str) -> WorkloadKey:
+    """The inverse of `workload_text`."""
+    cluster, namespace, kind, name = msgspec.json.decode(text, type=tuple[str, str, str, str])
+    return cluster, namespace, kind, name
+
+
+def _pack_finding(state: ShardState, key: str) -> bytes | None:
+    found = state.findings.get(key)
+    return None if found is None else msgspec.msgpack.encode(found)
+
+
+def _unpack_finding(state: ShardState, key: str, value: bytes) -> None:
+    state.findings[key] = msgspec.msgpack.decode(value, type=Finding)
+
+
+def _part_key(text: str) -> tuple[str, str, str]:
+    return msgspec.json.decode(text, type=tuple[str, str, str])
+
+
+def part_text(key: tuple[str, str, str]) -> str:
+    """The text under which an incident part is stored."""
+    return msgspec.json.encode(key).decode()
+
+
+def _pack_part(state: ShardState, key: str) -> bytes | None:
+    found = state.parts.get(_part_key(key))
+    return None if found is None else msgspec.msgpack.encode(found)
+
+
+def _unpack_part(state: ShardState, key: str, value: bytes) -> None:
+    state.parts[_part_key(key)] = msgspec.msgpack.decode(value, type=PartRow)
+
+
+def _pack_feed(state: ShardState, key: str) -> bytes | None:
+    cluster, _, feed = key.rpartition("\0")
+    found = state.feeds.get((cluster, feed))
+    return None if found is None else msgspec.msgpack.encode(found)
+
+
+def _unpack_feed(state: ShardState, key: str, value: bytes) -> None:
+    cluster, _, feed = key.rpartition("\0")
+    state.feeds[(cluster, feed)] = msgspec.msgpack.decode(value, type=FeedRow)
+
+
+def _pack_meta(state: ShardState, _key: str) -> bytes | None:
+    return msgspec.msgpack.encode((state.now, state.sequence))
+
+
+def _unpack_meta(state: ShardState, _key: str, value: bytes) -> None:
+    state.now, state.sequence = msgspec.msgpack.decode(value, type=tuple[int, int])
+
+
+def _pack_image(state: ShardState, key: str) -> bytes | None:
+    repository, _, digest = key.rpartition("\0")
+    found = state.images.get((repository, digest))
+    if found is None or found.evidence.set is None:
+        return None
+    event = EvidenceFound(
+        id="",
+        time=0,
+        set=found.evidence.set,
+        facts=found.evidence.facts,
+        first_seen=tuple(sorted(found.evidence.first_seen.items())),
+    )
+    return msgspec.msgpack.encode(event)
+
+
+def _unpack_image(state: ShardState, key: str, value: bytes) -> None:
+    repository, _, digest = key.rpartition("\0")
+    event = msgspec.msgpack.decode(value, type=EvidenceFound)
+    evidence = ImageEvidence(
+        repository=repository, digest=digest, set=event.set, facts=event.facts, first_seen=dict(event.first_seen)
+    )
+    image = state.images.get((repository, digest))
+    if image is None:
+        state.images[(repository, digest)] = Image(evidence)
+    else:
+        image.evidence = evidence
+
+
+_PACK: Final = {
+    "pod": _pack_pod,
+    "class": _pack_class,
+    "workload": _pack_workload,
+    "finding": _pack_finding,
+    "part": _pack_part,
+    "feed": _pack_feed,
+    "image": _pack_image,
+    "meta": _pack_meta,
+}
+_UNPACK: Final = {
+    "pod": _unpack_pod,
+    "class": _unpack_class,
+    "workload": _unpack_workload,
+    "finding": _unpack_finding,
+    "part": _unpack_part,
+    "feed": _unpack_feed,
+    "image": _unpack_image,
+    "meta": _unpack_meta,
+}

@@ -1,0 +1,215 @@
+"""What every test runs under: no network, and no silent skipping.
+
+Network. An audit hook sees every socket operation of this process, also those made behind the `socket` module. Tests
+may speak to loopback only; tests below `tests/unit` may not even create a socket (AF_UNIX aside, which event loops
+need). An attempt raises, and fails the test a second time at its end, in case the code under test swallowed the error.
+
+Things beside Python. A test that compares with a real tool asks for it by name, and gets its path::
+
+    def test_agrees_with_cosign(require):
+        cosign = require("cosign")
+
+    @pytest.mark.needs("registry")
+    def test_pull(): ...
+
+When the thing is absent the test is skipped and the end of the session lists it with the reason. `REVET_REQUIRE=cosign`
+says that it must be there: then the same test fails. So a green run where it was promised means that it was used.
+"""
+
+import ipaddress
+import os
+import shutil
+import socket
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("REVET_SHARED") or ROOT.parent / "shared")
+"""Optional folder with other projects' test vectors and recorded samples, beside the checkout."""
+ORACLES = Path(os.environ.get("REVET_ORACLES") or Path.home() / ".cache" / "revet-oracles")
+"""Where scripts/oracles.sh puts the tools it builds."""
+
+hypothesis.settings.register_profile("revet", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("revet")
+
+
+# ------------------------------------------------------------------------------------------------------------ network
+
+
+class NetworkForbiddenError(RuntimeError):
+    """A test tried to reach the network. Not an OSError, which code that handles lost connections would handle."""
+
+
+class NetworkGuard:
+    """The audit hook and what it saw."""
+
+    def __init__(self) -> None:
+        self.sockets_allowed = True
+        """False inside tests/unit: not even loopback."""
+        self.attempts: list[str] = []
+        """What was refused during the current test."""
+
+    def __call__(self, event: str, args: tuple) -> None:
+        if not event.startswith("socket."):  # most events are not; this runs for each `open` and each import
+            return
+        if event == "socket.__new__":
+            if not self.sockets_allowed and args[1] != socket.AF_UNIX:
+                self._refuse(f"a socket of family {args[1]}")
+        elif event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
+            address = args[1]
+            if isinstance(address, tuple) and not _is_loopback(address[0]):
+                self._refuse(f"{event} to {address}")
+        elif event in {"socket.getaddrinfo", "socket.gethostbyname"} and not _is_loopback(args[0]):
+            self._refuse(f"{event} of {args[0]!r}")
+
+    def _refuse(self, what: str) -> None:
+        self.attempts.append(what)
+        msg = f"tests have no network; refused: {what}"
+        raise NetworkForbiddenError(msg)
+
+
+def _is_loopback(host: object) -> bool:
+    if isinstance(host, bytes):
+        host = host.decode("ascii", "replace")
+    if host in {None, "", "localhost", "0.0.0.0", "::"}:  # the last two: addresses to listen on
+        return True
+    try:
+        return ipaddress.ip_address(str(host).partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+_guard = NetworkGuard()
+sys.addaudithook(_guard)
+
+
+@pytest.fixture(autouse=True)
+def network_guard(request: pytest.FixtureRequest) -> Iterator[NetworkGuard]:
+    _guard.sockets_allowed = not request.path.is_relative_to(ROOT / "tests" / "unit")
+    _guard.attempts.clear()
+    yield _guard
+    _guard.sockets_allowed = True
+    if _guard.attempts:
+        pytest.fail(f"reached for the network: {'; '.join(_guard.attempts)}")
+
+
+# ---------------------------------------------------------------------------------------------- things beside Python
+
+
+def _oracle(name: str) -> Callable[[], Path | str]:
+    def find() -> Path | str:
+        path = ORACLES / name
+        return path if os.access(path, os.X_OK) else f"{name} is not built (make oracles)"
+
+    return find
+
+
+def _kube() -> Path | str:
+    missing = [n for n in ("etcd", "kube-apiserver", "kubectl") if not os.access(ORACLES / n, os.X_OK)]
+    return f"{', '.join(missing)} not built (scripts/oracles.sh kube)" if missing else ORACLES
+
+
+def _git() -> Path | str:
+    if not (ROOT / ".git").exists():
+        return "not a checkout, so nothing tells which files belong to the project"
+    return _program("git")()
+
+
+def _folder(name: str) -> Callable[[], Path | str]:
+    def find() -> Path | str:
+        path = SHARED / name
+        return path if path.is_dir() else f"no folder {name}/ in {SHARED.name}/ beside the checkout (REVET_SHARED)"
+
+    return find
+
+
+def _program(*names: str) -> Callable[[], Path | str]:
+    def find() -> Path | str:
+        found = next(filter(None, map(shutil.which, names)), None)
+        return Path(found) if found else f"none of {', '.join(names)} on PATH"
+
+    return find
+
+
+def _later(what: str) -> Callable[[], Path | str]:
+    return lambda: f"{what} comes with the clustered mode"
+
+
+FINDERS: dict[str, Callable[[], Path | str]] = {
+    "chromium": _program("chromium", "chromium-browser", "google-chrome"),
+    "cosign": _oracle("cosign"),
+    "cosign2": _oracle("cosign2"),
+    "crane": _oracle("crane"),
+    "elasticsearch": _later("a local Elasticsearch"),
+    "git": _git,
+    "kafka": _later("a local Kafka"),
+    "kube": _kube,
+    "notation": _oracle("notation"),
+    "openssl": _program("openssl"),
+    "registry": _oracle("registry"),
+    "samples": _folder("samples"),
+    "vectors": _folder("vectors"),
+}
+"""Name -> the path of the thing, or a sentence why it is absent."""
+
+TOGETHER = {"cosign": ("cosign2",), "registry": ("crane",), "vectors": ("samples",)}
+"""Who requires the first, requires the others: they are built or delivered together."""
+
+
+def required_names(setting: str) -> set[str]:
+    """REVET_REQUIRE as a set; an unknown name is an error, since a typing mistake would require nothing."""
+    names = {name.strip() for name in setting.split(",") if name.strip()}
+    if unknown := names - FINDERS.keys():
+        msg = f"REVET_REQUIRE names {', '.join(sorted(unknown))}; known: {', '.join(sorted(FINDERS))}"
+        raise pytest.UsageError(msg)
+    return names.union(*(TOGETHER.get(name, ()) for name in names))
+
+
+def find_required(name: str, required: set[str]) -> Path:
+    found = FINDERS[name]()
+    if isinstance(found, Path):
+        return found
+    if name in required:
+        pytest.fail(f"{name} is required (REVET_REQUIRE) but absent: {found}", pytrace=False)
+    pytest.skip(f"{name}: {found}")
+
+
+@pytest.fixture(scope="session")
+def require(pytestconfig: pytest.Config) -> Callable[[str], Path]:
+    """`require("cosign")` gives the path, skips when it is absent, fails when REVET_REQUIRE names it."""
+    required = pytestconfig.stash[_REQUIRED]
+    return lambda name: find_required(name, required)
+
+
+_REQUIRED = pytest.StashKey[set[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_REQUIRED] = required_names(os.environ.get("REVET_REQUIRE", ""))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs"):
+        for name in marker.args:
+            find_required(name, item.config.stash[_REQUIRED])
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost, so that it comes after the list of failures
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Says what was not tested, and why, as the last thing before the counts."""
+    yield
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    if reasons:
+        terminalreporter.write_sep("=", "not tested here")
+        for reason, count in sorted(reasons.items()):
+            terminalreporter.write_line(f"{count:4d} skipped: {reason}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return text.removeprefix("Skipped: ")

@@ -1,0 +1,1 @@
+"""The only IO of `verifier`: registries over HTTP, OCI image layouts, evidence stores."""

@@ -1,0 +1,120 @@
+"""cosign's classic signature: one layer of a `.sig` manifest (cosign specs/SIGNATURE_SPEC.md).
+
+The payload is signed as it is; the signature travels in an annotation:
+
+    {"critical": {"identity": {"docker-reference": "registry.example.com/app"},
+                  "image": {"docker-manifest-digest": "sha256:…"},
+                  "type": "cosign container image signature"},
+     "optional": {"env": "prod"}}
+
+Log entries, timestamps and certificates in the other annotations are not read by this version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from verifier.errors import EvidenceError, ReferenceError_
+from verifier.evidence.base64text import decode_spaced_base64
+from verifier.evidence.content import CERTIFICATE_UNREAD, SignedContent, excerpt, text_annotations
+from verifier.evidence.identity import SIGNATURE_ANNOTATION
+from verifier.evidence.limits import ANNOTATION_BYTES, NAME_CHARACTERS, SIMPLE_SIGNING_BYTES
+from verifier.evidence.strictjson import StrictDecoder
+from verifier.models import Evidence, Micros
+from verifier.reference import is_digest, parse_reference
+
+SIGNATURE_TYPE: Final = "cosign container image signature"
+CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
+
+_SECOND: Final = 1_000_000
+_LATEST_SECOND: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z; a later claim is no time."""
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False, rename={"reference": "docker-reference"}):
+    """`critical.identity`."""
+
+    reference: str
+
+
+class Image(msgspec.Struct, frozen=True, gc=False, rename={"digest": "docker-manifest-digest"}):
+    """`critical.image`."""
+
+    digest: str
+
+
+class Critical(msgspec.Struct, frozen=True, gc=False):
+    """`critical`: what every verifier must understand."""
+
+    identity: Identity
+    image: Image
+    type: str
+
+
+class Payload(msgspec.Struct, frozen=True, gc=False):
+    """The signed document, members in the order cosign writes them."""
+
+    critical: Critical
+    optional: dict[str, object] | None = None
+
+
+_PAYLOAD: Final = StrictDecoder(Payload)
+
+
+def read_simple_signing(evidence: Evidence) -> SignedContent:
+    """The layer. That its bytes have the digest of its descriptor was checked by whoever fetched it.
+
+    Raises:
+        EvidenceError: `signature-malformed`, `payload-malformed` or `limit-exceeded`.
+    """
+    signature = _signature(evidence.annotations)
+    payload = _PAYLOAD.decode(evidence.payload, limit=SIMPLE_SIGNING_BYTES)
+    critical, optional = payload.critical, payload.optional
+    digest = critical.image.digest
+    if not is_digest(digest):
+        raise EvidenceError("payload-malformed", f"docker-manifest-digest {excerpt(digest)} is not sha256:<64 hex>")
+    return SignedContent(
+        kind="signature" if critical.type == SIGNATURE_TYPE else "unknown",
+        signatures=(signature,),
+        subjects=(digest,),
+        message=evidence.payload,
+        signed_repository=_repository(critical.identity.reference),
+        annotations=text_annotations(optional),
+        claimed_time=_claimed_time(optional.get("timestamp")) if optional else None,
+        unsupported=_unsupported(critical.type, evidence.annotations),
+    )
+
+
+def _signature(annotations: Mapping[str, str]) -> bytes:
+    text = annotations.get(SIGNATURE_ANNOTATION, "")
+    if not text:
+        raise EvidenceError("signature-malformed", f"annotation {SIGNATURE_ANNOTATION} is absent or empty")
+    if len(text) > ANNOTATION_BYTES:
+        raise EvidenceError("limit-exceeded", f"a signature annotation of {len(text)} bytes, limit {ANNOTATION_BYTES}")
+    return decode_spaced_base64(text, f"annotation {SIGNATURE_ANNOTATION}", "signature-malformed")
+
+
+def _repository(text: str) -> str:
+    """The repository the signer named, normalised; as written when it is no reference, so that it equals none."""
+    if len(text) > NAME_CHARACTERS:
+        raise EvidenceError("limit-exceeded", f"a docker-reference of {len(text)} characters, limit {NAME_CHARACTERS}")
+    try:
+        return parse_reference(text).repository if text else ""
+    except ReferenceError_:
+        return text
+
+
+def _claimed_time(seconds: object) -> Micros | None:
+    """`optional.timestamp`, whole seconds; anything else claims nothing. It is never trusted."""
+    if isinstance(seconds, int) and not isinstance(seconds, bool) and 0 < seconds <= _LATEST_SECOND:
+        return seconds * _SECOND
+    return None
+
+
+def _unsupported(found: str, annotations: Mapping[str, str]) -> str:
+    if found != SIGNATURE_TYPE:
+        return f"critical.type is {excerpt(found)}, expected {SIGNATURE_TYPE!r}"
+    return CERTIFICATE_UNREAD if annotations.get(CERTIFICATE_ANNOTATION) else ""

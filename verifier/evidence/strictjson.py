@@ -1,0 +1,150 @@
+"""JSON as evidence must be: one meaning only, for every parser that may read it.
+
+    loads_strict(b'{"a": 1}', limit=MIB)             {"a": 1}
+    loads_strict(b'{"a": 1, "a": 2}', limit=MIB)     EvidenceError payload-malformed: member 'a' twice
+    StrictDecoder(Envelope).decode(data, limit=MIB)  an Envelope, by the same rules
+
+Duplicate members, trailing data, byte-order marks, invalid UTF-8, lone surrogates, NaN and infinities are refused: each
+is read differently by some parser, so that two verifiers would see two documents under one signature.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Final, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from verifier.errors import EvidenceError
+from verifier.evidence.limits import JSON_DEPTH
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+_ANYTHING: Final = msgspec.json.Decoder(object)
+_ENCODER: Final = msgspec.json.Encoder()
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, or one without end up to the end: every byte is looked at once, whatever the input."""
+_NOT_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def loads_strict(data: bytes, *, limit: int, max_depth: int = JSON_DEPTH) -> object:
+    """The document in `data`: dicts, lists, strings, numbers, booleans and None.
+
+    Args:
+        data: the exact bytes that were hashed and signed.
+        limit: most bytes accepted.
+        max_depth: most arrays and objects inside each other.
+
+    Raises:
+        EvidenceError: `limit-exceeded` for size and depth, `payload-malformed` for everything else.
+    """
+    _check_size(data, limit, max_depth)
+    value = _decode(_ANYTHING, data, "payload-malformed")
+    if _ENCODER.encode(value) != data:  # as in StrictDecoder
+        _members_of(data, "payload-malformed")
+    return value
+
+
+class StrictDecoder(Generic[T]):
+    """Reads documents into a frozen struct. Members the struct does not know are allowed and ignored."""
+
+    def __init__(self, model: type[T], code: str = "payload-malformed") -> None:
+        self._decoder = msgspec.json.Decoder(model)
+        self._code = code
+
+    def decode(self, data: bytes, *, limit: int, max_depth: int = JSON_DEPTH) -> T:
+        """The struct in `data`; arguments as for `loads_strict`.
+
+        Raises:
+            EvidenceError: `limit-exceeded`, or the decoder's code: not JSON, two meanings, a member that is missing, of
+                another type, or spelled with other capitals (Go would read `Image` as `image`).
+        """
+        _check_size(data, limit, max_depth)
+        value = _decode(self._decoder, data, self._code)
+        # A document that comes out of decoding and encoding byte for byte had no member twice and none unknown: they
+        # would be gone. Signing tools write compact JSON, so this settles most signatures at a fraction of the cost.
+        if _ENCODER.encode(value) != data:
+            _check_spelling(value, _members_of(data, self._code), self._code)
+        return value
+
+
+def _check_size(data: bytes, limit: int, max_depth: int) -> None:
+    if len(data) > limit:
+        raise EvidenceError("limit-exceeded", f"JSON of {len(data)} bytes, limit {limit}")
+    # Depth cannot exceed the number of opening brackets; only a document with many is measured.
+    if data.count(b"{") + data.count(b"[") > max_depth:
+        _check_depth(data, max_depth)
+
+
+D = TypeVar("D")
+
+
+def _decode(decoder: msgspec.json.Decoder[D], data: bytes, code: str) -> D:
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise EvidenceError(code, f"not the expected JSON: {error}") from error
+
+
+def _members_of(data: bytes, code: str) -> object:
+    """The slow way, for documents with spaces, escapes or unknown members: look at every member of every object."""
+    try:
+        value: object = json.loads(
+            data.decode(), object_pairs_hook=_members, parse_constant=_constant, parse_float=_finite
+        )
+    except (ValueError, RecursionError) as error:
+        raise EvidenceError(code, f"not the expected JSON: {error}") from error
+    return value
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError(f"member {_first_repeated(pairs)[:60]!a} twice in one object")
+    return members
+
+
+def _first_repeated(pairs: list[tuple[str, object]]) -> str:
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError("called for an object whose members are all different")
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond the range of a double")
+    return number
+
+
+def _check_depth(data: bytes, max_depth: int) -> None:
+    """Measures without parsing: brackets outside strings only. Unbalanced input is left to the decoder."""
+    depth = 0
+    for bracket in _STRING.sub(b"", data).translate(None, _NOT_BRACKET):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > max_depth:
+            raise EvidenceError("limit-exceeded", f"JSON nested deeper than {max_depth}")
+
+
+def _check_spelling(value: object, document: object, code: str) -> None:
+    """Refuses `Image` beside or in place of `image` wherever a struct was expected."""
+    if isinstance(value, tuple) and isinstance(document, list):
+        for item, part in zip(value, document, strict=True):
+            _check_spelling(item, part, code)
+    if not isinstance(value, msgspec.Struct) or not isinstance(document, dict):
+        return
+    known = dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
+    for name, part in document.items():
+        if name in known:
+            _check_spelling(getattr(value, known[name]), part, code)
+        elif name.casefold() in {field.casefold() for field in known}:
+            raise EvidenceError(code, f"member {name[:60]!a} is spelled with other capitals than expected")

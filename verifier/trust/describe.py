@@ -1,0 +1,189 @@
+"""Trust changes in words: one sentence per record, and what differs between two epochs.
+
+The sentences hold names and notes as people wrote them: a caller that prints to a terminal escapes the whole sentence.
+
+    describe(record)  ->  "alice revoked key 3f2a91c04b7e (keyCompromise), compromised since 2026-03-05T12:00:00Z"
+    diff(before, after)  ->  (Change("key", "3f2a…", "added", "dev"),)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, Literal, NamedTuple, TypeVar, assert_never
+
+from verifier.models import Micros
+from verifier.policy.times import format_instant
+from verifier.trust.exemptions import ExemptionEntry
+from verifier.trust.records import (
+    ClusterPut,
+    ExemptionEnded,
+    ExemptionPut,
+    KeyPut,
+    KeyRemoved,
+    KeyRotated,
+    PolicyPut,
+    PolicyRemoved,
+    RevocationPut,
+    RevocationWithdrawn,
+    TrustRecord,
+)
+from verifier.trust.revocation import CLASS_OF, NEVER_SOUND
+from verifier.trust.state import ClusterEntry, ManagedKey, PolicyEntry, RevocationEntry, TrustState
+
+_Entry = TypeVar("_Entry")
+
+SHORT_KEY: Final = 12
+"""Hex digits of a key id that people are shown."""
+
+
+def rfc3339(instant: Micros) -> str:
+    """An instant for people: RFC 3339 UTC, or `<n> µs` outside the years 1 to 9999 (a record may hold any number)."""
+    try:
+        return format_instant(instant)
+    except OverflowError:
+        return f"{instant} µs"
+
+
+def describe(record: TrustRecord) -> str:
+    """One sentence for people: who did what. Raises nothing."""
+    because = f": {record.note}" if record.note else ""
+    return f"{record.author} {_deed(record)}{because}"
+
+
+def _deed(record: TrustRecord) -> str:
+    match record:
+        case PolicyPut(policy=policy):
+            return f"put policy {policy.id} in force, mode {policy.mode}, version {policy.version}"
+        case PolicyRemoved():
+            return f"removed policy {record.policy_id}"
+        case KeyPut():
+            return f"put key {record.name} ({short(record.key_id)}) into the ring{_window(record)}"
+        case KeyRotated():
+            change = f"from {short(record.old_key_id)} to {short(record.new_key_id)}"
+            return f"rotated key {record.name} {change}, effective {rfc3339(record.effective)}"
+        case KeyRemoved():
+            return f"removed key {short(record.key_id)} from the ring"
+        case RevocationPut():
+            return f"revoked {subject_of(record)} ({record.reason}), {_timing(record)}"
+        case RevocationWithdrawn():
+            return f"withdrew revocation {record.revocation_id}"
+        case ExemptionPut():
+            return f"exempted {_scope(record)} until {rfc3339(record.expires)}"
+        case ExemptionEnded():
+            return f"ended exemption {record.exemption_id}"
+        case ClusterPut():
+            return f"enrolled cluster {record.name} ({record.cluster_id}), feeds {', '.join(record.feeds) or 'none'}"
+    assert_never(record)
+
+
+def subject_of(record: RevocationPut) -> str:
+    """What a revocation hits, for people: `key 3f2a91c04b7e`, `digest sha256:…`, `evidence v1:…`."""
+    subject = short(record.subject) if record.subject_kind == "key" else record.subject
+    return f"{record.subject_kind} {subject}"
+
+
+def short(key_id: str) -> str:
+    """The part of a key id that people are shown."""
+    return key_id[:SHORT_KEY]
+
+
+def _window(record: KeyPut) -> str:
+    start = f", valid from {rfc3339(record.valid_from)}" if record.valid_from is not None else ""
+    end = f", valid until {rfc3339(record.valid_until)}" if record.valid_until is not None else ""
+    return start + end
+
+
+def _timing(record: RevocationPut) -> str:
+    hard = CLASS_OF[record.reason] == "hard" or record.compromised_since is not None
+    if record.subject_kind != "key" or not hard:
+        return f"effective {rfc3339(record.effective)}"
+    if record.compromised_since is None or record.reason in NEVER_SOUND:
+        return "all its signatures"
+    return f"compromised since {rfc3339(record.compromised_since)}"
+
+
+def _scope(record: ExemptionPut) -> str:
+    members = {
+        "policy": (record.policy,) if record.policy else (),
+        "reasons": record.reasons,
+        "clusters": record.clusters,
+        "namespaces": record.namespaces,
+        "images": record.images,
+        "digests": record.digests,
+    }
+    return "; ".join(f"{name} {', '.join(values)}" for name, values in members.items() if values)
+
+
+# -------------------------------------------------------------------------------------------------- between two epochs
+
+
+ChangedThing = Literal["policy", "key", "revocation", "exemption", "cluster"]
+ChangeKind = Literal["added", "changed", "removed", "superseded", "withdrawn", "ended"]
+
+
+class Change(NamedTuple):
+    """One thing that differs between two trust states."""
+
+    what: ChangedThing
+    id: str
+    kind: ChangeKind
+    text: str
+    """Name, and what it is now (after a removal: what it was)."""
+
+
+def diff(before: TrustState, after: TrustState) -> tuple[Change, ...]:
+    """What a person would say changed from one state to the other, by kind of thing, then by id. Raises nothing."""
+    return (
+        *_changes("policy", before.policies, after.policies, _policy),
+        *_changes("key", before.keys, after.keys, _key),
+        *_changes("revocation", before.revocations, after.revocations, _revocation),
+        *_changes("exemption", before.exemptions, after.exemptions, _exemption),
+        *_changes("cluster", before.clusters, after.clusters, _cluster),
+    )
+
+
+def _changes(
+    what: ChangedThing,
+    before: Mapping[str, _Entry],
+    after: Mapping[str, _Entry],
+    tell: Callable[[_Entry, _Entry], tuple[ChangeKind, str]],
+) -> list[Change]:
+    if before is after:
+        return []
+    changes = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old is None and new is not None:
+            changes.append(Change(what, name, "added", tell(new, new)[1]))
+        elif new is None and old is not None:
+            changes.append(Change(what, name, "removed", tell(old, old)[1]))
+        elif old is not None and new is not None and old != new:
+            changes.append(Change(what, name, *tell(old, new)))
+    return changes
+
+
+def _policy(old: PolicyEntry, new: PolicyEntry) -> tuple[ChangeKind, str]:
+    modes = new.policy.mode if old.policy.mode == new.policy.mode else f"{old.policy.mode} -> {new.policy.mode}"
+    return "changed", f"mode {modes}, version {new.policy.version}"
+
+
+def _key(old: ManagedKey, new: ManagedKey) -> tuple[ChangeKind, str]:
+    text = f"{new.name} ({short(new.key_id)})"
+    if old.removed_at is None and new.removed_at is not None:
+        return "removed", text
+    if old.superseded_at is None and new.superseded_at is not None:
+        return "superseded", f"{text}, effective {rfc3339(new.superseded_at)}"
+    return "changed", text
+
+
+def _revocation(_old: RevocationEntry, new: RevocationEntry) -> tuple[ChangeKind, str]:
+    return "withdrawn", f"{subject_of(new.record)} ({new.record.reason}), {_timing(new.record)}"
+
+
+def _exemption(_old: ExemptionEntry, new: ExemptionEntry) -> tuple[ChangeKind, str]:
+    return "ended", f"{_scope(new.record)} until {rfc3339(new.record.expires)}"
+
+
+def _cluster(_old: ClusterEntry, new: ClusterEntry) -> tuple[ChangeKind, str]:
+    labels = ", ".join(f"{key}={value}" for key, value in new.labels) or "no labels"
+    return "changed", f"{new.name}, {labels}, feeds {', '.join(new.feeds) or 'none'}"

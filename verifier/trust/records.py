@@ -1,0 +1,169 @@
+"""Trust records: what people change, one entry of the trust log each. The ordinal in that log is the trust epoch.
+
+Every record carries author, origin, reason and the epoch it expects; a reader ignores a record whose expectation does
+not hold (`TrustState.apply`), so two administrators cannot overwrite each other unseen.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from verifier.policy.model import Policy
+
+RevocationReason = Literal[
+    "keyCompromise",
+    "caCompromise",
+    "aaCompromise",
+    "identityCompromise",
+    "unspecified",
+    "weakKey",
+    "algorithmBroken",
+    "superseded",
+    "cessationOfOperation",
+    "affiliationChanged",
+    "privilegeWithdrawn",
+    "certificateHold",
+]
+"""RFC 5280 reason names plus `weakKey`, `algorithmBroken`, `identityCompromise` (class table: `trust.revocation`)."""
+
+
+class _Record(BaseModel):
+    """Common head of every record."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    author: str
+    """Who asked for it (on one machine: the local user, said openly)."""
+    origin: str = "cli"
+    """Where it came from: `cli`, `file:policies/a.yaml`, `demo` …"""
+    note: str = ""
+    """Why, in words."""
+    at: int
+    """When it was asked for, microseconds UTC."""
+    expects: int | None = None
+    """Epoch the author saw; the record is ignored when the log has moved on. None: unconditional."""
+
+
+class PolicyPut(_Record):
+    """A policy was added, or replaced by a new version (`policy.version` is the hash of its canonical content)."""
+
+    kind: Literal["policy-put"] = "policy-put"
+    policy: Policy
+
+
+class PolicyRemoved(_Record):
+    """A policy was taken away."""
+
+    kind: Literal["policy-removed"] = "policy-removed"
+    policy_id: str
+
+
+class KeyPut(_Record):
+    """A public key was added under a name, or its window, owner or description changed."""
+
+    kind: Literal["key-put"] = "key-put"
+    name: str
+    key_id: str
+    """Hex SHA-256 of the SubjectPublicKeyInfo."""
+    pem: str
+    owner: str = ""
+    valid_from: int | None = None
+    valid_until: int | None = None
+    """Closed window [valid_from, valid_until], microseconds UTC; judged at the proven signing time."""
+
+
+class KeyRotated(_Record):
+    """`name` now means `new_key_id`; the old key is superseded at `effective`. Rotation is not revocation."""
+
+    kind: Literal["key-rotated"] = "key-rotated"
+    name: str
+    old_key_id: str
+    new_key_id: str
+    new_pem: str
+    effective: int
+
+
+class KeyRemoved(_Record):
+    """A key left the ring: no longer authorised (DELISTED), not revoked."""
+
+    kind: Literal["key-removed"] = "key-removed"
+    key_id: str
+
+
+class RevocationPut(_Record):
+    """A revocation (verification: the model of HARD, SOFT and HOLD crossed with trusted time)."""
+
+    kind: Literal["revocation-put"] = "revocation-put"
+    id: str
+    subject_kind: Literal["key", "digest", "evidence"]
+    subject: str
+    """Key id, image digest, or evidence id."""
+    reason: RevocationReason
+    effective: int
+    """R: from when on the owner should no longer sign (SOFT, HOLD), or when it was revoked (HARD)."""
+    compromised_since: int | None = None
+    """C: HARD only. Signatures proven before C stay good. None with HARD: everything is lost."""
+
+
+class RevocationWithdrawn(_Record):
+    """A revocation is taken back; what was before is restored exactly."""
+
+    kind: Literal["revocation-withdrawn"] = "revocation-withdrawn"
+    revocation_id: str
+
+
+class ExemptionPut(_Record):
+    """A finding is accepted for a time: scope, what it covers, why, owner, approver, ticket, expiry."""
+
+    kind: Literal["exemption-put"] = "exemption-put"
+    id: str
+    policy: str = ""
+    """Policy id covered; empty: every policy (then a scope is required)."""
+    reasons: tuple[str, ...] = ()
+    """Reason codes covered; empty: all but proof of compromise."""
+    namespaces: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+    owner: str = ""
+    approver: str = ""
+    ticket: str = ""
+    starts: int
+    expires: int
+
+
+class ExemptionEnded(_Record):
+    """An exemption ends before its expiry."""
+
+    kind: Literal["exemption-ended"] = "exemption-ended"
+    exemption_id: str
+
+
+class ClusterPut(_Record):
+    """A cluster by its stable id (UID of namespace kube-system), with name, labels and declared feeds."""
+
+    kind: Literal["cluster-put"] = "cluster-put"
+    cluster_id: str
+    name: str
+    labels: dict[str, str] = {}
+    feeds: tuple[Literal["audit", "pods"], ...] = ("audit", "pods")
+
+
+TrustRecord = Annotated[
+    PolicyPut
+    | PolicyRemoved
+    | KeyPut
+    | KeyRotated
+    | KeyRemoved
+    | RevocationPut
+    | RevocationWithdrawn
+    | ExemptionPut
+    | ExemptionEnded
+    | ClusterPut,
+    Field(discriminator="kind"),
+]
+
+TRUST_RECORD: TypeAdapter[TrustRecord] = TypeAdapter(TrustRecord)
+"""`TRUST_RECORD.validate_json(bytes)` reads one log entry; `.dump_json(record, exclude_defaults=False)` writes it."""
