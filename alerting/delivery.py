@@ -28,6 +28,7 @@ from alerting.findings import severity_rank
 from alerting.lifecycle import Notification, Reply
 from alerting.render import Message
 from alerting.routing import team_of_destination
+from alerting.schedule import Schedule, Urgency
 from alerting.timing import MINUTE, SECOND
 from verifier.canonical import stable_id
 
@@ -209,7 +210,7 @@ class Ledger:
     def __init__(self) -> None:
         self._rows: dict[str, DeliveryRow] = {}
         self._newest: dict[tuple[str, str], str] = {}
-        self._work: set[str] = set()
+        self._schedule = Schedule()
         self._dirty: set[str] = set()
 
     def accept(self, intent: Notification) -> None:
@@ -235,8 +236,8 @@ class Ledger:
 
     def next_call(self, now: int, content: Content) -> Call | None:
         """What to do next, worst first; None when nothing is due. The row already says that it is being done."""
-        for row in self._due(now):
-            call = self._call(row, now, content)
+        while (key := self._schedule.pop(now)) is not None:
+            call = self._call(self._rows[key], now, content)
             if call is not None:
                 return call
         return None
@@ -259,7 +260,7 @@ class Ledger:
 
     def next_due(self) -> int | None:
         """When `next_call` has something to do; None when everything is said."""
-        return min((attempt.due for row in self._unfinished() for attempt in _open_attempts(row)), default=None)
+        return self._schedule.next_due()
 
     def newest(self, incident: str, destination: str) -> DeliveryRow | None:
         """The parent of a slice that counts now."""
@@ -302,10 +303,8 @@ class Ledger:
         other = self._newest.get(slice_)
         if other is None or self._rows[other].epoch <= row.epoch:
             self._newest[slice_] = row.id
-        if any(True for _ in _open_attempts(row)):
-            self._work.add(row.id)
-        else:
-            self._work.discard(row.id)
+        attempt = _open_attempt(row)
+        self._schedule.put(row.id, attempt.due if attempt else None, _urgency(row))
 
     def _put(self, row: DeliveryRow) -> None:
         if self._finished(row):
@@ -354,27 +353,15 @@ class Ledger:
         )
         self._put(_set(fresh, replies=waiting))
 
-    def _unfinished(self) -> list[DeliveryRow]:
-        return [self._rows[key] for key in self._work]
-
-    def _due(self, now: int) -> list[DeliveryRow]:
-        """Rows with something due, the most urgent first."""
-        rows = [row for row in self._unfinished() if any(attempt.due <= now for attempt in _open_attempts(row))]
-        return sorted(rows, key=_urgency)
-
     def _call(self, row: DeliveryRow, now: int, content: Content) -> Call | None:
-        """The next call of a row; brings it into the state that says so."""
-        attempt = row.attempt
-        if attempt.state == "posted" and row.sent >= row.desired:
+        """The next call of a row that is due; brings it into the state that says so."""
+        if row.attempt.state == "posted" and row.sent >= row.desired:
             return self._reply_call(row, now, content)
-        if attempt.due > now:
-            return None
-        if attempt.state in ("posting", "updating"):  # its answer never came
-            row = _set(row, attempt=_after_start(attempt))
-            self._put(row)
-        if row.attempt.state == "reconciling":
-            return _find(row, row.attempt, "", now)
-        return self._send(row, now, content)
+        attempt = _after_start(row.attempt)  # if it was under way, its answer never came
+        if attempt.state == "reconciling":
+            self._put(_set(row, attempt=_set(attempt, due=now + SEND_DEADLINE + ANSWER_TIMEOUT)))
+            return _find(row, attempt, "", now)
+        return self._send(_set(row, attempt=attempt), now, content)
 
     def _send(self, row: DeliveryRow, now: int, content: Content) -> Call | None:
         message = content(row.incident, row.destination)
@@ -397,18 +384,17 @@ class Ledger:
         held = next((held for held in row.replies if held.attempt.state not in ("posted", "dead")), None)
         if held is None or held.attempt.due > now:
             return None
-        if held.attempt.state in ("reconciling", "posting"):  # posting: its answer never came
-            replies = (
-                _set(held, attempt=_after_start(held.attempt)) if other is held else other for other in row.replies
-            )
-            self._put(_set(row, replies=tuple(replies)))
-            return _find(row, held.attempt, held.reply.id, now)
+        attempt, over = _after_start(held.attempt), now + SEND_DEADLINE + ANSWER_TIMEOUT
+        if attempt.state == "reconciling":
+            self._put(_with_reply(row, _set(held, attempt=_set(attempt, due=over))))
+            return _find(row, attempt, held.reply.id, now)
         message = content(row.incident, row.destination)
         if message is None:
+            self._put(
+                _with_reply(row, _set(held, attempt=_set(attempt, state="dead", error="the incident is unknown")))
+            )
             return None
-        started = _set(held.attempt, state="posting", started=now, due=now + SEND_DEADLINE + ANSWER_TIMEOUT)
-        replies = (_set(held, attempt=started) if other is held else other for other in row.replies)
-        self._put(_set(row, replies=tuple(replies)))
+        self._put(_with_reply(row, _set(held, attempt=_set(attempt, state="posting", started=now, due=over))))
         deadline = now + SEND_DEADLINE
         return SendReply(row.id, row.destination, message, deadline, row.channel, row.attempt.ts, held.reply)
 
@@ -438,7 +424,12 @@ def deliver(
     return limit
 
 
-def _urgency(row: DeliveryRow) -> tuple[int, bool, bool, str]:
+def _with_reply(row: DeliveryRow, held: ReplyRow) -> DeliveryRow:
+    replies = (held if other.reply.id == held.reply.id else other for other in row.replies)
+    return _set(row, replies=tuple(replies))
+
+
+def _urgency(row: DeliveryRow) -> Urgency:
     """The worst first; then parents that were never sent; then the whole before its slices."""
     return -row.rank, row.attempt.state != "pending", bool(team_of_destination(row.destination)), row.id
 
@@ -528,17 +519,14 @@ def _reopened(row: DeliveryRow) -> DeliveryRow:
     return _set(row, attempt=_set(row.attempt, state=state, due=0))
 
 
-def _open_attempts(row: DeliveryRow) -> Iterator[Attempt]:
-    """Attempts that still want something done: the parent first; replies wait for it."""
+def _open_attempt(row: DeliveryRow) -> Attempt | None:
+    """What still wants something done: the parent first; replies wait for it, and for each other."""
     attempt = row.attempt
     if attempt.state in ("closed", "dead"):
-        return
+        return None
     if attempt.state != "posted" or row.sent < row.desired:
-        yield attempt
-        return
-    held = next((held for held in row.replies if held.attempt.state not in ("posted", "dead")), None)
-    if held is not None:
-        yield held.attempt
+        return attempt
+    return next((held.attempt for held in row.replies if held.attempt.state not in ("posted", "dead")), None)
 
 
 def _find(row: DeliveryRow, attempt: Attempt, reply: str, now: int) -> Find:

@@ -32,6 +32,7 @@ MESSAGE_LIMIT: Final = 500
 """Longest reason text shown, in characters."""
 
 MAX_NAMED_TEAMS: Final = 3
+MAX_NAMED_NAMESPACES: Final = 5
 MAX_NOTES: Final = 3
 COLUMNS: Final = ("cluster", "namespace", "workload", "count", "since", "image")
 
@@ -190,6 +191,7 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         Fact("changed", what_changed(incident.cause)),
         Fact("how bad", extent(slice_) + ("" if slice_.team else peak)),
         Fact("whose", f"team {_name(slice_.team)}" if slice_.team else _owners(incident)),
+        Fact("where", _where(slice_)),
         Fact("since", f"{utc(incident.opened)} ({duration(end - incident.opened)})"),
         Fact("resolved", utc(incident.resolved) if incident.resolved is not None else ""),
         Fact("ended as", ", ".join(f"{safe(why, NAME_LIMIT)} {number:,}" for why, number in incident.closed)),
@@ -219,6 +221,18 @@ def _owners(incident: Incident) -> str:
         f"{safe(team, NAME_LIMIT)} {count(containers, 'container') if containers else count(workloads, 'workload')}"
         for team, containers, workloads in incident.teams
     )
+
+
+def _where(slice_: Slice) -> str:
+    """The largest namespaces, when there are several."""
+    if slice_.namespaces < 2:
+        return ""
+    named = [
+        f"{_name(cluster)}/{_name(namespace)} {containers or workloads:,}"
+        for cluster, namespace, containers, workloads in slice_.namespace_table[:MAX_NAMED_NAMESPACES]
+    ]
+    rest = slice_.namespaces - len(named)
+    return ", ".join(named) + (f" and {count(rest, 'more namespace')}" if rest else "") if named else ""
 
 
 def _table(slice_: Slice) -> Table:

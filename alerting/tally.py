@@ -140,8 +140,10 @@ def _examples(live: list[IncidentPart]) -> tuple[Member, ...]:
     return tuple(sorted(members, key=_member_order)[:MAX_EXAMPLES])
 
 
-def _member_order(member: Member) -> tuple[int, str, str, str, str, str]:
-    return -member.count, member.cluster, member.namespace, member.owner, member.container, member.digest
+def _member_order(member: Member) -> tuple[int, tuple[str, ...], int]:
+    """Largest first; then by everything else a member has, so that the choice never depends on the order of reports."""
+    names = (member.cluster, member.namespace, member.owner, member.container, member.digest, member.image)
+    return -member.count, names, member.since
 
 
 def _closed(parts: list[IncidentPart]) -> tuple[tuple[str, int], ...]:

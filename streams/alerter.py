@@ -64,7 +64,8 @@ class Alerter:
 
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
-        return min((t for t in (self.book.next_due(), self._expiry_due) if t is not None), default=None)
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due())
+        return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:
         """What a destination should read now (`alerting.delivery.Content`)."""

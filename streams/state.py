@@ -13,11 +13,11 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from alerting.models import Cause, Finding, Member
+from alerting.models import Cause, Finding, Member, Severity
 from streams.events import ContainerKind, EvidenceFound, Owner, RunState
 from verifier.models import Micros, Scope
 from verifier.trust.state import TrustState
@@ -45,6 +45,8 @@ class ContainerRow(msgspec.Struct, array_like=True, gc=False):
     ended: int | None
     end_reason: str
     problem: str = ""
+    launched: int | None = None
+    """When the process that runs now began; tells whether a container was restarted after its image was patched."""
 
 
 class PodRow(msgspec.Struct, array_like=True, gc=False):
@@ -76,8 +78,75 @@ class PodRow(msgspec.Struct, array_like=True, gc=False):
         return (self.cluster, self.namespace, self.owner.kind, self.owner.name)
 
 
-_POD_ENCODER = msgspec.msgpack.Encoder()
+class _SharedRow(msgspec.Struct, frozen=True, gc=False):
+    """What many pods have in common; kept once."""
+
+    cluster: str
+    namespace: str
+    owner: Owner
+    service_account: str
+    labels: tuple[tuple[str, str], ...]
+
+
+class _SharedContainer(msgspec.Struct, frozen=True, gc=False):
+    """What many containers have in common; kept once."""
+
+    kind: ContainerKind
+    name: str
+    digest: str
+    class_id: str
+    state: RunState
+    image: str
+    end_reason: str
+    problem: str
+
+
+class _SmallRow(msgspec.Struct, array_like=True, gc=False):
+    """A pod in memory: numbers of shared parts, and what is its own."""
+
+    shared: int
+    node: int
+    name: str
+    uid: str
+    created: int
+    mirror: bool
+    containers: list[tuple[int, int | None, int | None, int | None]]
+    """(shared container, started, ended, launched)"""
+    seen: bytes
+    admitted_by: str
+    denied_by: str
+    break_glass: str
+    gone: int | None
+    unadmitted: bool
+    phase: str
+
+
+_SMALL_ENCODER = msgspec.msgpack.Encoder()
+_SMALL_DECODER = msgspec.msgpack.Decoder(_SmallRow)
 _POD_DECODER = msgspec.msgpack.Decoder(PodRow)
+_POD_ENCODER = msgspec.msgpack.Encoder()
+MARK_SIZE: Final = 6
+"""Bytes that stand for one observation id in a pod's list of seen states."""
+
+Part = TypeVar("Part", _SharedRow, _SharedContainer, str)
+
+
+class _Interned(Generic[Part]):
+    """Values and their numbers."""
+
+    __slots__ = ("numbers", "values")
+
+    def __init__(self) -> None:
+        self.values: list[Part] = []
+        self.numbers: dict[Part, int] = {}
+
+    def number(self, value: Part) -> int:
+        """The number of a value, a new one when it is new."""
+        found = self.numbers.get(value)
+        if found is None:
+            found = self.numbers[value] = len(self.values)
+            self.values.append(value)
+        return found
 
 
 def pod_key(cluster: str, uid: str) -> PodKey:
@@ -103,8 +172,8 @@ class WorkloadRow(msgspec.Struct, array_like=True):
     """pod uid -> decision id, for pods not seen yet (at most ADMISSIONS_KEPT)."""
     break_glass: dict[str, str] = {}
     """pod uid or name -> mark, for pods not seen yet."""
-    failed_open: dict[str, int] = {}
-    """webhook -> when it last let something of this workload through unchecked."""
+    failed_open: dict[str, tuple[int, str]] = {}
+    """webhook -> (when it last let something of this workload through unchecked, the image)."""
     tags: dict[str, str] = {}
     """`container\\0reference` -> first digest seen running under that tag."""
 
@@ -121,12 +190,13 @@ class Suspect(NamedTuple):
 class Workload:
     """A workload's live side: which classes and pods it has, which findings are open."""
 
-    __slots__ = ("classes", "findings", "key", "pods", "row", "suspects")
+    __slots__ = ("alive", "classes", "findings", "key", "row", "suspects")
 
     def __init__(self, key: WorkloadKey, row: WorkloadRow | None = None) -> None:
         self.key = key
         self.row = row or WorkloadRow()
-        self.pods: set[PodKey] = set()
+        self.alive = 0
+        """Pods that run or may run again."""
         self.classes: dict[str, dict[str, int]] = {}
         """class id -> container name -> running instances."""
         self.suspects: dict[PodKey, tuple[Suspect, ...]] = {}
@@ -138,7 +208,7 @@ class Workload:
 class Image:
     """One (repository, digest): its evidence and the classes that run it."""
 
-    __slots__ = ("asked", "attempts", "classes", "evidence", "key", "key_epoch")
+    __slots__ = ("asked", "attempts", "classes", "evidence", "key", "key_epoch", "shapes", "shapes_of")
 
     def __init__(self, evidence: ImageEvidence) -> None:
         self.evidence = evidence
@@ -148,6 +218,9 @@ class Image:
         self.key: tuple[int, ...] = ()
         """Interned shape under the current trust (see handlers.judging)."""
         self.key_epoch = -1
+        self.shapes: tuple[Any, ...] = ()
+        """What of its facts no trust change touches (handlers.judging), worked out for `shapes_of`."""
+        self.shapes_of: ImageEvidence | None = None
 
 
 class ClassRow(msgspec.Struct, array_like=True):
@@ -195,7 +268,7 @@ class PartRow(msgspec.Struct):
     subject: str
     cause: Cause
     policy: str
-    severity: str
+    severity: Severity
     findings: dict[str, Member]
     opened: int
     sequence: int = 0
@@ -239,18 +312,78 @@ class ShardState:
         self.key_images: dict[str, set[tuple[str, str]]] = {}
         """key id -> images with a signature of it: what a revocation touches, without repartitioning."""
         self._dirty: dict[tuple[str, str], None] = {}
+        self._rows: _Interned[_SharedRow] = _Interned()
+        self._containers: _Interned[_SharedContainer] = _Interned()
+        self._nodes: _Interned[str] = _Interned()
 
     # ------------------------------------------------------------------ pods
 
     def pod(self, key: PodKey) -> PodRow | None:
         """The pod under `key`, decoded, or None."""
         packed = self.pods.get(key)
-        return None if packed is None else _POD_DECODER.decode(packed)
+        return None if packed is None else self._grown(_SMALL_DECODER.decode(packed))
 
     def put_pod(self, key: PodKey, row: PodRow) -> None:
         """Store a pod."""
-        self.pods[key] = _POD_ENCODER.encode(row)
+        self.pods[key] = _SMALL_ENCODER.encode(self._shrunk(row))
         self.touch("pod", key.hex())
+
+    def _shrunk(self, row: PodRow) -> _SmallRow:
+        shared = _SharedRow(row.cluster, row.namespace, row.owner, row.service_account, row.labels)
+        return _SmallRow(
+            shared=self._rows.number(shared),
+            node=self._nodes.number(row.node),
+            name=row.name,
+            uid=row.uid,
+            created=row.created,
+            mirror=row.mirror,
+            containers=[
+                (self._containers.number(_shared_container(c)), c.started, c.ended, c.launched) for c in row.containers
+            ],
+            seen=b"".join(row.seen),
+            admitted_by=row.admitted_by,
+            denied_by=row.denied_by,
+            break_glass=row.break_glass,
+            gone=row.gone,
+            unadmitted=row.unadmitted,
+            phase=row.phase,
+        )
+
+    def _grown(self, small: _SmallRow) -> PodRow:
+        shared = self._rows.values[small.shared]
+        seen = small.seen
+        return PodRow(
+            cluster=shared.cluster,
+            namespace=shared.namespace,
+            name=small.name,
+            uid=small.uid,
+            owner=shared.owner,
+            node=self._nodes.values[small.node],
+            service_account=shared.service_account,
+            labels=shared.labels,
+            created=small.created,
+            mirror=small.mirror,
+            containers=[self._container(*own) for own in small.containers],
+            seen=[seen[i : i + MARK_SIZE] for i in range(0, len(seen), MARK_SIZE)],
+            admitted_by=small.admitted_by,
+            denied_by=small.denied_by,
+            break_glass=small.break_glass,
+            gone=small.gone,
+            unadmitted=small.unadmitted,
+            phase=small.phase,
+        )
+
+    def _container(
+        self, number: int, started: int | None, ended: int | None, launched: int | None
+    ) -> ContainerRow:
+        s = self._containers.values[number]
+        return ContainerRow(
+            s.kind, s.name, s.digest, s.class_id, s.state, s.image, started, ended, s.end_reason, s.problem, launched
+        )
+
+    def load_pod(self, key: PodKey, row: PodRow) -> None:
+        """Put a stored pod back."""
+        self.pods[key] = _SMALL_ENCODER.encode(self._shrunk(row))
 
     def drop_pod(self, key: PodKey) -> None:
         """Forget a pod (after it ended and was judged, or ten minutes)."""
@@ -310,12 +443,17 @@ class ShardState:
 # -------------------------------------------------------------------------- packing, one row per kind
 
 
+def _shared_container(c: ContainerRow) -> _SharedContainer:
+    return _SharedContainer(c.kind, c.name, c.digest, c.class_id, c.state, c.image, c.end_reason, c.problem)
+
+
 def _pack_pod(state: ShardState, key: str) -> bytes | None:
-    return state.pods.get(bytes.fromhex(key))
+    row = state.pod(bytes.fromhex(key))  # stored whole: numbers of shared parts mean nothing to another process
+    return None if row is None else _POD_ENCODER.encode(row)
 
 
 def _unpack_pod(state: ShardState, key: str, value: bytes) -> None:
-    state.pods[bytes.fromhex(key)] = value
+    state.load_pod(bytes.fromhex(key), _POD_DECODER.decode(value))
 
 
 def _pack_class(state: ShardState, key: str) -> bytes | None:

@@ -10,7 +10,7 @@
 | exemption put, ended                        | its digests, else its policy, else everything        | none         |
 | cluster put                                 | classes of the cluster                               | none         |
 
-A class is touched when any member names it. Everything else keeps its verdict, byte for byte: a property under test.
+A class is touched when any member names it. Everything else stands as it did: a property under test.
 (The table of verification 2.5, without what needs certificates or logs.)
 
     impact = touched(before, after, record)

@@ -16,7 +16,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from math import gcd
-from typing import Final, Literal
+from typing import Final, Literal, TypedDict
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -51,6 +51,14 @@ _PLACES: Final[dict[EvidenceFormat, str]] = {
 }
 
 SignFunction = Callable[[bytes], bytes]
+
+
+class EnvelopeDocument(TypedDict):
+    """A DSSE envelope as JSON."""
+
+    payload: str
+    payloadType: str
+    signatures: list[dict[str, str]]
 
 
 class Signer:
@@ -118,7 +126,7 @@ class Signer:
         carried = {SIGNATURE_ANNOTATION: "", "predicateType": predicate_type}
         return make_evidence("cosign-dsse", repository, digest, compact(envelope), carried)
 
-    def envelope(self, body: bytes, payload_type: str = IN_TOTO_TYPE) -> dict[str, object]:
+    def envelope(self, body: bytes, payload_type: str = IN_TOTO_TYPE) -> EnvelopeDocument:
         """A DSSE envelope around `body`."""
         signature = b64encode(self.sign(pae(payload_type, body))).decode()
         payload = b64encode(body).decode()

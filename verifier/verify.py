@@ -20,7 +20,9 @@ What it refuses to do: fetch, read a clock, verify a signature again, or turn "c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from typing import Final
 
 import msgspec
 
@@ -41,9 +43,10 @@ from verifier.policy.model import SoftUnproven
 from verifier.policy.requirement import LeafFailure, RequirementResult, could_hold, evaluate
 from verifier.policy.selection import CompiledPolicy
 from verifier.reasons import reason
+from verifier.trust.describe import rfc3339
 from verifier.trust.exemptions import covering, covering_due
 from verifier.trust.revocation import counts
-from verifier.trust.standing import standings
+from verifier.trust.standing import KeyTimeline, standings
 from verifier.trust.state import TrustState
 
 
@@ -102,12 +105,13 @@ def decide(
     # 4 presence is proof
     if result.satisfied:
         return Decided("valid", (), result, valid_until)
+    failures = tuple(_told(f, trust) for f in result.failures)
     # 5 no evidence could change it
     revocations = tuple(
-        sorted({s.revocation for s in stands if s.revocation and not counts(s.state, policy.soft_unproven)})
+        dict.fromkeys(f.standing.revocation for f in failures if f.code in _BY_REVOCATION and f.standing is not None)
     )
     if not could_hold(policy.require, scope, closure):
-        return Decided("violates", result.failures, result, valid_until, revocations)
+        return Decided("violates", failures, result, valid_until, revocations)
     # 6 pending work
     if image.problem is not None:
         return Decided("unverifiable", (), result, valid_until, why=image.problem.code)
@@ -120,13 +124,23 @@ def decide(
         failed = next(p for p in image.set.places if p.outcome == "error")
         return Decided("unverifiable", (), result, valid_until, why=failed.code)
     # 8 complete, and evaluated under this key set
-    return Decided("violates", result.failures, result, valid_until, revocations)
+    return Decided("violates", failures, result, valid_until, revocations)
 
 
-def verify(compiled: CompiledPolicy, scope: Scope, image: ImageEvidence, trust: TrustState, instant: Micros) -> Verdict:
-    """The whole verdict of one governing policy, steps 1-10. Raises nothing: a failed check is a result."""
+def verify(
+    compiled: CompiledPolicy,
+    scope: Scope,
+    image: ImageEvidence,
+    trust: TrustState,
+    instant: Micros,
+    timelines: MutableMapping[str, KeyTimeline] | None = None,
+) -> Verdict:
+    """The whole verdict of one governing policy, steps 1-10. Raises nothing: a failed check is a result.
+
+    `timelines` may be any mapping the caller keeps between calls under one trust state; it only makes them quicker.
+    """
     # 2 standings
-    stands = standings(image.facts, image.closure, image.first_seen, trust, instant)
+    stands = standings(image.facts, image.closure, image.first_seen, trust, instant, timelines)
     decided = decide(compiled, scope, image, trust, instant, stands)
     reasons = reasons_of(decided, compiled, scope, image)
     # 9 exemptions
@@ -193,6 +207,33 @@ def reasons_of(decided: Decided, compiled: CompiledPolicy, scope: Scope, image: 
     if decided.outcome == "violates":
         return tuple(_leaf_reason(f, policy, scope, image) for f in decided.failures)
     return (_could_not_tell(decided.why, policy, image),)
+
+
+_KEY_TOKEN: Final = re.compile(r"key:([0-9a-f]{12})")
+"""How the requirement tree, which knows no trust, writes a key."""
+
+
+_BY_REVOCATION: Final = frozenset({"key-revoked", "key-revoked-time-unknown", "evidence-revoked", "key-suspended"})
+"""Reasons that a revocation record decided."""
+
+
+def _told(failure: LeafFailure, trust: TrustState) -> LeafFailure:
+    """The failure with what only trust knows: names of keys, which revocation, since when."""
+    names = {key_id[:12]: key.name for key_id, key in trust.keys.items()}
+    data = {k: _KEY_TOKEN.sub(lambda m: names.get(m[1], m[0]), v) for k, v in failure.data.items()}
+    code = failure.code
+    entry = trust.revocations.get(failure.standing.revocation) if failure.standing is not None else None
+    if entry is not None and failure.code in _BY_REVOCATION:
+        record = entry.record
+        data["reason"] = record.reason
+        since = record.compromised_since
+        data["since"] = rfc3339(record.effective if since is None else since)
+        if record.subject_kind == "evidence":
+            code = "evidence-revoked"
+        elif code == "key-revoked":
+            extent = "all signatures" if since is None else f"compromised since {data['since']}"
+            data["timing"] = f"{extent}; {data['timing']}" if data.get("timing") else extent
+    return LeafFailure(code, failure.attestor, data, failure.standing)
 
 
 def _leaf_reason(failure: LeafFailure, policy: str, scope: Scope, image: ImageEvidence) -> Reason:

@@ -380,7 +380,11 @@ class Story:
             prod,
             "break-glass",
             lambda: create(
-                *(prod, "alice", "payments", "payments-hotfix", "nginx:1.27"),
+                prod,
+                "alice",
+                "payments",
+                "payments-hotfix",
+                "nginx:1.27",
                 labels={"revet.test/break-glass": "inc-4711"},
             ),
         )
@@ -420,7 +424,12 @@ class Story:
             prod,
             "image-patched-in-a-running-pod",
             lambda: prod.cluster.kubectl(
-                *("ci", "-n", "checkout", "set", "image", "pod/checkout-worker"),
+                "ci",
+                "-n",
+                "checkout",
+                "set",
+                "image",
+                "pod/checkout-worker",
                 f"app={image('checkout/web:2026.11.4')}",
             ),
         )
@@ -428,7 +437,14 @@ class Story:
             prod,
             "image-json-patched-in-a-running-pod",
             lambda: prod.cluster.kubectl(
-                *("ci", "-n", "checkout", "patch", "pod", "checkout-as-bob", "--type=json", "-p"),
+                "ci",
+                "-n",
+                "checkout",
+                "patch",
+                "pod",
+                "checkout-as-bob",
+                "--type=json",
+                "-p",
                 json_patch("/spec/containers/0/image", image("checkout/web:2026.11.4")),
             ),
         )

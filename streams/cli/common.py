@@ -59,9 +59,15 @@ def output_option(function: F) -> F:
     )(function)
 
 
+PIPE_WIDTH: Final = 200
+"""Columns of a table that goes into a file or a pipe: names are not broken where a program looks for them."""
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that colours only on a terminal and never reads markup from data."""
-    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False)
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(stderr=stderr, markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
 
 
 def print_json(value: object) -> None:
@@ -71,8 +77,8 @@ def print_json(value: object) -> None:
 
 
 def safe_json(text: str) -> str:
-    """JSON text without raw control, bidirectional or other invisible characters (escaped as \\uXXXX)."""
-    return "".join(c if c in "\n" or (c.isprintable()) else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text)
+    """JSON text without raw control, bidirectional or other invisible characters (escaped as JSON does)."""
+    return "".join(c if c == "\n" or c.isprintable() else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text)
 
 
 def _utf16(character: str) -> Iterable[int]:
@@ -81,18 +87,18 @@ def _utf16(character: str) -> Iterable[int]:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
-    """A plain table; every cell is escaped."""
+    """A plain table; every cell is escaped. A `Text` is taken as it is: whoever styles a text has escaped it."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(safe(str(cell))) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text(safe(str(cell))) for cell in row))
     console().print(table)
 
 
 def say(text: str) -> None:
     """One line for people on standard error, escaped."""
-    console(stderr=True).print(Text(safe(text)))
+    console(stderr=True).print(Text(safe(text)), soft_wrap=True)
 
 
 def report_error(error: BaseException) -> int:
@@ -120,7 +126,9 @@ class Instant(click.ParamType):
         try:
             return parse_instant(str(value))
         except ValueError:
-            self.fail(f"{value!r} is no time; give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d", param, ctx)
+            self.fail(
+                f"{value!r} is no time; give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d", param, ctx
+            )
 
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -138,6 +146,24 @@ def parse_instant(text: str, now: datetime | None = None) -> int:
 
 
 INSTANT: Final = Instant()
+
+
+class Pair(click.ParamType):
+    """`key=value`, as annotations and labels are written. Gives (key, value)."""
+
+    name = "key=value"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Parse; the value may be empty and may hold further `=`."""
+        if isinstance(value, tuple):
+            return (str(value[0]), str(value[1]))
+        key, equals, text = str(value).partition("=")
+        if not key or not equals:
+            self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
+        return key, text
+
+
+PAIR: Final = Pair()
 
 
 def show_time(micros: int | None) -> str:

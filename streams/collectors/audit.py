@@ -3,7 +3,7 @@
 Reads audit.k8s.io v1, v1beta1 and v1alpha1. An event is a decision about a workload, a namespace's labels, a change of
 admission configuration, or `Ignored` with a reason that is counted: an event never disappears.
 
-    read_event(wire.AUDIT.decode(line), cluster="c1")      # [DecisionObserved(outcome="denied", …)]
+    read_event(wire.AUDIT.decode(line), Origin("c1"))      # [DecisionObserved(outcome="denied", …)]
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 
 from streams.collectors import wire
 from streams.collectors.deadletters import Ignored, Problem
-from streams.collectors.decisions import Marks, decision_id, is_dry_run, judge, read_decision
-from streams.collectors.pods import namespace_observed
+from streams.collectors.decisions import Marks, Origin, decision_id, is_dry_run, judge, read_decision
+from streams.collectors.namespaces import namespace_observed
 from streams.collectors.reduce import MAX_NAME, keeps_annotation
 from streams.events import ConfigurationObserved, DecisionObserved, NamespaceObserved
 
@@ -65,7 +65,7 @@ _SUBRESOURCES: Final[dict[str, str]] = {
     "attach": "attach",
     "binding": "binding",
     "eviction": "eviction",
-    "exec": "exec",  # verb get or create; code 101 even when it failed (services-kubernetes 3.5)
+    "exec": "exec",  # verb get or create; code 101 even when it failed
     "finalize": "finalize",
     "portforward": "portforward",
     "proxy": "proxy",
@@ -94,15 +94,13 @@ def is_watched(reference: wire.ObjectRef | None) -> bool:
 
 
 def read_event(
-    event: wire.Event, *, cluster: str, server: str = "", source: str = "", received: int | None = None
+    event: wire.Event, origin: Origin, *, received: int | None = None
 ) -> list[AuditObservation] | Ignored | Problem:
     """The observations of one event, or why there are none.
 
     Args:
         event: decoded by `wire.AUDIT`.
-        cluster: stable id of the cluster, from the sender and never from the event.
-        server: name of the API server, where several have one audit log each.
-        source: of the stream.
+        origin: who told it.
         received: microseconds; taken as the time of an event that has none.
     """
     if event.stage not in _DECIDED:
@@ -124,12 +122,10 @@ def read_event(
     if time is None:
         return Problem("time-missing")
     if kind:
-        return read_decision(  # type: ignore[return-value] # a list of one of the union's members
-            event, kind, operation, time=time, cluster=cluster, server=server, source=source
-        )
+        return read_decision(event, kind, operation, time, origin)  # type: ignore[return-value] # members of the union
     if configuration:
-        return _configuration(event, operation, time, cluster, server, source)
-    return _namespace(event, operation, time, cluster, server, source)
+        return _configuration(event, operation, time, origin)
+    return _namespace(event, operation, time, origin)
 
 
 def _is_configuration(group: str, resource: str) -> bool:
@@ -139,9 +135,7 @@ def _is_configuration(group: str, resource: str) -> bool:
     return resources is None or resource in resources
 
 
-def _configuration(
-    event: wire.Event, operation: str, time: int, cluster: str, server: str, source: str
-) -> list[AuditObservation] | Ignored:
+def _configuration(event: wire.Event, operation: str, time: int, origin: Origin) -> list[AuditObservation] | Ignored:
     judgement = judge(event, Marks(event.annotations))
     if isinstance(judgement, Ignored):
         return judgement
@@ -150,22 +144,20 @@ def _configuration(
     reference, actor = event.object_ref or wire.ObjectRef(), event.impersonated_user or event.user
     return [
         ConfigurationObserved(
-            id=decision_id(event, "configuration", cluster, server),
+            id=decision_id(event, "configuration", origin),
             time=time,
-            cluster=cluster,
+            cluster=origin.cluster,
             operation=operation,
             resource=reference.resource or "",
             name=reference.name or "",
             user=((actor.username if actor else None) or "")[:MAX_NAME],
             outcome=judgement.outcome,
-            source=source,
+            source=origin.source,
         )
     ]
 
 
-def _namespace(
-    event: wire.Event, operation: str, time: int, cluster: str, server: str, source: str
-) -> list[AuditObservation] | Ignored:
+def _namespace(event: wire.Event, operation: str, time: int, origin: Origin) -> list[AuditObservation] | Ignored:
     """A namespace's labels, and for a change also who made it: a label can take a namespace out of verification."""
     judgement = judge(event, Marks(event.annotations))
     if isinstance(judgement, Ignored):
@@ -182,8 +174,10 @@ def _namespace(
     if meta and meta.name:
         labels = {key: wire.text_of(value) for key, value in (meta.labels or {}).items()}
         notes = {key: value for key, value in (meta.annotations or {}).items() if keeps_annotation(key, namespace=True)}
-        observed.append(namespace_observed(meta.name, labels, notes, cluster=cluster, source=source, time=time))
+        observed.append(
+            namespace_observed(meta.name, labels, notes, cluster=origin.cluster, source=origin.source, time=time)
+        )
     if operation != "create" or not observed:
-        changes = _configuration(event, operation, time, cluster, server, source)
+        changes = _configuration(event, operation, time, origin)
         observed.extend(changes if isinstance(changes, list) else [])
     return observed

@@ -1,7 +1,7 @@
 """Why an input was not read, and why an input that was read asks for nothing: two closed lists.
 
-A dead letter says where, how long, which hash, and the structure (kinds and known member names). It never repeats a value,
-so no secret of an input can reach a log or a screen this way.
+A dead letter says where, how long, which hash, and the structure (kinds and known member names). It never repeats a
+value, so no secret of an input can reach a log or a screen this way.
 """
 
 from __future__ import annotations
@@ -93,10 +93,48 @@ MAX_EXCERPT: Final = 256
 """Characters of structure in a dead letter."""
 
 _MEMBERS: Final = frozenset(
-    "apiVersion annotations auditID category details items kind level log message metadata object objectRef oldObject "
-    "operation operationName properties protoPayload reason records request requestObject requestURI resource response "
-    "responseObject responseStatus results scope source spec stage status summary type user verb".split()
+    {
+        "annotations",
+        "apiVersion",
+        "auditID",
+        "category",
+        "details",
+        "items",
+        "kind",
+        "level",
+        "log",
+        "message",
+        "metadata",
+        "object",
+        "objectRef",
+        "oldObject",
+        "operation",
+        "operationName",
+        "properties",
+        "protoPayload",
+        "reason",
+        "records",
+        "request",
+        "requestObject",
+        "requestURI",
+        "resource",
+        "response",
+        "responseObject",
+        "responseStatus",
+        "results",
+        "scope",
+        "source",
+        "spec",
+        "stage",
+        "status",
+        "summary",
+        "type",
+        "user",
+        "verb",
+    }
 )
+"""Member names that may be shown in an excerpt."""
+
 _KIND: Final = re.compile(r"[A-Z][A-Za-z0-9]{0,62}\Z")
 
 

@@ -9,22 +9,23 @@ failed-open mark also stands on requests that failed later.
     4. refused      the message's frame (engines.classify)  denied, or errored when the verifier could not tell
     5. the rest     409, 422, 429, 5xx without a frame      no decision of admission
 
-That nothing failed open does not mean that somebody verified: the API server does not record that a validating webhook said
-yes. Whether an image is signed is judged from evidence, never from here.
+That nothing failed open does not mean that somebody verified: the API server does not record that a validating webhook
+said yes. Whether an image is signed is judged from evidence, never from here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from streams.collectors import engines, wire
 from streams.collectors.deadletters import Ignored
+from streams.collectors.ids import text_id
 from streams.collectors.images import images_asked
 from streams.collectors.owners import ARGO_HASH_LABEL, controller_of, naked_owner, owner_of_name, top_owner
-from streams.collectors.ids import text_id
 from streams.collectors.reduce import MAX_MESSAGE, MAX_NAME, is_break_glass, patched_mark, reduced_uri
 from streams.events import DecisionObserved, ImageAsked, Owner
 
@@ -83,12 +84,21 @@ class Marks:
     audited: Sequence[str] = ()
 
     def __init__(self, annotations: dict[str, str] | None) -> None:
-        for key in annotations or ():
-            prefix, _, name = key.partition("/")
-            if prefix in _NOTES:
-                _NOTES[prefix](self, name, annotations[key])  # type: ignore[index] # there are keys, so it is no None
+        if annotations:
+            for key, value in annotations.items():
+                note, name = _reader_of(key)
+                if note:
+                    note(self, name, value)
 
 
+@lru_cache(maxsize=4096)
+def _reader_of(key: str) -> tuple[Callable[[Marks, str, str], None] | None, str]:
+    """(who reads a key, its name behind the `/`). A cluster writes the same few dozen keys over and over."""
+    prefix, _, name = key.partition("/")
+    return _NOTES.get(prefix), name
+
+
+@lru_cache(maxsize=4096)
 def _order(name: str) -> tuple[int, int]:
     """(round, index) of `round_0_index_10`, as numbers: 10 comes after 2."""
     parts = name.split("_")
@@ -102,13 +112,19 @@ def _note_decision(marks: Marks, name: str, value: str) -> None:
         marks.decision = value
 
 
-def _note_mutation(marks: Marks, name: str, value: str) -> None:
+@lru_cache(maxsize=4096)
+def _mutating_webhook(value: str) -> str:
+    """The webhook of a call that changed the object, empty for one that did not. Pods repeat the same few texts."""
     try:
         call = _CALL.decode(value)
     except wire.UNREADABLE:
-        return  # not in the API server's form, so not its word
-    if call.mutated and call.webhook:
-        marks.mutated = (*marks.mutated, (_order(name), call.webhook))
+        return ""  # not in the API server's form, so not its word
+    return (call.webhook or "") if call.mutated else ""
+
+
+def _note_mutation(marks: Marks, name: str, value: str) -> None:
+    if webhook := _mutating_webhook(value):
+        marks.mutated = (*marks.mutated, (_order(name), webhook))
 
 
 def _note_patch(marks: Marks, name: str, value: str) -> None:
@@ -166,7 +182,8 @@ _NOTES: Final[dict[str, Callable[[Marks, str, str], None]]] = {
     "pod-security.kubernetes.io": _note_pod_security,
     "validation.policy.admission.k8s.io": _note_policy_failure,
 }
-"""Prefix of the key, whole, -> who reads it. (A failed-open key *ends* in the mutation prefix; it does not begin with it.)"""
+"""Prefix of the key, whole, -> who reads it. (A failed-open key *ends* in the mutation prefix; it does not begin with
+it.)"""
 
 
 # ------------------------------------------------------------------------------------------------------------- outcome
@@ -232,7 +249,8 @@ def _mark_of(item: wire.Object | None) -> str:
 def break_glass_of(event: wire.Event) -> str:
     """The label or annotation (`key=value`) that marks a deliberate bypass, of the request or the stored object.
 
-    A bypass by a webhook's match conditions leaves no other trace (services-kubernetes 3.3), and none at level Metadata.
+    A bypass by a webhook's match conditions leaves no other trace, and none at level
+    Metadata.
     """
     request = event.request_object
     if isinstance(request, list):
@@ -244,7 +262,7 @@ def break_glass_of(event: wire.Event) -> str:
 
 
 def _kyverno_marks(item: wire.Object | None) -> list[tuple[str, str]]:
-    """(image, pass | fail | skip) of Kyverno's own mark. A claim: users can write it where Kyverno does not guard it."""
+    """(image, pass | fail | skip) of Kyverno's own mark. A claim: users can write it, unless Kyverno guards it."""
     meta = item.metadata if item else None
     raw = meta.annotations.get("kyverno.io/verify-images") if meta and meta.annotations else None
     if raw is None:
@@ -270,7 +288,9 @@ def pod_owner(item: wire.Object | None, name: str) -> Owner:
     if reference := controller_of(meta.owner_references):
         labels = meta.labels or {}
         argo = ARGO_HASH_LABEL in labels
-        return top_owner(reference, wire.text_of(labels.get(ARGO_HASH_LABEL if argo else "pod-template-hash")), argo=argo)
+        return top_owner(
+            reference, wire.text_of(labels.get(ARGO_HASH_LABEL if argo else "pod-template-hash")), argo=argo
+        )
     if meta.annotations and "kubernetes.io/config.mirror" in meta.annotations and item and item.spec:
         return Owner("Node", item.spec.node_name or "")
     return naked_owner(name, meta.generate_name or "")
@@ -284,15 +304,26 @@ def workload_owner(kind: str, item: wire.Object | None, name: str) -> Owner:
     return top_owner(wire.OwnerRef(kind, name)) if meta is None or kind == "Job" else Owner(kind, name)
 
 
-def decision_id(event: wire.Event, kind: str, cluster: str, server: str, member: str = "") -> str:
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """Who told it."""
+
+    cluster: str
+    """Stable id of the cluster, from the authenticated sender and never from the event."""
+    source: str = ""
+    """Of the stream: `file:NAME`, a connection."""
+    server: str = ""
+    """Name of the API server, where several have one audit log each."""
+
+
+def decision_id(event: wire.Event, kind: str, origin: Origin, member: str = "") -> str:
     """The id of what an event says. The Audit-ID alone will not do: clients may choose it, and retries repeat it.
 
     `member` tells the objects of one deletion of many apart.
     """
-    uri = reduced_uri(event.request_uri or "")
+    uri = reduced_uri(event.request_uri or "") + (f"#{member}" if member else "")
     received = event.received or event.timestamp or (event.metadata.creation_timestamp if event.metadata else "") or ""
-    uri = f"{uri}#{member}" if member else uri
-    return text_id(kind, cluster, server, event.audit_id or "", event.stage or "", received, event.verb or "", uri)
+    audit_id, stage, verb = event.audit_id or "", event.stage or "", event.verb or ""
+    return text_id(kind, origin.cluster, origin.server, audit_id, stage, received, verb, uri)
 
 
 def _whole(event: wire.Event, judgement: engines.Judgement) -> wire.Object | None:
@@ -304,7 +335,7 @@ def _whole(event: wire.Event, judgement: engines.Judgement) -> wire.Object | Non
 
 
 def read_decision(
-    event: wire.Event, kind: str, operation: str, *, time: int, cluster: str, server: str, source: str
+    event: wire.Event, kind: str, operation: str, time: int, origin: Origin
 ) -> list[DecisionObserved] | Ignored:
     """The decision an event holds about a workload of `kind`; several for a deletion of many.
 
@@ -313,22 +344,19 @@ def read_decision(
         kind: `Pod`, `Deployment` …
         operation: `create`, `update`, `patch`, `delete`.
         time: microseconds.
-        cluster: stable id of the cluster.
-        server: name of the API server, where several share an audit id.
-        source: of the stream.
+        origin: who told it.
     """
     marks = Marks(event.annotations)
     judgement = judge(event, marks)
     if isinstance(judgement, Ignored):
         return judgement
-    if operation == "delete" and event.verb == "deletecollection" and event.response_object:
-        if items := event.response_object.items:
-            return [
-                _decision(event, marks, judgement, item, kind, operation, time, cluster, server, source, many=True)
-                for item in items
-            ]
-    whole = _whole(event, judgement)
-    return [_decision(event, marks, judgement, whole, kind, operation, time, cluster, server, source, many=False)]
+    if event.verb == "deletecollection" and event.response_object and (items := event.response_object.items):
+        metas = [(item, item.metadata or _NO_META) for item in items]
+        return [
+            _decision(event, marks, judgement, item, kind, operation, time, origin, meta.uid or meta.name or "")
+            for item, meta in metas
+        ]
+    return [_decision(event, marks, judgement, _whole(event, judgement), kind, operation, time, origin)]
 
 
 def _decision(
@@ -339,40 +367,35 @@ def _decision(
     kind: str,
     operation: str,
     time: int,
-    cluster: str,
-    server: str,
-    source: str,
-    *,
-    many: bool,
+    origin: Origin,
+    member: str = "",
 ) -> DecisionObserved:
     reference = event.object_ref or _NO_REFERENCE
     meta = (whole.metadata if whole else None) or _NO_META
     status = event.response_status or _NO_STATUS
     admitted, dry_run = judgement.outcome == "admitted", is_dry_run(event)
-    name = reference.name or (meta.name if admitted else "") or ""
-    stored = admitted and not dry_run
-    changes = operation != "delete"
+    name, changes = reference.name or (meta.name if admitted else "") or "", operation != "delete"
     user = event.user or _NO_USER
     actor = event.impersonated_user or user
     exempt, audited = marks.exempt, marks.audited
     if changes and admitted:
         exempt, audited = _with_kyverno(event.response_object, exempt, audited)
     return DecisionObserved(
-        id=decision_id(event, "decision", cluster, server, (meta.uid or meta.name or "") if many else ""),
+        id=decision_id(event, "decision", origin, member),
         time=time,
-        cluster=cluster,
+        cluster=origin.cluster,
         namespace=reference.namespace or meta.namespace or "",
         owner=pod_owner(whole, name) if kind == "Pod" else workload_owner(kind, whole, name),
         outcome=judgement.outcome,
         operation=operation,
         resource=f"{reference.resource}/{reference.subresource}" if reference.subresource else reference.resource or "",
         name=name,
-        uid=(meta.uid or reference.uid or "") if stored else "",
+        uid=(meta.uid or reference.uid or "") if admitted and not dry_run else "",
         user=(actor.username or "")[:MAX_NAME],
-        groups=tuple(actor.groups[:MAX_GROUPS]) if actor.groups else (),
+        groups=(actor.groups or ())[:MAX_GROUPS],
         user_agent=(event.user_agent or "")[:MAX_NAME],
         impersonated_by=(user.username or "")[:MAX_NAME] if event.impersonated_user else "",
-        source_ips=tuple(event.source_ips[:MAX_ADDRESSES]) if event.source_ips else (),
+        source_ips=(event.source_ips or ())[:MAX_ADDRESSES],
         code=status.code or 0,
         reason=status.reason or "",
         engine=judgement.engine,
@@ -388,7 +411,7 @@ def _decision(
         audit_id=(event.audit_id or "")[:MAX_NAME],
         level=event.level or "",
         truncated=marks.truncated,
-        source=source,
+        source=origin.source,
     )
 
 
@@ -398,14 +421,18 @@ _NO_STATUS: Final = wire.ResponseStatus()
 _NO_USER: Final = wire.User()
 
 
-def _in_order(noted: Sequence[tuple[tuple[int, ...], str]]) -> tuple[str, ...]:
-    """Webhook names in order of their calls, each once."""
-    return tuple(dict.fromkeys(name for _, name in sorted(noted))) if noted else ()
-
-
 def _images(event: wire.Event, marks: Marks, *, admitted: bool) -> tuple[ImageAsked, ...]:
-    patches = [text for _, text in sorted(marks.patches)] if admitted else []
-    return images_asked(event.request_object, event.response_object if admitted else None, patches)
+    """What a refused request would have stored is nobody's business: only what it submitted."""
+    if not admitted:
+        return images_asked(event.request_object, None, ())
+    return images_asked(event.request_object, event.response_object, _in_order(marks.patches))
+
+
+def _in_order(noted: Sequence[tuple[tuple[int, ...], str]]) -> tuple[str, ...]:
+    """Texts in order of their calls, each once."""
+    if len(noted) < 2:
+        return (noted[0][1],) if noted else ()
+    return tuple(dict.fromkeys(text for _, text in sorted(noted)))
 
 
 def _with_kyverno(item: wire.Object | None, exempt: str, audited: Sequence[str]) -> tuple[str, Sequence[str]]:

@@ -1,8 +1,8 @@
 """Who refused a request, and whether it judged or could not judge: read from the message, never from the code alone.
 
-A denial has no stable code: Gatekeeper answers 403, Kyverno 400 without a reason, ValidatingAdmissionPolicy 422, a broken
-webhook 500, and 403 is mostly plain RBAC. The message is the API server's own frame around the engine's words, so the
-frame is what is matched (k8s.io/apiserver pkg/admission/plugin/webhook/errors/statuserror.go and
+A denial has no stable code: Gatekeeper answers 403, Kyverno 400 without a reason, ValidatingAdmissionPolicy 422, a
+broken webhook 500, and 403 is mostly plain RBAC. The message is the API server's own frame around the engine's words,
+so the frame is what is matched (k8s.io/apiserver pkg/admission/plugin/webhook/errors/statuserror.go and
 .../plugin/policy/validating/dispatcher.go).
 
     classify('admission webhook "validation.gatekeeper.sh" denied the request: [repos] …', 403)
@@ -46,7 +46,10 @@ _BY_WEBHOOK: Final[tuple[tuple[re.Pattern[str], Engine], ...]] = tuple(
         (r"(^|[.-])connaisseur[.-]", "connaisseur"),
         (r"(^|[.-])ratify[.-]", "ratify"),
         (r"notary-admission\.aws\.com$", "notation"),
-        (r"(^|\.)(imagepolicywebhook\.image-policy\.k8s\.io|binaryauthorization\.googleapis\.com)$", "image-policy-webhook"),
+        (
+            r"(^|\.)(imagepolicywebhook\.image-policy\.k8s\.io|binaryauthorization\.googleapis\.com)$",
+            "image-policy-webhook",
+        ),
         (r"(^|\.)warden-(validating|mutating)\..*gke\.io$", "gke-warden"),
         (r"(^|\.)securityenforcement\.admission\.cloud\.ibm\.com$", "portieris"),
     )
@@ -99,13 +102,13 @@ _POLICY: Final = re.compile(
 _PLUGINS: Final[tuple[tuple[re.Pattern[str], Judgement], ...]] = tuple(
     (re.compile(pattern), judgement)
     for pattern, judgement in (
-        (r"image policy web?hook backend denied|one or more images rejected by webhook backend",
+        (r"image policy webh?ook backend denied|one or more images rejected by webhook backend",
          Judgement("denied", "image-policy-webhook", "imagepolicywebhook")),
         (r"Post \"?https?://", Judgement("errored", "image-policy-webhook", "imagepolicywebhook")),
         (r"violates PodSecurity ", Judgement("denied", "pod-security", "pod-security")),
         (r"(?:exceeded|failed|insufficient) quota|status unknown for quota", Judgement("denied", "quota", "quota")),
-        (r"\[?(?:maximum|minimum) \S+ |\S+ max limit to request ratio", Judgement("denied", "limit-ranger", "limit-ranger")),
-        (r"unable to validate against any pod security policy|PodSecurityPolicy: ",
+        (r"\[?(?:maximum|minimum) \S+ |\S+ max limit to request ratio", Judgement("denied", "limit-ranger",
+        "limit-ranger")), (r"unable to validate against any pod security policy|PodSecurityPolicy: ",
          Judgement("denied", "pod-security-policy", "pod-security-policy")),
         (r"User \"", Judgement(skipped="forbidden")),
     )

@@ -1,8 +1,8 @@
 """The images of a request: as the client submitted them and as the API server stored them.
 
 The two differ: mutating webhooks pin digests and inject containers after the client spoke. What was stored stands in
-`responseObject` (level RequestResponse) or can be rebuilt from the webhooks' patches (level Request); what was submitted is a
-whole object, a part of one (merge patches), or a list of operations (JSON patch).
+`responseObject` (level RequestResponse) or can be rebuilt from the webhooks' patches (level Request); what was
+submitted is a whole object, a part of one (merge patches), or a list of operations (JSON patch).
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def pod_spec_of(item: wire.Object | None) -> wire.PodSpec | None:
 
 
 def _entries(spec: wire.PodSpec | None) -> list[_Entry]:
-    found: list[_Entry] = []
     if spec is None:
-        return found
-    for container in spec.init_containers or ():
-        if container.image:
-            found.append(("initContainers", container.name or "", container.image, container.restart_policy == "Always"))
+        return []
+    found: list[_Entry] = [
+        ("initContainers", container.name or "", container.image, container.restart_policy == "Always")
+        for container in spec.init_containers or ()
+        if container.image
+    ]
     for group, containers in (("containers", spec.containers), ("ephemeralContainers", spec.ephemeral_containers)):
-        for container in containers or ():
-            if container.image:
-                found.append((group, container.name or "", container.image, False))
-    for volume in spec.volumes or ():
-        if volume.image and volume.image.reference:
-            found.append(("volumes", volume.name or "", volume.image.reference, False))
+        if containers:
+            found.extend((group, entry.name or "", entry.image, False) for entry in containers if entry.image)
+    if spec.volumes:
+        images = ((volume.name or "", volume.image.reference) for volume in spec.volumes if volume.image)
+        found.extend(("volumes", name, reference, False) for name, reference in images if reference)
     return found
 
 
@@ -83,7 +83,8 @@ def images_asked(
     Args:
         request: what the client sent.
         response: what was stored; None when nothing was, or when the audit level leaves it out.
-        patches: values of the `patch.webhook…` annotations, in order of their calls; used when `response` has no images.
+        patches: values of the `patch.webhook…` annotations, in order of their calls; used when `response` has no
+        images.
     """
     stored = _entries(pod_spec_of(response))
     submitted = _submitted(request, stored)
@@ -91,8 +92,10 @@ def images_asked(
         return _patched(submitted, patches)
     wanted = {(group, name): image for group, name, image, _ in submitted}
     return tuple(
-        ImageAsked(name, _kind(group, sidecar), wanted.get((group, name), ""), image)
-        for group, name, image, sidecar in stored
+        [
+            ImageAsked(name, "sidecar" if sidecar else _KINDS[group], wanted.get((group, name), ""), image)
+            for group, name, image, sidecar in stored
+        ]
     )
 
 

@@ -5,9 +5,10 @@
         for observation in stream.observe(raw): ...
     stream.ignored                        # Counter({"read": 812, "resource": 40, "stage": 3})
 
-Three steps, each of which may refuse: `framing.split` (documents), `read_stream` (items and their shape), `Stream.observe` (what
-an item says). Nothing raises on content, nothing is dropped: an item gives observations, a dead letter, or a counted reason.
-Refuses to know the time and the cluster: both are given by the caller, who knows the sender.
+Three steps, each of which may refuse: `framing.split` (documents), `read_stream` (items and their shape),
+`Stream.observe` (what an item says). Nothing raises on content, nothing is dropped: an item gives observations, a dead
+letter, or a counted reason. Refuses to know the time and the cluster: both are given by the caller, who knows the
+sender.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import msgspec
 from streams.collectors import reduce, wire
 from streams.collectors.audit import event_time, is_watched, read_event
 from streams.collectors.deadletters import Ignored, Problem, dead_letter, decode_problem, excerpt, kind_name
+from streams.collectors.decisions import Origin
 from streams.collectors.framing import (
     MAX_BODY_BYTES,
     MAX_EVENT_BYTES,
@@ -30,14 +32,17 @@ from streams.collectors.framing import (
     split,
     too_deep,
 )
-from streams.collectors.pods import namespace_observed, newest, read_pod
+from streams.collectors.namespaces import namespace_observed
+from streams.collectors.pods import newest, read_pod
 from streams.events import FeedSeen, Observation
 from verifier.canonical import stable_id
 
 FeedKind = Literal["auto", "audit", "pods"]
 Feed = Literal["audit", "pods"]
 
-Shape = Literal["event", "pod", "watched-pod", "namespace", "watched-namespace", "bookmark", "watch-error", "empty-list"]
+Shape = Literal[
+    "event", "pod", "watched-pod", "namespace", "watched-namespace", "bookmark", "watch-error", "empty-list"
+]
 
 
 class RawItem(msgspec.Struct, frozen=True, gc=False):
@@ -117,11 +122,17 @@ def _not_read(kind: str, version: str, head: wire.Head) -> Problem:
         return Problem("kind-not-read", "diagnostic record of Azure")
     if head.records:
         return Problem("kind-not-read", "record batch of Azure Event Hubs")
-    group = version.partition("/")[0] if "/" in version and re.fullmatch(r"[a-z0-9.-]{1,253}/v\w{1,20}", version) else ""
+    group = version.partition("/")[0]
     if shown := kind_name(kind):
-        return Problem("kind-not-read", f"{shown} of {group}" if group else shown)
+        return Problem("kind-not-read", f"{shown} of {group}" if group in _KNOWN_GROUPS else shown)
     return Problem("kind-missing")
 
+
+_KNOWN_GROUPS: Final = frozenset(
+    {"admission.k8s.io", "apps", "audit.k8s.io", "batch", "events.k8s.io", "imagepolicy.k8s.io", "openreports.io",
+     "reports.kyverno.io", "wgpolicyk8s.io"}
+)  # fmt: skip
+"""API groups that a dead letter names; another is text of the input, and stays out of it."""
 
 _NO_HEAD: Final = wire.Head()
 
@@ -166,7 +177,11 @@ def _of_head(head: wire.Head, data: bytes, position: str, depth: int) -> Iterato
             elements = wire.RAW_LIST.decode(head.items)
         except wire.UNREADABLE:  # `items: null` is how Go writes an empty list
             empty = bytes(head.items) == b"null"
-            yield RawItem(b"", position, "empty-list") if empty else _refuse(Problem("object-malformed", "$.items"), data, position)
+            yield (
+                RawItem(b"", position, "empty-list")
+                if empty
+                else _refuse(Problem("object-malformed", "$.items"), data, position)
+            )
             return
         yield from _elements(elements, data, position, _LISTS[kind], depth)
         return
@@ -195,8 +210,8 @@ def read_stream(
 ) -> Iterator[Raw]:
     """Every event, pod and namespace of a stream in order, undecoded, with its position; refusals in between.
 
-    Reads one Event, EventList, JSON arrays and lines; PodList, NamespaceList, List, watch events and JSON lines of pods;
-    pretty-printed or not, gzip or not, in chunks of any size.
+    Reads one Event, EventList, JSON arrays and lines; PodList, NamespaceList, List, watch events and JSON lines of
+    pods; pretty-printed or not, gzip or not, in chunks of any size.
 
     Args:
         chunks: the bytes.
@@ -231,13 +246,14 @@ _Result = list[Observation] | Ignored | Problem
 class Stream:
     """One feed of one cluster while it is read: its time, its unbroken sight, and the count of what asks for nothing.
 
-    Time inside a recording never goes backwards: a watch event gets the newest instant that stands in its object, or the
-    stream's last, whichever is later. Live callers give `received` instead.
+    Time inside a recording never goes backwards: a watch event gets the newest instant that stands in its object, or
+    the stream's last, whichever is later. Live callers give `received` instead.
     """
 
     def __init__(self, *, cluster: str, source: str, server: str = "") -> None:
         """For `source` of `cluster`; `server` names the API server where several have one audit log each."""
-        self.cluster, self.source, self.server = cluster, source, server
+        self.cluster, self.source = cluster, source
+        self._origin = Origin(cluster, source, server)
         self.ignored: Counter[str] = Counter()
         """Reason (of `deadletters.IGNORED`) -> number of items that made no observation."""
         self.now = 0
@@ -246,7 +262,8 @@ class Stream:
         self._told: dict[Feed, int] = {}
 
     def observe(self, raw: Raw, *, received: int | None = None) -> list[Observation]:
-        """The observations of one item: none (then a reason is counted), some, or one dead letter. Never raises on content.
+        """The observations of one item: none (then a reason is counted), some, or one dead letter. Never raises on
+        content.
 
         Args:
             raw: of `read_stream`.
@@ -295,19 +312,17 @@ class Stream:
     # One method per shape. Each may raise `wire.UNREADABLE`, which `observe` turns into a dead letter.
 
     def _event(self, data: bytes, received: int | None) -> _Result:
-        event = _decode_event(data)
+        event = decode_event(data)
         if isinstance(event, Problem):
             return event
-        result = read_event(event, cluster=self.cluster, server=self.server, source=self.source, received=received)
+        result = read_event(event, self._origin, received=received)
         if isinstance(result, Problem):
             return result
-        now = self._time(event_time(event) if received is None else received)
-        observations: list[Observation] = []
         if isinstance(result, Ignored):
             self.ignored[result.reason] += 1  # also an event nobody asks for shows that the feed lives
-        else:
-            observations.extend(result)
-        return self._with_life("audit", now, observations)
+            return self._with_life("audit", self._time(event_time(event) if received is None else received), [])
+        observations: list[Observation] = [*result]
+        return self._with_life("audit", self._time(result[0].time if received is None else received), observations)
 
     def _pod(self, data: bytes, received: int | None) -> _Result:
         return self._one_pod(wire.POD.decode(data), received, gone=False)
@@ -343,7 +358,7 @@ class Stream:
         ]
 
     def _bookmark(self, data: bytes, received: int | None) -> _Result:
-        """Life and nothing else: its object is a pod without containers (services-kubernetes 4)."""
+        """Life and nothing else: its object is a pod without containers."""
         del data
         now = self._time(received)
         return [self._seen("pods", now)] if now else Ignored("bookmark")
@@ -374,8 +389,13 @@ _READERS: Final[dict[Shape, _Reader]] = {
 }
 
 
-def _decode_event(data: bytes) -> wire.Event | Problem:
-    """An audit event. When its objects are of unknown shape (any custom resource may be), it is read without them."""
+def decode_event(data: bytes) -> wire.Event | Problem:
+    """An audit event. When its objects are of unknown shape (any custom resource may be), it is read without them.
+
+    Raises:
+        ValueError: not JSON, or a member of another type.
+        RecursionError: nested too deep.
+    """
     try:
         event = wire.AUDIT.decode(data)
     except msgspec.ValidationError as error:
@@ -415,7 +435,10 @@ def observe(
     """
     stream = Stream(cluster=cluster, source=f"{source}:{position}" if position else source)
     items = read_stream([raw]) if isinstance(raw, bytes) else [raw]
-    observations = [o for item in items for o in stream.observe(item, received=received) if not isinstance(o, FeedSeen)]
+    observations: list[Observation] = []
+    for item in items:
+        seen = stream.observe(item, received=received)
+        observations.extend(observation for observation in seen if not isinstance(observation, FeedSeen))
     if ignored is not None:
         ignored.update(stream.ignored)
     return observations

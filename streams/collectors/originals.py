@@ -9,8 +9,9 @@ import msgspec
 
 from streams.collectors import reduce, wire
 from streams.collectors.audit import is_watched
+from streams.collectors.deadletters import Problem
 from streams.collectors.framing import Refused
-from streams.collectors.intake import Raw, Shape
+from streams.collectors.intake import Raw, Shape, decode_event
 
 
 def reduced_original(item: Raw) -> bytes:
@@ -27,12 +28,8 @@ def reduced_original(item: Raw) -> bytes:
 
 
 def _event(data: bytes) -> bytes:
-    try:
-        event = wire.AUDIT.decode(data)
-    except msgspec.ValidationError:
-        head = wire.AUDIT_HEAD.decode(data)
-        event = wire.Event(**{field: getattr(head, field) for field in head.__struct_fields__})
-    return reduce.reduce_event(event, objects=is_watched(event.object_ref))
+    event = decode_event(data)
+    return b"" if isinstance(event, Problem) else reduce.reduce_event(event, objects=is_watched(event.object_ref))
 
 
 def _pod(data: bytes) -> bytes:

@@ -1,15 +1,15 @@
-"""Pods and namespaces of lists and watches -> observations.
+"""Pods of lists and watches -> observations.
 
     read_pod(wire.POD.decode(line), cluster="c1", source="watch", time=1795200704000000)
 
-Identity is the uid, never the name: a StatefulSet reuses names. Policy scope comes from `spec`, content from `imageID`; the two
-are joined by container name, and may name different repositories (kubernetes.md 2.3).
+Identity is the uid, never the name: a StatefulSet reuses names. Policy scope comes from `spec`, content from
+`imageID`; the two are joined by container name, and may name different repositories.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -19,7 +19,6 @@ from streams.collectors.deadletters import Problem
 from streams.collectors.owners import ARGO_HASH_LABEL, ROLLOUT_LABELS, controller_of, naked_owner, top_owner
 from streams.events import (
     ContainerKind,
-    NamespaceObserved,
     ObservedContainer,
     Owner,
     Pod,
@@ -212,31 +211,4 @@ def read_pod(pod: wire.Pod, *, cluster: str, source: str, time: int, gone: bool 
         source=source,
         pod=reduced,
         gone=gone,
-    )
-
-
-# ----------------------------------------------------------------------------------------------------------- namespace
-
-
-def namespace_observed(
-    name: str,
-    labels: dict[str, str],
-    annotations: dict[str, msgspec.Raw],
-    *,
-    cluster: str,
-    source: str,
-    time: int,
-    gone: bool = False,
-) -> NamespaceObserved:
-    """A namespace's labels, with allowed annotations merged in; a label wins over an annotation of the same key."""
-    merged = {key: wire.text_of(value) for key, value in annotations.items()} | labels
-    content: Iterable[tuple[str, str]] = sorted(merged.items())
-    return NamespaceObserved(
-        id=stable_id("namespace", cluster, name, [*map(list, content), gone], time),
-        time=time,
-        cluster=cluster,
-        namespace=name,
-        labels=tuple(content),
-        gone=gone,
-        source=source,
     )

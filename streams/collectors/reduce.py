@@ -54,7 +54,8 @@ AUDIT_PREFIXES: Final = frozenset(
         "mutation.webhook.admission.k8s.io",
     }
 )
-"""Prefixes (before the `/`) of annotations of audit events that are kept whole. A webhook's own are not: it may write anything."""
+"""Prefixes (before the `/`) of annotations of audit events that are kept whole. A webhook's own are not: it may write
+anything."""
 
 PATCH_PREFIX: Final = "patch.webhook.admission.k8s.io"
 """The patch of a mutating webhook: kept without everything but images, since it may inject environment."""
@@ -223,7 +224,9 @@ def _event_annotations(annotations: dict[str, str]) -> dict[str, str]:
 
 def _reduce_meta(meta: wire.Meta | None, *, namespace: bool = False) -> None:
     if meta and meta.annotations:
-        meta.annotations = {k: v for k, v in meta.annotations.items() if keeps_annotation(k, namespace=namespace)} or None
+        meta.annotations = {
+            k: v for k, v in meta.annotations.items() if keeps_annotation(k, namespace=namespace)
+        } or None
 
 
 def keeps_annotation(key: str, *, namespace: bool = False) -> bool:

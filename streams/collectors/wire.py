@@ -1,14 +1,14 @@
 """What we read of Kubernetes' JSON, member by member, and nothing else.
 
 Typed decoding is the first half of the reduction (`reduce.py` is the second): members that are not named here, such as
-`env`, `args`, `command` or `managedFields`, are skipped by the decoder and never become Python objects. Rules of Kubernetes
-that hold here: the last of duplicate members wins, `null` means absent, unknown members are no error.
+`env`, `args`, `command` or `managedFields`, are skipped by the decoder and never become Python objects. Rules of
+Kubernetes that hold here: the last of duplicate members wins, `null` means absent, unknown members are no error.
 
     event = AUDIT.decode(line)            # raises ValueError or RecursionError; see UNREADABLE
     micros(event.received)                # 1795200704136391
 
-Refuses to judge: whether an object makes sense is for `audit`, `pods` and `intake`. No struct here can be part of a cycle,
-so none is tracked by the garbage collector (`gc=False`).
+Refuses to judge: whether an object makes sense is for `audit`, `pods` and `intake`. No struct here can be part of a
+cycle, so none is tracked by the garbage collector (`gc=False`).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class User(msgspec.Struct, gc=False, omit_defaults=True):
     """`user` or `impersonatedUser`; uid and extra are not read."""
 
     username: str | None = None
-    groups: list[str] | None = None
+    groups: tuple[str, ...] | None = None
 
 
 class ObjectRef(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
@@ -168,7 +168,7 @@ class EventHead(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     verb: str | None = None
     user: User | None = None
     impersonated_user: User | None = None
-    source_ips: list[str] | None = msgspec.field(default=None, name="sourceIPs")
+    source_ips: tuple[str, ...] | None = msgspec.field(default=None, name="sourceIPs")
     user_agent: str | None = None
     object_ref: ObjectRef | None = None
     response_status: ResponseStatus | None = None
@@ -181,7 +181,7 @@ class EventHead(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
 
 
 class Event(EventHead, gc=False, omit_defaults=True, rename="camel"):
-    """An audit event with its objects. A JSON patch makes `requestObject` a list (services-kubernetes 3.4)."""
+    """An audit event with its objects. A JSON patch makes `requestObject` a list."""
 
     request_object: Object | list[PatchOp] | None = None
     response_object: Object | None = None

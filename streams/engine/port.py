@@ -49,7 +49,9 @@ class Effects(msgspec.Struct, frozen=True):
 class Processor(Protocol):
     """Deterministic given its inputs. One instance per shard, driven by one engine."""
 
-    topics: tuple[str, ...]
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What it reads, in the order in which topics are read."""
 
     def restore(self, state: Iterable[tuple[str, str, bytes]]) -> Effects:
         """Load stored state; what must be said again comes back as effects."""

@@ -7,6 +7,7 @@ Nothing is acknowledged before `COMMIT` with `synchronous=FULL` returned.
 from __future__ import annotations
 
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,12 @@ CREATE INDEX IF NOT EXISTS log_topic ON log (topic, position);
 CREATE TABLE IF NOT EXISTS state (
   kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (reader TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS raw (batch INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, progress TEXT NOT NULL) WITHOUT ROWID;
 """
+
+Connection = sqlite3.Connection
+"""What `connect` gives; the only name of the database that leaves files named sqlite.py."""
 
 Sink = Callable[[Sequence[Output]], None]
 
@@ -119,9 +124,28 @@ class SqliteEngine:
         before = self.connection.total_changes
         self.connection.executemany(
             "INSERT OR IGNORE INTO log (topic, key, id, time, value) VALUES (?, ?, ?, ?, ?)",
-            [(o.topic, o.key, o.id, o.time, encode(o.event)) for o in outputs],  # type: ignore[arg-type]  # an event
+            [(o.topic, o.key, o.id, o.time, encode(o.event)) for o in outputs],
         )
         return self.connection.total_changes - before
+
+    def keep_originals(self, originals: Sequence[bytes]) -> None:
+        """Keep reduced originals (`revet.raw`) inside the running transaction, one compressed blob per batch."""
+        if originals:
+            self.connection.execute("INSERT INTO raw (data) VALUES (?)", (zlib.compress(b"\n".join(originals), 1),))
+
+    def originals(self) -> Iterator[bytes]:
+        """Every reduced original in the order of arrival."""
+        for (data,) in self.connection.execute("SELECT data FROM raw ORDER BY batch"):
+            yield from zlib.decompress(data).split(b"\n")
+
+    def keep_progress(self, source: str, position: str) -> None:
+        """Remember how far a source was read, inside the running transaction."""
+        self.connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, position))
+
+    def progress(self, source: str) -> str:
+        """How far a source was read; empty when it never was."""
+        row = self.connection.execute("SELECT progress FROM sources WHERE source = ?", (source,)).fetchone()
+        return str(row[0]) if row is not None else ""
 
     def run_once(self) -> bool:
         """One batch in one transaction, or one slice of background work.

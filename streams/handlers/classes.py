@@ -134,7 +134,7 @@ def want_evidence(state: ShardState, image: Image, reference: str, why: str) -> 
     )
 
 
-def join(state: ShardState, cls: Class, workload: Workload, key: PodKey, name: str) -> None:
+def join(cls: Class, workload: Workload, key: PodKey, name: str) -> None:
     """One running instance more."""
     cls.members += 1
     cls.pods.append(key)

@@ -12,6 +12,7 @@ from streams.handlers.pods import UNADMITTED_GRACE, alive, settle
 from streams.handlers.speaking import container_changed
 from streams.state import MINUTE, DeniedRow, FeedRow, PodKey, PodRow, ShardState, Workload, pod_key, workload_text
 
+CREATED: Final = 201
 ADMISSIONS_KEPT: Final = 4096
 DENIALS_KEPT: Final = 64
 DENIAL_AGE: Final = 24 * 60 * MINUTE
@@ -27,7 +28,7 @@ def on_decision(state: ShardState, event: DecisionObserved) -> Iterator[Finding 
     workload = state.workload((event.cluster, event.namespace, event.owner.kind, event.owner.name))
     if event.outcome == "admitted":
         yield from _admitted(state, workload, event)
-    elif event.outcome == "denied" and event.resource == "pods" and event.operation == "create":
+    elif event.outcome == "denied" and event.resource == "pods" and event.operation in ("create", "patch"):
         _denied(state, workload, event)
     yield from refresh(state, workload)
 
@@ -37,10 +38,11 @@ def _admitted(state: ShardState, workload: Workload, event: DecisionObserved) ->
         _failed_open(state, workload, event)
     if event.resource not in POD_RESOURCES or event.operation == "delete":
         return
+    created = event.operation == "create" or event.code == CREATED  # server-side apply creates by a patch
     key = _known_pod(state, workload, event)
     if key is None:
         name = event.uid or (f"name:{event.name}" if event.name else "")
-        if name and event.operation == "create":
+        if name and created:
             _keep(workload.row.admissions, name, event.id)
             if event.break_glass:
                 _keep(workload.row.break_glass, name, f"{event.user}\0{event.break_glass}")
@@ -49,7 +51,7 @@ def _admitted(state: ShardState, workload: Workload, event: DecisionObserved) ->
     row = state.pod(key)
     if row is None:
         return
-    if event.operation == "create":
+    if created:
         known = row.admitted_by
         row.admitted_by = min(filter(None, (known, event.id)))  # the same whichever of two came first
         row.unadmitted, row.denied_by = False, ""
@@ -65,8 +67,8 @@ def _known_pod(state: ShardState, workload: Workload, event: DecisionObserved) -
     if event.uid:
         key = pod_key(event.cluster, event.uid)
         return key if key in state.pods else None
-    for key in workload.pods:  # level Metadata: only the name is known
-        row = state.pod(key)
+    for key in dict.fromkeys(k for class_id in workload.classes for k in state.classes[class_id].pods):
+        row = state.pod(key)  # level Metadata: only the name is known
         if row is not None and event.name and row.name == event.name:
             return key
     return None
@@ -90,8 +92,9 @@ def _denied(state: ShardState, workload: Workload, event: DecisionObserved) -> N
 
 def _failed_open(state: ShardState, workload: Workload, event: DecisionObserved) -> None:
     for webhook in event.failed_open:
-        before = workload.row.failed_open.get(webhook, 0)
-        workload.row.failed_open[webhook] = max(before, event.time)
+        image = event.images[0].submitted if event.images else ""
+        before, kept = workload.row.failed_open.get(webhook, (0, image))
+        workload.row.failed_open[webhook] = (event.time, image) if event.time >= before else (before, kept)
         key = workload_text(workload.key)
         state.touch("workload", key)
         state.schedule(max(before, event.time) + FAILED_OPEN_QUIET, "failed-open", key)
@@ -99,7 +102,7 @@ def _failed_open(state: ShardState, workload: Workload, event: DecisionObserved)
 
 def quiet_again(state: ShardState, workload: Workload) -> None:
     """Forget webhooks that let nothing through for FAILED_OPEN_QUIET."""
-    kept = {w: t for w, t in workload.row.failed_open.items() if state.now - t < FAILED_OPEN_QUIET}
+    kept = {w: last for w, last in workload.row.failed_open.items() if state.now - last[0] < FAILED_OPEN_QUIET}
     if kept != workload.row.failed_open:
         workload.row.failed_open = kept
         state.touch("workload", workload_text(workload.key))
@@ -109,7 +112,7 @@ def quiet_again(state: ShardState, workload: Workload) -> None:
 
 
 def check_admission(state: ShardState, key: PodKey) -> Iterator[Finding]:
-    """The grace is over: is there an admission on record? Asked only where both feeds were alive when it was created."""
+    """The grace is over: is there an admission on record? Asked only where both feeds were alive at its creation."""
     row = state.pod(key)
     if row is None or row.admitted_by or row.unadmitted or not alive(row):
         return
@@ -148,7 +151,9 @@ def on_feed(state: ShardState, event: FeedSeen) -> Iterator[Finding]:
         state.feeds[slot] = FeedRow(event.since, event.time)
         for key in list(state.pods):
             row = state.pod(key)
-            if row is not None and row.cluster == event.cluster and not row.admitted_by and alive(row):
+            if row is None or row.cluster != event.cluster or row.created < event.since:
+                continue
+            if not row.admitted_by and alive(row):
                 state.schedule(max(row.created, event.since, state.now) + UNADMITTED_GRACE, "admission", key.hex())
     else:
         state.feeds[slot] = FeedRow(min(before.since, event.since), max(before.last, event.time))

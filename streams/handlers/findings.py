@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from alerting.findings import FINDINGS, IncidentKey, finding_code_for, incident_of, message_of, severity_of
+from alerting.findings import FINDINGS, REASON_FINDINGS, IncidentKey, finding_code_for, incident_of, message_of, severity_of, severity_rank
 from alerting.models import Cause, Finding, IncidentPart, Member
 from streams.handlers.judging import UNVERIFIABLE_AFTER, rules
 from streams.state import MINUTE, Class, Judged, PartRow, ShardState, Workload, part_text
@@ -112,9 +112,10 @@ def _add_suspects(state: ShardState, workload: Workload, wanted: dict[Slot, Rais
                 wanted[slot] = Raised(1, cls, None, Cause(), dict(suspect.detail))
             else:
                 raised.members += 1
-    for webhook in workload.row.failed_open:
+    for webhook, (_, image) in workload.row.failed_open.items():
         cls = _class_for(state, workload, "", "")
-        wanted[Slot("failed-open", webhook, "", "")] = Raised(1, cls, None, Cause(), {"webhook": webhook})
+        detail = {"webhook": webhook, "image": image}
+        wanted[Slot("failed-open", webhook, "", "")] = Raised(1, cls, None, Cause(), detail)
     for container, digests in _mixed(state, workload):
         classes = [state.classes[c] for c, names in workload.classes.items() if container in names]
         count = sum(workload.classes[c.id][container] for c in classes)
@@ -307,13 +308,13 @@ def _store(state: ShardState, finding: Finding) -> None:
 
 def _why_closed(state: ShardState, workload: Workload, slot: Slot) -> str:
     """The reason a finding ends with; only an explicit reason resolves anything (never a time-out)."""
-    if slot.code in ("unadmitted", "denied-but-running") and workload.pods:
+    if slot.code in ("unadmitted", "denied-but-running") and workload.alive:
         return "admission-found"
     names = {name for names in workload.classes.values() for name in names}
-    if slot.container not in names and (slot.container or not workload.pods):
+    if slot.container not in names and (slot.container or not workload.alive):
         return "replaced" if names else "ended"
     if not slot.policy:
-        return "converged" if workload.pods else "ended"
+        return "converged" if workload.alive else "ended"
     if slot.policy not in state.trust.policies:
         return "policy-removed"
     judged = [
@@ -347,7 +348,9 @@ def _reason_text(state: ShardState, slot: Slot, cls: Class) -> str:
     timelines = rules(state).timelines
     stands = standings(evidence.facts, evidence.closure, evidence.first_seen, state.trust, state.now, timelines)
     decided = decide(compiled, cls.row.scope, evidence, state.trust, state.now, stands)
-    return "; ".join(r.message for r in reasons_of(decided, compiled, cls.row.scope, evidence))
+    reasons = reasons_of(decided, compiled, cls.row.scope, evidence)
+    own = [r for r in reasons if REASON_FINDINGS.get(r.code) == slot.code]  # of an `any`, the part that decided
+    return "; ".join(dict.fromkeys(r.message for r in own or reasons))
 
 
 def _cluster_labels(state: ShardState, cluster: str) -> dict[str, str]:
@@ -375,6 +378,8 @@ def _count(state: ShardState, finding: Finding) -> None:
         )
     if not part.findings:  # (re)opened: the newest telling of it
         part.opened, part.message, part.severity = finding.opened, finding.message, finding.severity
+    elif severity_rank(finding.severity) > severity_rank(part.severity):
+        part.message, part.severity = finding.message, finding.severity
     part.findings[finding.id] = Member(
         cluster=finding.cluster,
         namespace=finding.namespace,
@@ -424,7 +429,7 @@ def _part(state: ShardState, key: tuple[str, str, str], part: PartRow) -> Incide
         subject=part.subject,
         cause=part.cause,
         policy=part.policy,
-        severity=part.severity,  # type: ignore[arg-type]  # written by severity_of
+        severity=part.severity,
         shard=state.shard,
         cluster=cluster,
         namespace=namespace,

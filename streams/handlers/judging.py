@@ -8,7 +8,7 @@ same decision from a policy that looks at nothing else. Shapes are interned to s
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.events import PolicyVerdict
 from streams.state import MINUTE, Class, Image, Judged, ShardState
@@ -16,9 +16,17 @@ from verifier.models import Fact, Micros
 from verifier.policy.model import Policy, Requirement
 from verifier.policy.selection import CompiledPolicy, PolicyIndex, compile_policy
 from verifier.trust.exemptions import covering, covering_due
-from verifier.trust.standing import KeyState, KeyTimeline, ProvenTime, compile_key, proven_time, standings
+from verifier.trust.standing import (
+    KeyState,
+    KeyTimeline,
+    ProvenTime,
+    compile_key,
+    proven_time,
+    repository_claim,
+    standings,
+)
 from verifier.trust.state import TrustState
-from verifier.verify import Decided, decide
+from verifier.verify import Decided, ImageEvidence, decide
 
 UNVERIFIABLE_AFTER: Final = 30 * MINUTE
 """How long could-not-tell may last before a person hears of it."""
@@ -26,6 +34,16 @@ UNVERIFIABLE_AFTER: Final = 30 * MINUTE
 UNGOVERNED: Final = Judged(
     decided=Decided(outcome="ungoverned"), codes=("ungoverned",), exempted_by="", valid_until=None
 )
+
+
+class FactShape(NamedTuple):
+    """What of a fact never changes with trust, as one number, and what has to be looked up again under each epoch."""
+
+    number: int
+    key_ids: tuple[str, ...]
+    proven: ProvenTime
+    keyset: str
+    """Empty when some key matched or the fact is broken: another key set cannot change it then."""
 
 
 class Rules:
@@ -39,25 +57,38 @@ class Rules:
             same = kept is not None and kept.policy.version == entry.policy.version
             self.compiled[policy_id] = kept if kept is not None and same else compile_policy(entry.policy)
         self.special = {policy_id for policy_id, c in self.compiled.items() if looks_at_image(c.policy)}
-        self.memo: dict[tuple[object, ...], Judged] = {}
-        self._shapes: dict[tuple[object, ...], int] = {}
-        self.timelines: dict[str, KeyTimeline] = {}
         self.index = PolicyIndex(tuple(self.compiled.values()))
+        self.timelines: dict[str, KeyTimeline] = {}
+        self.memo: dict[tuple[object, ...], Judged] = {}
+        self.same: dict[tuple[object, ...], Judged] = previous.same if previous is not None else {}
+        """Equal answers are one object over all epochs, so that `unchanged` is a comparison of identities."""
+        self._shapes: dict[tuple[object, ...], int] = {}
+        self.static: dict[tuple[object, ...], int] = previous.static if previous is not None else {}
 
-    def shape(self, fact: Fact, image: Image, now: Micros) -> int:
-        """A small integer that is equal for facts no ordinary policy can tell apart under this epoch."""
-        evidence = image.evidence
+    def one(self, judged: Judged) -> Judged:
+        """The one object that stands for this answer."""
+        decided = judged.decided
+        key = (decided.outcome, decided.revocations, decided.why, judged.codes, judged.exempted_by, judged.valid_until)
+        return self.same.setdefault(key, judged)
+
+    def fact_shape(self, fact: Fact, evidence: ImageEvidence, now: Micros) -> FactShape:
+        """The part of a fact that no trust change touches."""
         proven = proven_time(fact.times, evidence.first_seen.get(fact.evidence_id), self.trust, now)
-        states = tuple(self._key_state(key_id, proven, now) for key_id in fact.verified_by)
         covers = tuple(sorted({evidence.closure.via(d) or "" for d in fact.subjects}))
-        own = fact.evidence_id if fact.evidence_id in self.trust.by_subject["evidence"] else ""
-        claim = fact.signed_repository and fact.signed_repository == fact.repository
-        pending = fact.keyset != self.trust.keyset_id and not fact.verified_by and not fact.problem
+        resolved = bool(fact.verified_by or fact.problem)
         key = (
-            fact.kind, fact.format, fact.verified_by, states, covers, fact.annotations, claim, bool(fact.signed_repository),
-            fact.problem, fact.key_hint if not fact.verified_by else "", pending, own, fact.predicate_type,
-            proven.valid_until,
+            fact.kind, fact.format, fact.verified_by, covers, fact.annotations, repository_claim(fact), fact.problem,
+            "" if fact.verified_by else fact.key_hint, fact.predicate_type,
         )  # fmt: skip
+        number = self.static.setdefault(key, len(self.static))
+        return FactShape(number, fact.verified_by, proven, "" if resolved else fact.keyset)
+
+    def shape(self, shape: FactShape, evidence_id: str, now: Micros) -> int:
+        """A small integer that is equal for facts no ordinary policy can tell apart under this epoch."""
+        states = tuple(self._key_state(key_id, shape.proven, now) for key_id in shape.key_ids)
+        pending = shape.keyset not in ("", self.trust.keyset_id)
+        own = evidence_id if evidence_id in self.trust.by_subject["evidence"] else ""
+        key = (shape.number, states, pending, own, shape.proven.valid_until)
         return self._shapes.setdefault(key, len(self._shapes))
 
     def forget_times(self) -> None:
@@ -113,8 +144,7 @@ def judge(state: ShardState, cls: Class, now: Micros) -> bool:
     current = rules(state)
     image = cls.image
     if image.key_epoch != state.trust.epoch:
-        image.key = tuple(sorted(current.shape(f, image, now) for f in image.evidence.facts))
-        image.key_epoch = state.trust.epoch
+        _reshape(state, current, image, now)
     judged = {p: _judge_one(state, current, cls, p, now) for p in cls.policies} or {"": UNGOVERNED}
     changed = judged != cls.judged
     cls.judged = judged
@@ -124,6 +154,17 @@ def judge(state: ShardState, cls: Class, now: Micros) -> bool:
         if answer.valid_until is not None:
             state.schedule(max(answer.valid_until, now + 1), "class", cls.id)
     return changed
+
+
+def _reshape(state: ShardState, current: Rules, image: Image, now: Micros) -> None:
+    """Find the image's shape under this epoch; what does not depend on trust is worked out once per evidence set."""
+    evidence = image.evidence
+    if image.shapes_of is not evidence:
+        image.shapes = tuple(current.fact_shape(f, evidence, now) for f in evidence.facts)
+        image.shapes_of = evidence
+    ids = (f.evidence_id for f in evidence.facts)
+    image.key = tuple(sorted(current.shape(s, e, now) for s, e in zip(image.shapes, ids, strict=True)))
+    image.key_epoch = state.trust.epoch
 
 
 def _judge_one(state: ShardState, current: Rules, cls: Class, policy_id: str, now: Micros) -> Judged:
@@ -153,7 +194,9 @@ def _decide(state: ShardState, compiled: CompiledPolicy, cls: Class, now: Micros
     codes = tuple(dict.fromkeys(f.code for f in decided.failures)) if decided.outcome == "violates" else (decided.why,)
     if decided.outcome == "valid":
         codes = ()
-    return Judged(decided=decided, codes=codes, exempted_by="", valid_until=decided.valid_until)
+    # Texts of failures belong to this image; what is shared is the outcome and what decided it.
+    bare = Decided(decided.outcome, (), None, decided.valid_until, decided.revocations, decided.why)
+    return rules(state).one(Judged(bare, codes, "", decided.valid_until))
 
 
 def _exempted(state: ShardState, found: Judged, cls: Class, policy_id: str, now: Micros) -> Judged:
@@ -162,7 +205,7 @@ def _exempted(state: ShardState, found: Judged, cls: Class, policy_id: str, now:
     if entry is None and due is None:
         return found
     until = min((t for t in (found.valid_until, due) if t is not None), default=None)
-    return Judged(found.decided, found.codes, entry.id if entry is not None else "", until)
+    return rules(state).one(Judged(found.decided, found.codes, entry.id if entry is not None else "", until))
 
 
 def _note_uncertainty(state: ShardState, cls: Class, now: Micros) -> None:
@@ -170,7 +213,7 @@ def _note_uncertainty(state: ShardState, cls: Class, now: Micros) -> None:
     uncertain = any(j.decided.outcome == "unverifiable" for j in cls.judged.values())
     if uncertain and cls.row.uncertain_since is None:
         cls.row.uncertain_since = now
-        state.schedule(now + UNVERIFIABLE_AFTER, "class", cls.id)
+        state.schedule(now + UNVERIFIABLE_AFTER, "uncertain", cls.id)
         state.touch("class", cls.id)
     elif not uncertain and cls.row.uncertain_since is not None:
         cls.row.uncertain_since = None

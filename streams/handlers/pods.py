@@ -46,11 +46,13 @@ def on_pod(state: ShardState, event: PodObserved) -> Iterator[Output]:
     row = _row(event, before, mark)
     if before is None:
         _adopt_admission(state, workload, row)
-        state.schedule(max(row.created, event.time) + UNADMITTED_GRACE, "admission", key.hex())
+        if not row.admitted_by and (row.cluster, "audit") in state.feeds:  # without that feed nothing is ever asked
+            state.schedule(max(row.created, event.time) + UNADMITTED_GRACE, "admission", key.hex())
     wanted: list[EvidenceWanted] = []
     row.containers = _containers(state, event, row, before, wanted)
     yield from wanted
     ended = _move(state, key, workload, before, row)
+    workload.alive += alive(row) - (before is not None and alive(before))
     state.put_pod(key, row)
     for class_id in dict.fromkeys(c.class_id for c in row.containers if c.class_id):
         yield from speak(state, state.classes[class_id], "new-class", containers=False)
@@ -107,6 +109,9 @@ def _containers(
     out = []
     for seen in event.pod.containers:
         previous = known.get((seen.kind, seen.name))
+        if previous is not None and _patched_not_restarted(seen, previous):
+            out.append(_ended_with_pod(event, row, previous))
+            continue
         cls = class_of(state, row, seen, wanted)
         if cls is None and previous is not None and previous.class_id:
             out.append(_ended_with_pod(event, row, previous))  # a status that was lost does not undo what ran
@@ -121,9 +126,19 @@ def _containers(
             started=_started(seen, previous),
             ended=seen.finished if seen.state == "terminated" else None,
             end_reason="completed" if seen.state == "terminated" else "",
+            launched=seen.started,
         )
         out.append(_ended_with_pod(event, row, fresh))
     return out
+
+
+def _patched_not_restarted(seen: ObservedContainer, previous: ContainerRow) -> bool:
+    """The spec's image was changed on a running pod, and the status still tells of the old process: until the kubelet
+    restarts the container, what runs is what ran (Kubernetes reference 2.2)."""
+    if not previous.class_id or seen.image == previous.image:
+        return False
+    restarted = (seen.started or 0) > (previous.launched or 0)
+    return (seen.digest == previous.digest or not seen.digest) and not restarted
 
 
 def _started(seen: ObservedContainer, previous: ContainerRow | None) -> int | None:
@@ -146,6 +161,7 @@ def _ended_with_pod(event: PodObserved, row: PodRow, container: ContainerRow) ->
         started=container.started,
         ended=container.ended if container.ended is not None else event.time,
         end_reason=FINISHED_PHASES.get(row.phase, "pod-deleted"),
+        launched=container.launched,
     )
 
 
@@ -165,7 +181,7 @@ def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | N
     old, new = members(before), members(row)
     for member in new:
         if member not in old:
-            join(state, state.classes[member[0]], workload, key, member[1])
+            join(state.classes[member[0]], workload, key, member[1])
     for member in old:
         if member not in new and member[0] in state.classes:
             leave(state, state.classes[member[0]], workload, key, member[1])
@@ -187,6 +203,7 @@ def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | N
                     started=previous.started,
                     ended=(current.started if current is not None else None) or state.now,
                     end_reason="replaced",
+                    launched=previous.launched,
                 )
             )
     return ended
@@ -200,20 +217,15 @@ def _changed(before: PodRow | None, row: PodRow) -> list[ContainerRow]:
     return [c for c in row.containers if known.get((c.kind, c.name)) != c]
 
 
-# ------------------------------------------------------------------------------------------------ what a pod says of itself
+# ------------------------------------------------------------------------------------ what a pod says of itself
 
 
 def settle(state: ShardState, key: PodKey, row: PodRow, workload: Workload) -> None:
-    """Keep the workload's list of pods and of suspicions in step with a pod."""
-    if alive(row):
-        workload.pods.add(key)
-        suspects = tuple(_suspects(state, row, workload))
-        if suspects:
-            workload.suspects[key] = suspects
-        else:
-            workload.suspects.pop(key, None)
+    """Keep the workload's list of suspicions in step with a pod."""
+    suspects = tuple(_suspects(state, row, workload)) if alive(row) else ()
+    if suspects:
+        workload.suspects[key] = suspects
     else:
-        workload.pods.discard(key)
         workload.suspects.pop(key, None)
     if row.gone is not None:
         state.schedule(state.now + ENDED_KEPT, "pod", key.hex())
@@ -221,16 +233,17 @@ def settle(state: ShardState, key: PodKey, row: PodRow, workload: Workload) -> N
 
 def _suspects(state: ShardState, row: PodRow, workload: Workload) -> Iterator[Suspect]:
     """Everything the pod itself gives away."""
+    image = ("image", next((c.image for c in row.containers if c.kind == "main"), ""))
     if row.unadmitted and row.denied_by:
-        yield Suspect("denied-but-running", detail=(("denied_by", row.denied_by),))
+        yield Suspect("denied-but-running", detail=(("denied_by", row.denied_by), image))
     elif row.unadmitted:
-        yield Suspect("unadmitted", detail=(("pod", row.name),))
+        yield Suspect("unadmitted", detail=(image, ("pod", row.name)))
     if row.break_glass:
         user, _, mark = row.break_glass.partition("\0")
-        yield Suspect("break-glass", detail=(("user", user), ("mark", mark)))
+        yield Suspect("break-glass", detail=(image, ("mark", mark), ("user", user)))
     for container in row.containers:
         if container.kind == "ephemeral":
-            yield Suspect("ephemeral-added", container.name, container.digest)
+            yield Suspect("ephemeral-added", container.name, container.digest, (("image", container.image),))
         if container.digest:
             yield from _digest_suspects(state, container, workload)
 

@@ -55,8 +55,9 @@ def _members(state: ShardState) -> None:
         if row is None:
             continue
         workload = state.workload(row.workload)
+        workload.alive += alive(row)
         for class_id, name in members(row):
-            join(state, state.classes[class_id], workload, key, name)
+            join(state.classes[class_id], workload, key, name)
     for key in list(state.pods):
         row = state.pod(key)
         if row is not None:
@@ -75,11 +76,11 @@ def _timers(state: ShardState) -> None:
             state.schedule(row.created + UNADMITTED_GRACE, "admission", key.hex())
     for cls in state.classes.values():
         if cls.row.uncertain_since is not None:
-            state.schedule(cls.row.uncertain_since + UNVERIFIABLE_AFTER, "class", cls.id)
+            state.schedule(cls.row.uncertain_since + UNVERIFIABLE_AFTER, "uncertain", cls.id)
         if not cls.members:
             state.schedule(state.now + EMPTY_CLASS_KEPT, "class-empty", cls.id)
     for workload in state.workloads.values():
-        for at in workload.row.failed_open.values():
+        for at, _image in workload.row.failed_open.values():
             state.schedule(at + FAILED_OPEN_QUIET, "failed-open", workload_text(workload.key))
     for finding in state.findings.values():
         if finding.closed is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from streams.events import ContainerChanged, VerdictReached
+from streams.events import ContainerChanged, PolicyVerdict, VerdictReached
 from streams.handlers.classes import container_id
 from streams.handlers.judging import policy_verdicts, rules
 from streams.state import Class, ContainerRow, PodRow, ShardState
@@ -48,22 +48,25 @@ def _verdict(state: ShardState, cls: Class, policy_id: str) -> Verdict:
     compiled = rules(state).compiled.get(policy_id)
     if compiled is None:
         return ungoverned(scope, evidence, state.trust, state.now)
-    return verify(compiled, scope, evidence, state.trust, state.now)
+    return verify(compiled, scope, evidence, state.trust, state.now, rules(state).timelines)
 
 
 def member_documents(state: ShardState, cls: Class) -> Iterator[ContainerChanged]:
     """The documents of every container of a class."""
+    verdicts = policy_verdicts(state, cls)
     for key in dict.fromkeys(cls.pods):
         pod = state.pod(key)
         if pod is None:
             continue
         for container in pod.containers:
             if container.class_id == cls.id and container.ended is None:
-                yield container_changed(state, pod, container)
+                yield container_changed(state, pod, container, verdicts)
 
 
-def container_changed(state: ShardState, pod: PodRow, container: ContainerRow) -> ContainerChanged:
-    """The document of one container instance as it is now."""
+def container_changed(
+    state: ShardState, pod: PodRow, container: ContainerRow, verdicts: tuple[PolicyVerdict, ...] | None = None
+) -> ContainerChanged:
+    """The document of one container instance as it is now; `verdicts` of its class, when the caller has them."""
     cls = state.classes.get(container.class_id)
     state.sequence += 1
     state.touch("meta", "")
@@ -88,7 +91,7 @@ def container_changed(state: ShardState, pod: PodRow, container: ContainerRow) -
         ended=container.ended,
         end_reason=container.end_reason,
         class_id=container.class_id,
-        verdicts=policy_verdicts(state, cls) if cls is not None else (),
+        verdicts=verdicts if verdicts is not None else policy_verdicts(state, cls) if cls is not None else (),
         admitted_by=pod.admitted_by,
         mirror=pod.mirror,
         labels=pod.labels,

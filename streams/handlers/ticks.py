@@ -25,14 +25,23 @@ def on_tick(state: ShardState, event: Tick) -> Iterator[Output]:
 
 
 def _class(state: ShardState, key: str) -> Iterator[Output]:
-    """A verdict's `valid_until` has come, or could-not-tell has lasted long enough to tell somebody."""
+    """A verdict's `valid_until` has come."""
     cls = state.classes.get(key)
-    if cls is None:
+    if cls is None or not any(j.valid_until is not None and j.valid_until <= state.now for j in cls.judged.values()):
         return
     cls.image.key_epoch = -1
     rules(state).forget_times()  # decisions depend on the instant through exactly these due times
     if judge(state, cls, state.now):
         yield from speak(state, cls, "due", "time passed")
+    for workload in list(cls.workloads):
+        yield from refresh(state, state.workload(workload))
+
+
+def _uncertain(state: ShardState, key: str) -> Iterator[Output]:
+    """Could-not-tell has lasted long enough to tell somebody."""
+    cls = state.classes.get(key)
+    if cls is None or cls.row.uncertain_since is None:
+        return
     for workload in list(cls.workloads):
         yield from refresh(state, state.workload(workload))
 
@@ -75,6 +84,7 @@ def _failed_open(state: ShardState, key: str) -> Iterator[Output]:
 
 DUE: Final[dict[str, Callable[[ShardState, str], Iterator[Output]]]] = {
     "class": _class,
+    "uncertain": _uncertain,
     "admission": _admission,
     "pod": _pod,
     "class-empty": _class_empty,

@@ -121,11 +121,11 @@ def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bo
             changed.append(cls)
         if number % JUDGE_SLICE == 0:
             yield []
+    yield []
     workloads: dict[WorkloadKey, None] = {}
     for cls in changed:
         workloads.update(dict.fromkeys(cls.workloads))
     yield from _tell(state, list(workloads))
-    yield [ShardReached(shard=state.shard, shards=state.shards, epoch=state.trust.epoch, time=state.now)]
     for start in range(0, len(changed), REFRESH_SLICE):
         out: list[Output] = []
         for cls in changed[start : start + REFRESH_SLICE]:
@@ -135,17 +135,24 @@ def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bo
 
 
 def _tell(state: ShardState, workloads: list[WorkloadKey]) -> Iterator[list[Output]]:
-    """Refresh findings; parts go out after 1, 2, 4, 8 … slices, so that the first is early and the sum is cheap."""
-    slices = 0
-    for start in range(0, len(workloads), REFRESH_SLICE):
+    """Refresh findings; parts go out after 1, 2, 4, 8 … slices, so that the first is early and the sum is cheap. With
+    the last ones goes the word that this shard has judged everything, so that totals are final at once."""
+    for slices, start in enumerate(range(0, len(workloads), REFRESH_SLICE), start=1):
         out: list[Output] = []
         for key in workloads[start : start + REFRESH_SLICE]:
             out.extend(refresh(state, state.workload(key)))
-        slices += 1
+        if start + REFRESH_SLICE >= len(workloads):
+            yield [*out, *_told(state)]
+            return
         if slices & (slices - 1) == 0:
             out.extend(flush_parts(state))
         yield out
-    yield list(flush_parts(state))
+    yield _told(state)
+
+
+def _told(state: ShardState) -> list[Output]:
+    reached = ShardReached(shard=state.shard, shards=state.shards, epoch=state.trust.epoch, time=state.now)
+    return [*flush_parts(state), reached]
 
 
 def sweep_slice(state: ShardState) -> list[Output] | None:

@@ -11,7 +11,6 @@ same at any speed, and a restart in the middle ends in the same state.
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
 from streams.codec import decode
 from streams.engine.port import Output
-from streams.engine.sqlite import CONTROL, SqliteEngine, append_trust, connect, trust_log
+from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
 from streams.events import EvidenceFound, EvidenceWanted
 from streams.local.dated import Dates, mark_of
 from streams.local.processor import RECORD, LocalProcessor
@@ -70,7 +69,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
 class LocalNode:
     """The single-machine mode. One process at a time drives it; commands only append to its log and read its record."""
 
-    def __init__(self, connection: sqlite3.Connection, settings: NodeSettings) -> None:
+    def __init__(self, connection: Connection, settings: NodeSettings) -> None:
         self.connection = connection
         self.settings = settings
         create_evidence_tables(connection)
@@ -105,18 +104,22 @@ class LocalNode:
         """The node's clock."""
         return self.processor.now if self.settings.replay else max(self.settings.clock(), self.processor.now)
 
-    def ingest(self, observations: Sequence[object], progress: tuple[str, str] | None = None) -> int:
-        """Make observations durable; returns how many were new. `progress` (source, position) goes with them."""
+    def ingest(
+        self, observations: Sequence[object], progress: Mapping[str, str] | None = None, originals: Sequence[bytes] = ()
+    ) -> int:
+        """Make observations durable; returns how many were new. Progress per source and the reduced originals go with
+        them, so that a mended parser can be run over the originals again.
+        """
         with self.engine.transaction():
             new = self.engine.append_inside([output(o) for o in observations])
-            if progress is not None:
-                self.connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", progress)
+            self.engine.keep_originals(originals)
+            for source, position in (progress or {}).items():
+                self.engine.keep_progress(source, position)
         return new
 
     def progress(self, source: str) -> str:
         """How far a source has been read; empty when it was never read."""
-        row = self.connection.execute("SELECT progress FROM sources WHERE source = ?", (source,)).fetchone()
-        return str(row[0]) if row is not None else ""
+        return self.engine.progress(source)
 
     def change_trust(self, records: Sequence[TrustRecord], expects: int | None = None) -> list[int]:
         """Append trust records; returns their epochs.

@@ -59,7 +59,8 @@ class LocalProcessor:
         for epoch, value in self._trust_log:
             self.state.trust, _ = self.state.trust.apply(TRUST_RECORD.validate_json(value), epoch)
         self.alerter.restore((e for e in entries if e[0] in _ALERTER_KINDS), self.state.trust)
-        return self._effects([out for slice_ in restored(self.state) for out in slice_])
+        said = [out for slice_ in restored(self.state) for out in slice_]
+        return self._finished(list(self._follow(said)), 0)
 
     def process(self, records: Sequence[Record]) -> Effects:
         """Handle records in order; with `stop_at_requests` up to and with the first that asks for evidence."""
@@ -78,9 +79,13 @@ class LocalProcessor:
         return self._finished(outputs, 0)
 
     def idle(self) -> Effects | None:
-        """One slice of the running sweep."""
+        """One slice of the running sweep, and what the alerter has to say about it."""
         outputs = sweep_slice(self.state)
-        return None if outputs is None else self._effects(outputs)
+        if outputs is None:
+            return None
+        made = list(self._follow(outputs))
+        made += [_document(d) for out in self.alerter.tick(self.now) for d in documents(out)]
+        return self._finished(made, 0)
 
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
@@ -108,9 +113,6 @@ class LocalProcessor:
 
     def _alert(self, event: object) -> Iterator[Output]:
         yield from (_document(d) for out in self.alerter.handle(event, self.now) for d in documents(out))
-
-    def _effects(self, outputs: Iterable[object]) -> Effects:
-        return self._finished(list(self._follow(outputs)), 0)
 
     def _finished(self, outputs: list[Output], consumed: int) -> Effects:
         state = (*self.state.take_dirty(), *self.alerter.take_dirty())

@@ -183,7 +183,7 @@ _ROWS: Final = (
     _row("provenance.image.count", "long", "admission", "Images in the request."),
     _row("provenance.images", "object", "admission", "Images of the request, for reading."),
     # admission
-    _row("provenance.admission.id", "keyword", "containers lifecycle admission",
+    _row("provenance.admission.id", "keyword", "containers admission",
          "Decision that admitted it; missing when none is on record.", "decision"),
     _row("provenance.admission.decision", "keyword", "admission", "`admitted`, `denied`, `errored`.", "admission"),
     _row("provenance.admission.operation", "keyword", "admission configuration", "`create`, `update` …", "operation"),
@@ -309,8 +309,16 @@ FIELDS: Final[dict[str, Field]] = {row.name: row for row in _ROWS}
 SHORT_NAMES: Final[dict[str, str]] = {short: row.name for row in _ROWS for short in row.short}
 """Short name -> full name. A short name and a full name are never the same."""
 
+TERMINAL_ONLY: Final = frozenset(SHORT_NAMES) & {row.name.partition(".")[0] for row in _ROWS}
+"""Short names that Elasticsearch cannot have as a field alias, because an object of ECS has that name (`user`)."""
+
 COLUMNS: Final[dict[str, str]] = {row.name: row.column for row in _ROWS if row.column}
 """Full name -> column of the SQLite record."""
+
+INDEXED: Final = frozenset(
+    {"namespace", "workload", "pod", "class", "repository", "digest", "finding", "incident"}
+)
+"""Columns of the SQLite record with an index of their own; the others narrow a scan."""
 
 TERM_FIELDS: Final[tuple[str, ...]] = tuple(row.name for row in _ROWS if row.terms)
 

@@ -11,11 +11,15 @@ import pytest
 from verifier.evidence.facts import derive_fact
 from verifier.evidence.identity import SIGNATURE_ANNOTATION, check_evidence_id
 from verifier.evidence.keys import KeySet, key_set, load_public_key
-from verifier.models import Evidence, Fact
-from verifier.testing import make_evidence
+from verifier.models import Evidence, EvidenceFormat, Fact
+from verifier.testing import Signer, make_evidence, simple_signing_payload
 
 DATA = Path(__file__).parents[2] / "streams" / "demo_data"
-FORMATS = {"classic": "cosign-simplesigning", "bundle": "sigstore-bundle", "bundle-attestation": "sigstore-bundle"}
+FORMATS: dict[str, EvidenceFormat] = {
+    "classic": "cosign-simplesigning",
+    "bundle": "sigstore-bundle",
+    "bundle-attestation": "sigstore-bundle",
+}
 ALGORITHMS = {"p384": "ecdsa-p384-sha384", "ed25519": "ed25519ph"}
 """What cosign signs with where it is not P-256 with SHA-256."""
 
@@ -81,7 +85,13 @@ def test_cosign_output_is_read_as_recorded(name, number):
 def test_the_recording_has_both_generations_and_every_kind_of_key():
     seen = {(signer["format"], signer["key"]) for image in IMAGES for signer in image["signers"]}
     assert {fmt for fmt, _ in seen} == set(FORMATS)
-    assert {("classic", "p384"), ("bundle", "p384"), ("classic", "ed25519"), ("classic", "dev"), ("bundle", "dev")} <= seen
+    assert {
+        ("classic", "p384"),
+        ("bundle", "p384"),
+        ("classic", "ed25519"),
+        ("classic", "dev"),
+        ("bundle", "dev"),
+    } <= seen
 
 
 def test_one_changed_byte_is_nobodys_signature_though_the_hint_names_dev():
@@ -119,13 +129,13 @@ def test_without_the_key_it_is_nobodys(name, number):
 
 def test_the_test_signer_writes_what_cosign_writes():
     """verifier.testing is byte-compatible: the same payload for the same claims, and the same members in a bundle."""
-    from verifier.testing import Signer, simple_signing_payload
-
     image, _, classic = recorded("payments-notify", 0)
     optional = json.loads(classic.payload)["optional"]
     assert simple_signing_payload(classic.repository, image["digest"], optional) == classic.payload
     image, _, bundle = recorded("checkout-notify", 0)
-    theirs, ours = (json.loads(e.payload) for e in (bundle, Signer("dev").sign_bundle("r", image["digest"], {"env": "prod"})))
+    theirs, ours = (
+        json.loads(e.payload) for e in (bundle, Signer("dev").sign_bundle("r", image["digest"], {"env": "prod"}))
+    )
     assert shape(theirs) == shape(ours)
     bodies = [json.loads(b64decode(document["dsseEnvelope"]["payload"])) for document in (theirs, ours)]
     assert bodies[0] == bodies[1]

@@ -10,12 +10,13 @@ import pytest
 from verifier.errors import PolicyError
 from verifier.evidence.facts import derive_fact
 from verifier.evidence.keys import key_set, load_public_key
+from verifier.models import Fact
 from verifier.testing import make_evidence
 
 CASES = "managed-key-happy-path", "managed-key-and-trusted-root"
 
 
-def fact_of(require, case: str, keys) -> object:
+def fact_of(require, case: str, keys) -> Fact:
     assets = require("vectors") / "sigstore-conformance" / "assets"
     folder = assets / "bundle-verify" / case
     artifact = folder / "artifact" if (folder / "artifact").exists() else assets / "bundle-verify" / "a.txt"

@@ -27,7 +27,7 @@ FILES = {
 """File -> (algorithm that must be reported for valid signatures, number of cases)."""
 
 ACCEPTABLE = {
-    # DigestInfo without the NULL parameter: RFC 8017 section 9.2 note 1 lets verifiers accept it; nobody signs so. Refused.
+    # DigestInfo without the NULL parameter: RFC 8017 section 9.2 note 1 allows to accept it. Refused: nobody signs so.
     ("rsa_signature_2048_sha256_test", "MissingNull"): "",
     ("rsa_signature_3072_sha384_test", "MissingNull"): "",
     ("rsa_signature_4096_sha512_test", "MissingNull"): "",
@@ -35,8 +35,8 @@ ACCEPTABLE = {
 """Cases the vectors leave to the implementation, and what we decided."""
 
 OTHER_PARAMETERS = {
-    # A file fixes hash, padding and salt length, and calls a good signature with others invalid. We fix none of them: the
-    # key signed these bytes, which is the question, and the answer names what it signed with.
+    # A file fixes hash, padding and salt length, and calls a good signature with others invalid. We fix none of them:
+    # the key signed these bytes, which is the question, and the answer names what it signed with.
     ("rsa_signature_2048_sha256_test", 221): "rsa-pkcs1-sha384",
     ("rsa_signature_2048_sha256_test", 223): "rsa-pkcs1-sha512",
     ("rsa_signature_3072_sha384_test", 222): "rsa-pkcs1-sha256",
@@ -51,7 +51,7 @@ OTHER_PARAMETERS = {
     ("rsa_pss_3072_sha256_mgf1_32_test", 108): "rsa-pkcs1-sha256",
     ("rsa_pss_4096_sha512_mgf1_32_test", 176): "rsa-pkcs1-sha256",
     ("rsa_pss_4096_sha512_mgf1_32_test", 177): "rsa-pkcs1-sha512",
-    # A salt of 0, 1, 20, 31, 33 or the most bytes that fit instead of 32. Signers differ, and security does not hang on it.
+    # A salt of 0, 1, 20, 31, 33 or the most bytes that fit instead of 32. Signers differ; security does not hang on it.
     **{("rsa_pss_2048_sha256_mgf1_32_test", case): "rsa-pss-sha256" for case in range(67, 73)},
     **{("rsa_pss_3072_sha256_mgf1_32_test", case): "rsa-pss-sha256" for case in range(67, 73)},
     **{("rsa_pss_4096_sha512_mgf1_32_test", case): "rsa-pss-sha512" for case in range(136, 142)},
@@ -110,7 +110,7 @@ def test_a_digest_alone_gives_the_same_answers(require, name):
 
 
 def test_own_edwards_arithmetic_agrees_on_every_ed25519_vector(require):
-    """Ed25519ph differs from Ed25519 by a prefix and a pre-hash only; without them the same code must verify Ed25519."""
+    """Ed25519ph differs from Ed25519 by a prefix and a pre-hash; without them the same code must verify Ed25519."""
     for group in load(require("vectors") / "wycheproof" / "ed25519_test.json")["testGroups"]:
         key = bytes.fromhex(group["publicKey"]["pk"])
         for case in group["tests"]:

@@ -67,7 +67,9 @@ def undisturbed() -> tuple[object, object]:
 
 @pytest.mark.parametrize("edge", EDGES)
 @pytest.mark.parametrize("batch", [1, 4, 50])
-def test_kill_at_every_edge_loses_and_doubles_nothing(edge: Edge, batch: int, undisturbed: tuple[object, object]) -> None:
+def test_kill_at_every_edge_loses_and_doubles_nothing(
+    edge: Edge, batch: int, undisturbed: tuple[object, object]
+) -> None:
     """Die at this edge of every third batch; the end is the same as without."""
     one = engine(batch=batch)
     chance = random.Random(batch)  # noqa: S311

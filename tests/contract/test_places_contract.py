@@ -2,15 +2,23 @@
 of a real registry program."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import aiohttp
 import pytest
 
-from tests.helpers.registry_server import BUNDLE, OCI_MANIFEST, SIMPLE_SIGNING, Behaviour, Layout, push, serving, tag_of
+from tests.helpers.registry_server import (
+    BUNDLE,
+    OCI_MANIFEST,
+    SIMPLE_SIGNING,
+    Behaviour,
+    Layout,
+    push,
+    running,
+    serving,
+    tag_of,
+)
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
 from verifier.errors import PlaceRefused, ReferenceError_
@@ -54,37 +62,10 @@ async def registry_with_tag(root: Path, require: Callable[[str], Path]) -> Async
 
 @asynccontextmanager
 async def real_registry(root: Path, require: Callable[[str], Path]) -> AsyncIterator[EvidencePlace]:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    program = await asyncio.create_subprocess_exec(
-        str(require("registry")),
-        "-port",
-        str(port),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        origin = f"http://127.0.0.1:{port}"
-        await answering(origin)
+    async with running(require("registry")) as origin:
         await push(root, origin)
         async with over_http(origin) as place:
             yield place
-    finally:
-        program.terminate()
-        await program.wait()
-
-
-async def answering(origin: str) -> None:
-    async with aiohttp.ClientSession() as session:
-        for _ in range(200):
-            try:
-                async with session.get(f"{origin}/v2/") as answer:
-                    if answer.status == 200:
-                        return
-            except aiohttp.ClientConnectionError:
-                pass
-            await asyncio.sleep(0.02)
-    pytest.fail("the registry does not answer")
 
 
 PLACES = [layout_place, registry_with_api, registry_with_tag, real_registry]

@@ -14,6 +14,7 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -366,6 +367,35 @@ async def serving(
         yield registry
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def running(program: Path) -> AsyncIterator[str]:
+    """The origin of a go-containerregistry `registry` process, ended with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    quiet = asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(str(program), "-port", str(port), stdout=quiet, stderr=quiet)
+    try:
+        origin = f"http://127.0.0.1:{port}"
+        await _answering(origin)
+        yield origin
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _answering(origin: str) -> None:
+    async with aiohttp.ClientSession() as session:
+        for _ in range(250):
+            try:
+                async with session.get(f"{origin}/v2/") as answer:
+                    if answer.status == 200:
+                        return
+            except aiohttp.ClientConnectionError:
+                pass
+            await asyncio.sleep(0.02)
+    raise TimeoutError(f"no registry answers at {origin}")
 
 
 async def push(root: Path, origin: str) -> None:

@@ -121,6 +121,25 @@ async def test_bytes_that_are_not_the_digests_are_a_breach_of_protocol(signed):
     assert errors(collected) == {"referrers-tag": "registry-protocol"}
 
 
+async def test_a_referrers_listing_is_read_whatever_its_header_calls_it(signed):
+    """go-containerregistry's own server sends none, and what is sent then is a guess of the HTTP library."""
+    root, image = signed
+    behaviour = Behaviour(referrers_api=True, referrers_type="text/plain; charset=utf-8")
+    async with serving(root, behaviour) as registry, place_over(registry) as place:
+        collected = await place.collect(REFERENCE, image)
+    assert collected.complete
+    assert {evidence.place for evidence in collected.evidence} == {"referrers-api", "sig-tag"}
+
+
+async def test_a_page_for_people_in_place_of_the_listing_is_no_absence(signed):
+    root, image = signed
+    faults = [Fault("/referrers/", "status", 200, {"Content-Type": "text/html"}, b"<html>welcome</html>")]
+    async with serving(root, Behaviour(faults=faults)) as registry, place_over(registry) as place:
+        collected = await place.collect(REFERENCE, image)
+    assert errors(collected) == {"referrers-api": "registry-protocol"}
+    assert len(collected.evidence) == 3
+
+
 async def test_an_image_that_is_not_there_is_not_an_unsigned_image(signed):
     root, image = signed
     faults = [Fault(image, "status", 404)]

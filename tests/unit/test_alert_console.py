@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.adapters.console import ConsoleNotifier, message_text
-from alerting.alerter import Alerter
+from alerting.delivery import Ledger, deliver
 from alerting.findings import FINDINGS
-from alerting.lifecycle import Reply, Slice
+from alerting.incidents import IncidentBook
+from alerting.lifecycle import Notification, Reply, Slice
 from alerting.models import Cause, Incident, IncidentAction, IncidentPart, Member, ShardReached
 from alerting.render import HEADLINE_LIMIT, render, render_reply, repository_of
 from alerting.routing import Routes
@@ -49,27 +50,59 @@ def member(text="api", number=0):
 
 def incident(text="registry.example.com/pay/api:1.4.2", **changes):
     facts = {
-        "id": "v1:i", "short_id": "INC-7F3A9K", "kind": "key-revoked", "subject": text, "cause": REVOKED, "policy": text,
-        "severity": "critical", "state": "open", "epoch": 5, "revision": 4, "opened": T0, "changed": T0 + MINUTE,
-        "resolved": None, "containers": 10_000, "workloads": 412, "namespaces": 40, "clusters": 7, "peak_containers": 12_000,
-        "teams": (("pay", 6000, 200), ("web", 3000, 200), ("unowned", 1000, 12)), "examples": (member(),), "closed": (("replaced", 7),),
-        "message": text, "acknowledged_by": "", "notes": (), "final": True,
-    } | changes  # fmt: skip
+        "id": "v1:i",
+        "short_id": "INC-7F3A9K",
+        "kind": "key-revoked",
+        "subject": text,
+        "cause": REVOKED,
+        "policy": text,
+        "severity": "critical",
+        "state": "open",
+        "epoch": 5,
+        "revision": 4,
+        "opened": T0,
+        "changed": T0 + MINUTE,
+        "resolved": None,
+        "containers": 10_000,
+        "workloads": 412,
+        "namespaces": 40,
+        "clusters": 7,
+        "peak_containers": 12_000,
+        "teams": (("pay", 6000, 200), ("web", 3000, 200), ("unowned", 1000, 12)),
+        "examples": (member(),),
+        "closed": (("replaced", 7),),
+        "message": text,
+        "acknowledged_by": "",
+        "notes": (),
+        "final": True,
+    } | changes
     return Incident(**facts)
 
 
 def whole(row, team=""):
     return Slice(
-        incident=row, destination=f"team/{team}" if team else "security", team=team, containers=row.containers,
-        workloads=row.workloads, namespaces=row.namespaces, clusters=row.clusters, examples=row.examples,
-    )  # fmt: skip
+        incident=row,
+        destination=f"team/{team}" if team else "security",
+        team=team,
+        containers=row.containers,
+        workloads=row.workloads,
+        namespaces=row.namespaces,
+        clusters=row.clusters,
+        examples=row.examples,
+        namespace_table=((row.policy, row.policy, 7, 1), ("prod", "web", 3, 1)),
+    )
 
 
 def hostile_incident(text):
     return incident(
-        text, cause=Cause("revocation", text, text, T0, 5), examples=tuple(member(text, number) for number in range(10)),
-        acknowledged_by=text, notes=((T0, text, text),), closed=((text, 3),), teams=((text, 5, 2),),
-    )  # fmt: skip
+        text,
+        cause=Cause("revocation", text, text, T0, 5),
+        examples=tuple(member(text, number) for number in range(10)),
+        acknowledged_by=text,
+        notes=((T0, text, text),),
+        closed=((text, 3),),
+        teams=((text, 5, 2),),
+    )
 
 
 def test_the_headline_suffices_to_decide():
@@ -101,11 +134,23 @@ def test_the_headline_says_state_extent_and_owner(changes, team, says):
 def test_every_question_is_answered():
     text = message_text(render(whole(incident(final=False))))
     for answer in (
-        "payments-ops was revoked", "trust epoch 5", "10,000 containers, 412 workloads", "at most 12,000 at one time",
-        "pay 6,000 containers", "2026-01-01 00:00:00Z (1m)", "replaced 7", "to do", "harmless?",
-        "$ revet incident show INC-7F3A9K", "not every shard has judged trust epoch 5", "who owns 1,000 containers",
-        "docs/findings/key-revoked.md", "as of     2026-01-01 00:01:00Z", "and 411 more",
-    ):  # fmt: skip
+        "payments-ops was revoked",
+        "trust epoch 5",
+        "10,000 containers, 412 workloads",
+        "at most 12,000 at one time",
+        "pay 6,000 containers",
+        "2026-01-01 00:00:00Z (1m)",
+        "replaced 7",
+        "prod/web 3 and 38 more namespaces",
+        "to do",
+        "harmless?",
+        "$ revet incident show INC-7F3A9K",
+        "not every shard has judged trust epoch 5",
+        "who owns 1,000 containers",
+        "docs/findings/key-revoked.md",
+        "as of     2026-01-01 00:01:00Z",
+        "and 411 more",
+    ):
         assert answer in re.sub(r"\s*\n\s+", " ", text) or answer in text, answer
 
 
@@ -161,6 +206,36 @@ def test_commands_name_the_digest_and_the_workload():
 
 
 @pytest.mark.parametrize(
+    "changes",
+    [
+        {"owner": "Deployment/$(reboot)"},
+        {"owner": "--all/api"},
+        {"owner": "Deployment/-f"},
+        {"namespace": "--as=admin"},
+        {"namespace": "pay; reboot"},
+        {"namespace": ""},
+    ],
+)
+def test_a_workload_that_breaks_the_grammar_gives_no_command(changes):
+    shape = {
+        "cluster": "c",
+        "namespace": "pay",
+        "owner": "Deployment/api",
+        "container": "m",
+        "image": "r/a",
+        "digest": DIGEST,
+    }
+    row = incident(examples=(Member(**(shape | changes), count=1, since=T0),))
+    assert [command.split()[0] for command in render(whole(row)).commands] == ["revet", "revet"]
+
+
+@pytest.mark.parametrize("image", ["$(reboot)", "-o", "r/a b", "R/A", "r/\u0430"])
+def test_an_image_that_breaks_the_grammar_gives_no_command(image):
+    row = incident(examples=(Member("c", "pay", "Deployment/api", "m", image, DIGEST, 1, T0),))
+    assert [command.split()[0] for command in render(whole(row)).commands] == ["revet", "kubectl"]
+
+
+@pytest.mark.parametrize(
     ("image", "repository"),
     [
         ("r.example.com:5000/pay/api", "r.example.com:5000/pay/api"),
@@ -179,50 +254,87 @@ def test_the_content_hash_ignores_when_and_counts_what():
     assert base.content_hash != render(whole(incident(containers=9))).content_hash
 
 
-# The notifier, driven by the alerter.
+# The notifier, driven by the book and the ledger.
+
+
+class Rig:
+    """A book, a ledger and a clock, stored and loaded together."""
+
+    def __init__(self, routes, rows=(), ledger_rows=()):
+        self.book = IncidentBook.from_rows(rows, routes)
+        self.ledger = Ledger.from_rows(ledger_rows)
+        self.now = T0
+
+    def take(self, outputs):
+        for output in outputs:
+            if isinstance(output, Notification):
+                self.ledger.accept(output)
+
+    def content(self, incident, destination):
+        found = self.book.slice_of(incident, destination)
+        return render(found) if found else None
+
+    def tell(self, notifier, now):
+        self.now = now
+        deliver(self.ledger, notifier, self.content, lambda rows: None, lambda: self.now)
+
+    def run(self, notifier, now):
+        while (due := self.book.next_due()) is not None and due <= now:
+            self.take(self.book.tick(max(due, self.now)))
+        self.tell(notifier, now)
+
+    def again(self, routes):
+        return Rig(routes, self.book.to_rows().items(), self.ledger.to_rows().items())
 
 
 def _story(stream, routes, *, colour=False):
     """A revocation hits, one team acknowledges, the pods go away."""
-    alerter, clock = Alerter(routes), [T0]
-    notifier = ConsoleNotifier(stream, colour=colour)
-
-    def step(now, *events):
-        clock[0] = now
-        for event in events:
-            alerter.handle(event, now)
-        while (due := alerter.next_due()) is not None and due <= now:
-            alerter.tick(max(due, clock[0]))
-            alerter.deliver(notifier, lambda rows: None, lambda: clock[0])
-
-    alerter.namespace("prod", "pay", {"team": "pay"}, T0)
-    step(T0, _part(1, 3), ShardReached(0, 1, 5, T0))
-    step(T0 + HOUR, IncidentAction("a", T0 + HOUR, "v1:i", "ack", "ann\x1b[2J"))
-    step(T0 + 2 * HOUR, _part(2, 0, T0 + 2 * HOUR))
-    for minute in range(1, 20):
-        step(T0 + 2 * HOUR + minute * MINUTE)
-    return alerter
+    rig, notifier = Rig(routes), ConsoleNotifier(stream, colour=colour)
+    rig.book.own("prod", "pay", "pay", T0)
+    rig.take(rig.book.apply(_part(1, 3), T0))
+    rig.take(rig.book.reached(ShardReached(0, 1, 5, T0), T0))
+    rig.run(notifier, T0)
+    rig.take(rig.book.act(IncidentAction("a", T0 + HOUR, "v1:i", "ack", "ann\x1b[2J")))
+    rig.run(notifier, T0 + HOUR)
+    rig.take(rig.book.apply(_part(2, 0, T0 + 2 * HOUR), T0 + 2 * HOUR))
+    for minute in range(20):
+        rig.run(notifier, T0 + 2 * HOUR + minute * MINUTE)
+    return rig
 
 
 def _part(sequence, containers, time=T0):
     examples = (Member("prod", "pay", "Deployment/api", "main", "r.example.com/pay/api:1", DIGEST, 3, T0),)
     return IncidentPart(
-        incident="v1:i", kind="key-revoked", subject=REVOKED.id, cause=REVOKED, policy="signed", severity="critical", shard=0,
-        cluster="prod", namespace="pay", epoch=5, sequence=sequence, time=time, containers=containers,
-        workloads=min(containers, 1), opened=T0, message="why", examples=examples if containers else (),
-    )  # fmt: skip
+        incident="v1:i",
+        kind="key-revoked",
+        subject=REVOKED.id,
+        cause=REVOKED,
+        policy="signed",
+        severity="critical",
+        shard=0,
+        cluster="prod",
+        namespace="pay",
+        epoch=5,
+        sequence=sequence,
+        time=time,
+        containers=containers,
+        workloads=min(containers, 1),
+        opened=T0,
+        message="why",
+        examples=examples if containers else (),
+    )
 
 
 def test_a_story_on_one_terminal_is_one_message_and_short_lines():
     stream = io.StringIO()
-    alerter = _story(stream, Routes(team_slices=False))
+    rig = _story(stream, Routes(team_slices=False))
     lines = stream.getvalue().split("\n")
     assert sum(line.startswith("to security") for line in lines) == 1
     starts = [line.split()[0] for line in lines if line.startswith(("update", "reply"))]
     assert starts == ["update", "reply", "update", "update", "reply"]
     assert "acknowledged by ann\\x1b[2J" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
-    assert alerter.next_due() > T0 + 80 * DAY
+    assert rig.ledger.next_due() is None
 
 
 def test_colour_only_when_asked_for():
@@ -244,31 +356,29 @@ def test_a_terminal_that_knows_only_ascii_shows_everything_all_the_same():
 def test_a_closed_pipe_is_tried_again_later():
     stream = io.StringIO()
     stream.close()
-    alerter, now = Alerter(Routes(team_slices=False)), T0
-    alerter.handle(_part(1, 3), now)
-    alerter.tick(now)
-    alerter.deliver(ConsoleNotifier(stream), lambda rows: None, lambda: now)
-    assert alerter.ledger.newest("v1:i", "security").attempt.state == "pending"
+    rig = Rig(Routes(team_slices=False))
+    rig.take(rig.book.apply(_part(1, 3), T0))
+    rig.run(ConsoleNotifier(stream), T0)
+    (row,) = rig.ledger.rows()
+    assert row.attempt.state == "pending"
     later = io.StringIO()
-    alerter.deliver(ConsoleNotifier(later), lambda rows: None, lambda: now + MINUTE)
+    rig.tell(ConsoleNotifier(later), T0 + MINUTE)
     assert "INC-" in later.getvalue()
 
 
-def test_the_alerter_after_a_restart_says_nothing_again():
-    alerter = _story(io.StringIO(), Routes())
-    again = Alerter.from_rows(alerter.to_rows().items(), Routes())
-    stream = io.StringIO()
-    again.tick(T0 + DAY)
-    again.deliver(ConsoleNotifier(stream), lambda rows: None, lambda: T0 + DAY)
+def test_after_a_restart_nothing_is_said_again():
+    rig = _story(io.StringIO(), Routes())
+    again, stream = rig.again(Routes()), io.StringIO()
+    again.run(ConsoleNotifier(stream), T0 + DAY)
     assert stream.getvalue() == ""
-    assert again.to_rows() == alerter.to_rows()
+    assert again.book.to_rows() == rig.book.to_rows()
+    assert again.ledger.to_rows() == rig.ledger.to_rows()
 
 
 def test_a_restart_between_intent_and_telling_tells():
-    first = Alerter(Routes())
-    first.handle(_part(1, 3), T0)
-    first.tick(T0)
-    stored = {key: value for key, value in first.dirty().items() if value is not None}
-    again, stream = Alerter.from_rows(stored.items(), Routes()), io.StringIO()
-    again.deliver(ConsoleNotifier(stream), lambda rows: None, lambda: T0 + SECOND)
+    rig = Rig(Routes())
+    rig.take(rig.book.apply(_part(1, 3), T0))
+    rig.take(rig.book.tick(T0))
+    stream = io.StringIO()
+    rig.again(Routes()).tell(ConsoleNotifier(stream), T0 + SECOND)
     assert "INC-" in stream.getvalue()

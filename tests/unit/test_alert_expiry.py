@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerting.expiry import Expiring, expiring_soon, next_expiry
+from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.incidents import IncidentBook
 from alerting.models import ShardReached
 from alerting.timing import DAY, HOUR, SECOND
@@ -15,7 +15,8 @@ EXEMPTION = Expiring("exemption", "x1", "x1", T0 + 5 * DAY)
 
 
 def story(things, times):
-    known, told = {}, []
+    known: dict[str, Known] = {}
+    told = []
     for now in times:
         result = expiring_soon(things(now), known, now)
         known = result.known
@@ -79,7 +80,7 @@ def test_the_clock_is_told_when_to_come_back():
 def test_the_book_takes_the_parts_and_resolves_them():
     book = IncidentBook()
     book.reached(ShardReached(0, 1, 0, T0), T0)
-    known = {}
+    known: dict[str, Known] = {}
     for now in (T0, T0 + 12 * DAY, T0 + 34 * DAY, T0 + 41 * DAY):
         result = expiring_soon([KEY], known, now)
         known = result.known

@@ -52,6 +52,7 @@ def test_hostile_text_is_spelt_out(name):
         ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
         ("\u202egnp", "\\u202egnp"),
         ("\U000e0041", "\\U000e0041"),
+        ("a\u3164\u2800\ufe0f", "a\\u3164\\u2800\\ufe0f"),
         ("grüße 東京", "grüße 東京"),
         ("C:\\new", "C:\\new"),
         ("", ""),

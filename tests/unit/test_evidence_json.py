@@ -127,7 +127,11 @@ STRUCTS = [
     ("names of a free object may differ in capitals", b'{"critical":{"image":"x"},"free":{"Env":1,"env":2}}', ""),
     ("other capitals beside", b'{"critical":{"image":"x","Image":"y"}}', "bundle-malformed"),
     ("other capitals alone", b'{"critical":{"Image":"y"}}', "bundle-malformed"),
-    ("other capitals by a look-alike Go folds", '{"critical":{"image":"x"},"part\u017f":[]}'.encode(), "bundle-malformed"),
+    (
+        "other capitals by a look-alike Go folds",
+        '{"critical":{"image":"x"},"part\u017f":[]}'.encode(),
+        "bundle-malformed",
+    ),
     ("other capitals inside a list", b'{"critical":{"image":"x"},"parts":[null,{"IMAGE":"y"}]}', "bundle-malformed"),
     ("a member missing", b'{"parts":[]}', "bundle-malformed"),
     ("a member of another type", b'{"critical":{"image":1}}', "bundle-malformed"),
@@ -166,7 +170,11 @@ BASE64 = [
 
 @pytest.mark.parametrize(("text", "strict", "spaced", "any_alphabet"), BASE64, ids=[ascii(row[0]) for row in BASE64])
 def test_base64_has_one_spelling(text, strict, spaced, any_alphabet):
-    for decode, expected in ((decode_base64, strict), (decode_spaced_base64, spaced), (decode_any_base64, any_alphabet)):
+    for decode, expected in (
+        (decode_base64, strict),
+        (decode_spaced_base64, spaced),
+        (decode_any_base64, any_alphabet),
+    ):
         if expected is not None:
             assert decode(text, "sig", "signature-malformed") == expected
             continue

@@ -12,10 +12,10 @@ from verifier.errors import PolicyError
 from verifier.evidence.ed25519ph import BASE, ORDER, add, decode_point, encode_point, multiply, verify_ph
 from verifier.evidence.keys import key_set, keyset_id, load_public_key, looks_like_signature
 from verifier.evidence.limits import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
-from verifier.testing import Signer, sign_ph
+from verifier.testing import KeyType, Signer, sign_ph
 
 MESSAGE = b"what was signed"
-KEY_TYPES = {
+KEY_TYPES: dict[KeyType, str] = {
     "ecdsa-p256": "ecdsa-p256-sha256",
     "ecdsa-p384": "ecdsa-p384-sha384",
     "ecdsa-p521": "ecdsa-p521-sha512",
@@ -42,7 +42,9 @@ def test_says_what_matched(key_type, algorithm):
     assert Signer("ops", key_type).public_key.verify(signature, MESSAGE) == ""
 
 
-@pytest.mark.parametrize(("curve", "algorithm"), [(ec.SECP384R1(), "ecdsa-p384-sha256"), (ec.SECP521R1(), "ecdsa-p521-sha256")])
+@pytest.mark.parametrize(
+    ("curve", "algorithm"), [(ec.SECP384R1(), "ecdsa-p384-sha256"), (ec.SECP521R1(), "ecdsa-p521-sha256")]
+)
 def test_tries_sha256_after_the_hash_the_key_implies(curve, algorithm):
     """cosign verifies every key with SHA-256 unless told otherwise, so some signers use it with long keys."""
     key = ec.generate_private_key(curve)
@@ -76,10 +78,12 @@ def test_pss_with_any_salt_length(salt):
 
 def test_a_digest_will_do_where_the_hash_is_sha256():
     digest = hashlib.sha256(MESSAGE).digest()
-    for key_type in ("ecdsa-p256", "rsa", "rsa-pss"):
+    suitable: tuple[KeyType, ...] = ("ecdsa-p256", "rsa", "rsa-pss")
+    for key_type in suitable:
         signer = Signer("dev", key_type)
         assert signer.public_key.verify_digest(signer.sign(MESSAGE), digest) == KEY_TYPES[key_type]
-    for key_type in ("ecdsa-p384", "ed25519", "ed25519ph"):
+    others: tuple[KeyType, ...] = ("ecdsa-p384", "ed25519", "ed25519ph")
+    for key_type in others:
         signer = Signer("dev", key_type)
         assert signer.public_key.verify_digest(signer.sign(MESSAGE), digest) == ""
         assert not signer.public_key.signs_sha256
@@ -110,7 +114,11 @@ def private_pem() -> str:
 GOOD = Signer("dev").pem
 REFUSED = [
     ("a certificate", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "got a certificate"),
-    ("a certificate behind a key", GOOD + "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----", "certificate"),
+    (
+        "a certificate behind a key",
+        GOOD + "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+        "certificate",
+    ),
     ("a private key", private_pem(), "got a private key"),
     ("cosign's private key", "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n", "got a private key"),
     ("two keys", GOOD + Signer("ops").pem, "one PEM block"),
@@ -151,7 +159,7 @@ def test_key_sets_do_not_depend_on_order_or_names():
     assert one.id == keyset_id([ops.key_id, dev.key_id, dev.key_id]) == stable_id("keyset", sorted(one.keys))
     assert key_set([]).id != one.id
     with pytest.raises(TypeError):
-        one.keys["x"] = dev
+        one.keys["x"] = dev  # type: ignore[index]  # that it is refused at run time too is the test
 
 
 SHAPES = [
@@ -203,7 +211,9 @@ def test_edwards_points_come_back():
         assert encode_point(point) == encoded
 
 
-@pytest.mark.parametrize("data", [b"\xff" * 32, (2**255 - 19).to_bytes(32, "little"), b"\x02" + b"\0" * 31, b"\x01" + b"\0" * 30 + b"\x80"])
+@pytest.mark.parametrize(
+    "data", [b"\xff" * 32, (2**255 - 19).to_bytes(32, "little"), b"\x02" + b"\0" * 31, b"\x01" + b"\0" * 30 + b"\x80"]
+)
 def test_bytes_that_are_no_point(data):
     assert decode_point(data) is None
 

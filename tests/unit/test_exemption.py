@@ -179,4 +179,5 @@ def test_durations():
 @pytest.mark.parametrize("pattern", ["", "a b", "x" * 1000])
 @pytest.mark.parametrize("member", ["namespaces", "images", "clusters"])
 def test_a_pattern_that_cannot_be_used_is_refused_before_it_is_tried(member, pattern):
-    assert "cannot be used" in exemption_problem(put(**{member: (pattern,)}))
+    scope: dict[str, Any] = {member: (pattern,)}
+    assert "cannot be used" in exemption_problem(put(**scope))

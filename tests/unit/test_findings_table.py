@@ -25,14 +25,30 @@ from verifier.reasons import REASONS
 ROOT = Path(__file__).resolve().parents[2]
 
 CLOSE_REASONS = {
-    "replaced", "ended", "valid-again", "exempted", "policy-removed", "withdrawn", "converged", "admission-found",
-    "cluster-retired", "quiet",
-}  # fmt: skip
+    "replaced",
+    "ended",
+    "valid-again",
+    "exempted",
+    "policy-removed",
+    "withdrawn",
+    "converged",
+    "admission-found",
+    "cluster-retired",
+    "quiet",
+}
 
 NOT_YET = {
-    "identity-revoked", "attestation-violates", "evidence-vanished", "attestation-missing", "signer-changed", "visibility-lost", "pipeline-stalled", "trust-refused", "ledger-broken",
-}  # fmt: skip
-"""Codes of the design that no row exists for (`expired` and `stale` are words of other tables too): using one in the tree wants its row first."""
+    "identity-revoked",
+    "attestation-violates",
+    "evidence-vanished",
+    "attestation-missing",
+    "signer-changed",
+    "visibility-lost",
+    "pipeline-stalled",
+    "trust-refused",
+    "ledger-broken",
+}
+"""Codes of the design without a row yet: using one wants its row first (`expired` and `stale` are other words too)."""
 
 TAKES_A_CODE = {"FINDINGS", "incident_of", "severity_of", "sentence_of", "finding_page", "Suspect", "Slot", "Finding"}
 
@@ -145,9 +161,16 @@ def test_severity_follows_row_cause_and_environment(code, labels, cause, severit
 
 def _incident(code, cause=None, **changes):
     facts = {
-        "cluster": "c1", "namespace": "pay", "owner_kind": "Deployment", "owner_name": "api", "policy": "p",
-        "policy_version": "v1", "repository": "r/a", "digest": "sha256:aa", "detail": (),
-    } | changes  # fmt: skip
+        "cluster": "c1",
+        "namespace": "pay",
+        "owner_kind": "Deployment",
+        "owner_name": "api",
+        "policy": "p",
+        "policy_version": "v1",
+        "repository": "r/a",
+        "digest": "sha256:aa",
+        "detail": (),
+    } | changes
     return incident_of(code, cause=cause or Cause(), **facts)
 
 
@@ -159,7 +182,12 @@ BASELINE = Cause("baseline-policy", "p", "p", 5, 3)
 @pytest.mark.parametrize(
     ("name", "one", "other", "same"),
     [
-        ("a revocation gathers policies", ("key-revoked", REVOCATION, {}), ("key-revoked", REVOCATION, {"policy": "q"}), True),
+        (
+            "a revocation gathers policies",
+            ("key-revoked", REVOCATION, {}),
+            ("key-revoked", REVOCATION, {"policy": "q"}),
+            True,
+        ),
         ("a revocation gathers codes", ("key-revoked", REVOCATION, {}), ("wrong-signer", REVOCATION, {}), True),
         (
             "a pod that starts later meets the revocation",
@@ -173,24 +201,49 @@ BASELINE = Cause("baseline-policy", "p", "p", 5, 3)
             ("digest-denied", None, {}),
             True,
         ),
-        ("a policy change gathers namespaces", ("unsigned", POLICY, {}), ("policy-changed", POLICY, {"namespace": "x"}), True),
+        (
+            "a policy change gathers namespaces",
+            ("unsigned", POLICY, {}),
+            ("policy-changed", POLICY, {"namespace": "x"}),
+            True,
+        ),
         (
             "a policy change without a cause is found by its version",
             ("policy-changed", POLICY, {}),
             ("policy-changed", None, {"policy_version": "v2"}),
             True,
         ),
-        ("a baseline gathers repositories", ("unsigned", BASELINE, {}), ("wrong-signer", BASELINE, {"repository": "q"}), True),
+        (
+            "a baseline gathers repositories",
+            ("unsigned", BASELINE, {}),
+            ("wrong-signer", BASELINE, {"repository": "q"}),
+            True,
+        ),
         ("a baseline hides no proof", ("unsigned", BASELINE, {}), ("signature-invalid", BASELINE, {}), False),
         ("a policy change hides no proof", ("unsigned", POLICY, {}), ("signature-invalid", POLICY, {}), False),
-        ("a policy's baseline is not a cluster's", ("unsigned", BASELINE, {}), ("unsigned", Cause("baseline-cluster", "p"), {}), False),
+        (
+            "a policy's baseline is not a cluster's",
+            ("unsigned", BASELINE, {}),
+            ("unsigned", Cause("baseline-cluster", "p"), {}),
+            False,
+        ),
         ("absence ignores rollouts", ("unsigned", None, {}), ("unsigned", None, {"digest": "sha256:bb"}), True),
         ("absence ignores the cluster", ("unsigned", None, {}), ("unsigned", None, {"cluster": "c2"}), True),
         ("absence knows its repository", ("unsigned", None, {}), ("unsigned", None, {"repository": "q"}), False),
         ("absence knows its policy", ("unsigned", None, {}), ("unsigned", None, {"policy": "q"}), False),
         ("absence is not a wrong signer", ("unsigned", None, {}), ("wrong-signer", None, {}), False),
-        ("a bad digest is one everywhere", ("signature-invalid", None, {}), ("signature-invalid", None, {"cluster": "c2"}), True),
-        ("another bad digest is another", ("signature-invalid", None, {}), ("signature-invalid", None, {"digest": "sha256:bb"}), False),
+        (
+            "a bad digest is one everywhere",
+            ("signature-invalid", None, {}),
+            ("signature-invalid", None, {"cluster": "c2"}),
+            True,
+        ),
+        (
+            "another bad digest is another",
+            ("signature-invalid", None, {}),
+            ("signature-invalid", None, {"digest": "sha256:bb"}),
+            False,
+        ),
         ("a workload is one", ("unadmitted", None, {}), ("unadmitted", None, {"digest": "sha256:bb"}), True),
         ("another workload is another", ("unadmitted", None, {}), ("unadmitted", None, {"owner_name": "web"}), False),
         (
@@ -206,7 +259,7 @@ BASELINE = Cause("baseline-policy", "p", "p", 5, 3)
             True,
         ),
     ],
-)  # fmt: skip
+)
 def test_incidents_gather_what_belongs_together(name, one, other, same):
     first, second = (_incident(code, cause, **changes) for code, cause, changes in (one, other))
     assert (first.id == second.id) is same, name
@@ -234,10 +287,25 @@ def test_every_code_names_an_incident_and_says_a_sentence(code):
 
 def test_a_message_keeps_braces_of_names_as_text():
     finding = Finding(
-        id="f", code="unsigned", state="open", severity="high", cluster="c", namespace="{policy}", owner_kind="Pod",
-        owner_name="{0}", container="m", policy="p", digest="sha256:" + "ab" * 32, image="{image.__class__}",
-        repository="r", cause=Cause(), incident="i", opened=0, changed=0, detail=(("reason", "{x}"),),
-    )  # fmt: skip
+        id="f",
+        code="unsigned",
+        state="open",
+        severity="high",
+        cluster="c",
+        namespace="{policy}",
+        owner_kind="Pod",
+        owner_name="{0}",
+        container="m",
+        policy="p",
+        digest="sha256:" + "ab" * 32,
+        image="{image.__class__}",
+        repository="r",
+        cause=Cause(),
+        incident="i",
+        opened=0,
+        changed=0,
+        detail=(("reason", "{x}"),),
+    )
     assert (
         message_of(finding) == "{image.__class__} runs in {policy}/Pod/{0} without the signature that p asks for: {x}"
     )

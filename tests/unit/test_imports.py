@@ -198,15 +198,18 @@ def siblings(module: Module) -> Iterator[str]:
 
 
 def commands(module: Module) -> Iterator[str]:
-    """One file per command; what two of them share stands in a file that begins with an underscore."""
+    """One file per command; what two of them share stands in a file of its own (`SHARED_BY_COMMANDS`)."""
     parts = module.name.split(".")
-    if parts[:2] != ["streams", "cli"] or len(parts) < 3 or parts[-1].startswith("_"):
+    if parts[:2] != ["streams", "cli"] or len(parts) < 3 or parts[-1] in SHARED_BY_COMMANDS:
         return
     for found in imports(module):
         target = found.target.split(".")
-        if target[:2] == ["streams", "cli"] and len(target) > 2 and not target[2].startswith("_"):
+        if target[:2] == ["streams", "cli"] and len(target) > 2 and target[2] not in SHARED_BY_COMMANDS:
             yield f"{module.path}:{found.line}: the commands {module.name} and {found.target} are siblings"
 
+
+SHARED_BY_COMMANDS = frozenset({"common", "render", "sources", "manifests", "changing"})
+"""Modules of streams/cli that are no command."""
 
 RULES = (direction, doors, absolute, purity, siblings, commands)
 

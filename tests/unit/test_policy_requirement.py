@@ -1,4 +1,4 @@
-"""The requirement tree over standings: what meets a leaf, which near miss names the reason, and that more never harms."""
+"""The requirement tree over standings: what meets a leaf, which miss names the reason, and that more never harms."""
 
 import itertools
 
@@ -67,6 +67,12 @@ LEAVES = [
     ("a broken one that names our key", [standing(state="invalid", problem="p")], "warn", "signature-invalid"),
     ("only a broken one that names no key", [standing("", "invalid", "unknown")], "warn", "signature-invalid"),
     ("a broken one, and somebody else's", [standing("", "invalid"), standing("s1")], "warn", "wrong-signer"),
+    (
+        "a kind of evidence that is not read",
+        [standing("", "invalid", problem="unsupported-evidence")],
+        "warn",
+        "wrong-signer",
+    ),
     ("the nearest of two misses", [standing(state="revoked"), standing("d2", "suspended")], "warn", "key-suspended"),
 ]
 
@@ -114,7 +120,7 @@ def test_a_retired_key_that_counts_is_mentioned_when_the_policy_says_warn(soft, 
         assert reason(warning.code, "p", **warning.data).message
 
 
-# ------------------------------------------------------------------------------------------- annotations, claims, windows
+# ----------------------------------------------------------------------------------------- annotations, claims, windows
 
 
 def test_annotations_must_be_there_with_exactly_these_values():

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from verifier.evidence.keys import load_public_key
-from verifier.models import DigestClosure, Fact, Standing, TimeClaim
+from verifier.models import DigestClosure, Fact, SignatureState, Standing, TimeClaim
 from verifier.trust.changes import By, withdraw
 from verifier.trust.records import KeyPut, RevocationPut, TrustRecord
 from verifier.trust.revocation import RANK, counts
@@ -85,7 +85,7 @@ SOUND = (None, None)
 class Outcome(NamedTuple):
     """A standing without its names."""
 
-    state: str
+    state: SignatureState
     counting: tuple[bool, ...]
     """Under softUnproven allow, warn, deny."""
     time: int | None
@@ -139,8 +139,8 @@ class World(NamedTuple):
 
 
 def whole(now: int) -> World:
-    cases = itertools.product(SETS, SOURCES)
-    return World(now, {(puts, sources): visit(fold(records(puts, sources)), now) for puts, sources in cases})
+    judged = {(puts, (log, tsa)): visit(fold(records(puts, (log, tsa))), now) for puts in SETS for log, tsa in SOURCES}
+    return World(now, judged)
 
 
 @pytest.fixture(scope="module", params=[NOW, EARLIER], ids=["all in force", "some ahead"])

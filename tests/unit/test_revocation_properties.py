@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from verifier.evidence.keys import load_public_key
 from verifier.models import DigestClosure, Fact, Standing, TimeClaim
+from verifier.policy.model import SoftUnproven
 from verifier.trust.changes import By, withdraw
 from verifier.trust.records import KeyPut, KeyRemoved, KeyRotated, RevocationPut, TrustRecord
-from verifier.trust.revocation import CLASS_OF, RANK, counts
+from verifier.trust.revocation import CLASS_OF, RANK, TimeProof, counts
 from verifier.trust.standing import compile_key, key_state, standings
 from verifier.trust.state import TrustState, fold
 
@@ -29,7 +30,7 @@ SOURCE_KEYS = ("bb" * 32, "cc" * 32)
 DIGEST = "sha256:" + "d" * 64
 CLOSURE = DigestClosure(running=DIGEST)
 EVIDENCE = "sha256:" + "e" * 64
-SOFT = ("allow", "warn", "deny")
+SOFT: tuple[SoftUnproven, ...] = ("allow", "warn", "deny")
 
 few = settings(max_examples=100)
 times = st.integers(0, 40)
@@ -273,7 +274,7 @@ def test_a_timeline_answers_as_the_rules_do(life, records, t_le, kind, now, late
     """The compiled answer is the same for every proven time, and for every instant it says it holds."""
     trust = fold([*life, *records])
     timeline = compile_key(SIGNER, trust, now)
-    t_kind = "none" if t_le is None else kind
+    t_kind: TimeProof = "none" if t_le is None else kind
     assert timeline.holds(trust, now)
     for instant in (now, now + later, now - later):
         if timeline.holds(trust, instant):

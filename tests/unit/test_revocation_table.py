@@ -1,10 +1,12 @@
 """The verdict table of the revocation model, row by row, with its equalities, its order and its future."""
 
 import itertools
+from typing import get_args
 
 import pytest
 
-from verifier.trust.records import RevocationPut
+from verifier.models import SignatureState
+from verifier.trust.records import RevocationPut, RevocationReason
 from verifier.trust.revocation import (
     CLASS_OF,
     NEVER_SOUND,
@@ -102,7 +104,7 @@ def test_class_of_a_reason(reason, expected):
 
 
 def test_every_reason_has_a_class():
-    assert set(CLASS_OF) == set(RevocationPut.model_fields["reason"].annotation.__args__)
+    assert set(CLASS_OF) == set(get_args(RevocationReason))
 
 
 @pytest.mark.parametrize("reason", sorted(NEVER_SOUND))
@@ -116,7 +118,14 @@ def test_a_key_that_never_protected_anything_keeps_no_signature(reason):
 
 
 def test_the_order_of_states():
-    spoken = ["revoked", "revoked-time-unknown", "suspended", "not-authorised", "retired-late", "retired-unproven"]
+    spoken: list[SignatureState] = [
+        "revoked",
+        "revoked-time-unknown",
+        "suspended",
+        "not-authorised",
+        "retired-late",
+        "retired-unproven",
+    ]
     assert [RANK[s] for s in spoken] == sorted((RANK[s] for s in spoken), reverse=True)
     assert all(RANK[s] < RANK["retired-unproven"] for s in WORSENING if s.startswith("trusted"))
 

@@ -1,5 +1,7 @@
 """What people ask of trust: builders that check it, say what is wrong, and give records that take effect."""
 
+from typing import Any
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -33,6 +35,9 @@ from verifier.trust.state import TrustState, fold
 T = 1_767_225_600_000_000
 BY = By("alice", T, note="because")
 DIGEST = "sha256:" + "1" * 64
+FEEDS: Any = ("logs",)
+STOLEN: Any = "stolen"
+"""What no type checker lets through, but a person may type."""
 
 
 def pem(number: int) -> str:
@@ -113,7 +118,7 @@ def test_every_builder_gives_a_record_that_takes_effect(trust):
         (lambda t: remove_policy(t, BY, "other"), "no policy other is in force; known policies: signed"),
         (lambda t: put_cluster(t, BY, "", "prod"), "stable id"),
         (lambda t: put_cluster(t, BY, "uid-1", "Prod EU"), "cluster name"),
-        (lambda t: put_cluster(t, BY, "uid-1", "prod", feeds=("logs",)), "feed logs is not known; one of audit, pods"),
+        (lambda t: put_cluster(t, BY, "uid-1", "prod", feeds=FEEDS), "feed logs is not known; one of audit, pods"),
     ],
 )
 def test_what_is_refused_and_why(trust, build, message):
@@ -167,12 +172,14 @@ def test_a_key_that_is_not_meant(trust, text):
 # ------------------------------------------------------------------------------------------------------- revocations
 
 HARD = sorted(r for r, c in CLASS_OF.items() if c == "hard" and r not in NEVER_SOUND)
+BOTH: list[dict[str, Any]] = [{"compromised_since": T}, {"all_signatures": True}]
 OTHERS = sorted(r for r, c in CLASS_OF.items() if c != "hard")
 
 
 @pytest.mark.parametrize("reason", HARD)
 def test_a_compromise_needs_a_time_or_all_said_aloud(trust, reason):
-    for given in ({}, {"compromised_since": T - 1, "all_signatures": True}, {"effective": T}):
+    wrong: list[dict[str, Any]] = [{}, {"compromised_since": T - 1, "all_signatures": True}, {"effective": T}]
+    for given in wrong:
         with refused(f"{reason} of a key: got .*, expected compromised-since or all-signatures; give"):
             revoke(trust, BY, "key", "dev", reason=reason, **given)
     since = revoke(trust, BY, "key", "dev", reason=reason, compromised_since=T - 1)
@@ -198,7 +205,7 @@ def test_a_key_that_never_protected_anything_needs_no_time(trust, reason):
 
 @pytest.mark.parametrize("reason", OTHERS)
 def test_no_compromise_no_compromised_since(trust, reason):
-    for given in ({"compromised_since": T}, {"all_signatures": True}):
+    for given in BOTH:
         with refused(f"{reason} of a key: .*expected effective; this reason is no compromise"):
             revoke(trust, BY, "key", "dev", reason=reason, **given)
     assert revoke(trust, BY, "key", "dev", reason=reason).effective == T
@@ -208,7 +215,7 @@ def test_no_compromise_no_compromised_since(trust, reason):
 @pytest.mark.parametrize(("kind", "subject"), [("digest", DIGEST), ("evidence", "e1")])
 @pytest.mark.parametrize("reason", sorted(CLASS_OF))
 def test_digests_and_evidence_are_revoked_whole(trust, kind, subject, reason):
-    for given in ({"compromised_since": T}, {"all_signatures": True}):
+    for given in BOTH:
         with refused("revoked whole"):
             revoke(trust, BY, kind, subject, reason=reason, **given)
     assert revoke(trust, BY, kind, subject, reason=reason, effective=T + 1).effective == T + 1
@@ -230,7 +237,7 @@ def test_a_subject_that_is_none_is_named(trust, kind, subject, message):
 
 def test_an_unknown_reason_names_the_known_ones(trust):
     with refused("reason stolen is not known; one of keyCompromise, .*certificateHold"):
-        revoke(trust, BY, "key", "dev", reason="stolen")
+        revoke(trust, BY, "key", "dev", reason=STOLEN)
 
 
 def test_a_removed_key_can_still_be_revoked(trust):

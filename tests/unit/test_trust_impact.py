@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from verifier.evidence.keys import load_public_key
 from verifier.impact import NOTHING, Impact, touched
-from verifier.models import DigestClosure, Fact, TimeClaim
+from verifier.models import DigestClosure, Fact, Mode, TimeClaim
 from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, with_version
 from verifier.trust.records import (
     ClusterPut,
@@ -23,9 +23,10 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    TrustRecord,
 )
 from verifier.trust.standing import standings
-from verifier.trust.state import TrustState, fold
+from verifier.trust.state import SubjectKind, TrustState, fold
 
 HEAD: dict[str, Any] = {"author": "alice", "at": 0}
 
@@ -45,7 +46,7 @@ def put(name: str, number: int, **more) -> KeyPut:
     return KeyPut(name=name, key_id=IDS[number], pem=PEMS[number], **HEAD, **more)
 
 
-def policy(name: str, *keys: str, mode: str = "audit") -> PolicyPut:
+def policy(name: str, *keys: str, mode: Mode = "audit") -> PolicyPut:
     made = Policy(
         id=name,
         mode=mode,
@@ -62,7 +63,7 @@ def rotated(name: str, old: int, new: int, effective: int = 5) -> KeyRotated:
     )
 
 
-def revoked(kind: str, subject: str, name: str = "r", **more) -> RevocationPut:
+def revoked(kind: SubjectKind, subject: str, name: str = "r", **more) -> RevocationPut:
     fields: dict[str, Any] = {"reason": "keyCompromise", "effective": 3, **more}
     return RevocationPut(id=name, subject_kind=kind, subject=subject, **fields, **HEAD)
 
@@ -71,7 +72,7 @@ def exempted(name: str = "x", **more) -> ExemptionPut:
     return ExemptionPut(id=name, starts=0, expires=9, **more, **HEAD)
 
 
-START = [
+START: list[TrustRecord] = [
     put("dev", 0),
     put("ops", 1),
     policy("of-dev", "dev"),
@@ -84,9 +85,8 @@ START = [
 
 
 def impact(**more) -> Impact:
-    lists = {name: frozenset(values) for name, values in more.items() if name != "needs_crypto" and values is not True}
-    rest = {name: values for name, values in more.items() if name == "needs_crypto" or values is True}
-    return Impact(**lists, **rest)
+    members: dict[str, Any] = {n: frozenset(v) if isinstance(v, list) else v for n, v in more.items()}
+    return Impact(**members)
 
 
 ROWS = [

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.evidence.keys import load_public_key
-from verifier.models import DigestClosure, Fact, TimeClaim
+from verifier.models import DigestClosure, Fact, TimeClaim, TimeKind
 from verifier.trust.records import KeyPut, KeyRemoved, KeyRotated, RevocationPut
-from verifier.trust.standing import proven_time, standings
-from verifier.trust.state import TrustState, fold
+from verifier.trust.standing import KeyTimeline, proven_time, standings
+from verifier.trust.state import SubjectKind, TrustState, fold
 
 HEAD: dict[str, Any] = {"author": "alice", "at": 0}
 NOW = 1_000
@@ -47,7 +47,7 @@ def fact(**more) -> Fact:
     return Fact(**{**fields, **more})
 
 
-def revoked(subject: str = DEV, kind: str = "key", **more) -> RevocationPut:
+def revoked(subject: str = DEV, kind: SubjectKind = "key", **more) -> RevocationPut:
     fields: dict[str, Any] = {"id": f"r-{subject[:8]}", "reason": "keyCompromise", "effective": 0, **more}
     return RevocationPut(subject_kind=kind, subject=subject, **fields, **HEAD)
 
@@ -148,7 +148,7 @@ def test_docker_hub_has_two_names():
 # ----------------------------------------------------------------------------------------------------- proven time
 
 
-def claim(time: int, kind: str = "attested", key: str = "") -> TimeClaim:
+def claim(time: int, kind: TimeKind = "attested", key: str = "") -> TimeClaim:
     return TimeClaim("tsa", kind, time, key)
 
 
@@ -258,7 +258,8 @@ def test_deleting_the_late_proof_does_not_bring_an_ended_key_back():
 )
 def test_keeping_timelines_changes_nothing(steps):
     """Also when time goes back, as it does between partitions, and when trust changes in between."""
-    trust, kept = RING, {}
+    trust = RING
+    kept: dict[str, KeyTimeline] = {}
     for number, (now, seen, change) in enumerate(steps):
         reason = {"r": "keyCompromise", "s": "superseded", "h": "certificateHold"}.get(change)
         if reason:

@@ -1,6 +1,5 @@
 """The trust log folded: what each record does, what is ignored and why, and that old states stay what they were."""
 
-import itertools
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from verifier.evidence.keys import keyset_id, load_public_key
+from verifier.models import Mode
 from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, with_version
 from verifier.trust.describe import describe, diff, rfc3339
 from verifier.trust.records import (
@@ -22,9 +22,10 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    TrustRecord,
 )
 from verifier.trust.standing import key_state
-from verifier.trust.state import TrustState, fold
+from verifier.trust.state import SubjectKind, TrustState, fold
 
 T = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z"""
@@ -51,7 +52,7 @@ def rotated(name: str, old: str, new: str, effective: int = T) -> KeyRotated:
     return KeyRotated(name=name, old_key_id=old, new_key_id=new, new_pem=PEM[new], effective=effective, **HEAD)
 
 
-def policy(*keys: str, name: str = "signed", mode: str = "audit") -> Policy:
+def policy(*keys: str, name: str = "signed", mode: Mode = "audit") -> Policy:
     return with_version(
         Policy(
             id=name,
@@ -63,7 +64,7 @@ def policy(*keys: str, name: str = "signed", mode: str = "audit") -> Policy:
     )
 
 
-def revocation(subject: str = A, kind: str = "key", name: str = "r1", **more) -> RevocationPut:
+def revocation(subject: str = A, kind: SubjectKind = "key", name: str = "r1", **more) -> RevocationPut:
     fields: dict[str, Any] = {"reason": "keyCompromise", "effective": T, **more}
     return RevocationPut(id=name, subject_kind=kind, subject=subject, **fields, **HEAD)
 
@@ -79,7 +80,7 @@ def cluster(name: str = "prod", **more) -> ClusterPut:
 
 # -------------------------------------------------------------------------------------------- applied, ignored, why
 
-START = [
+START: list[TrustRecord] = [
     put("dev", A),
     PolicyPut(policy=policy("dev"), **HEAD),
     revocation(),
@@ -93,7 +94,7 @@ START = [
     ExemptionEnded(exemption_id="ended", **HEAD),
 ]
 
-OUTCOMES = [
+OUTCOMES: list[tuple[str, TrustRecord, str]] = [
     ("a new key", put("ops", B), ""),
     ("a new window", put("dev", A, valid_until=T), ""),
     ("a new owner", put("dev", A, owner="payments"), ""),
@@ -251,8 +252,8 @@ def test_rotating_back_makes_a_key_current_again():
 
 def test_a_removed_key_is_known_but_not_authorised():
     state = fold([put("dev", A), KeyRemoved(key_id=A, **HEAD)])
-    for t_le, kind in ((1, "attested"), (None, "none")):
-        assert key_state(A, t_le, kind, state, T).state == "not-authorised"
+    assert key_state(A, 1, "attested", state, T).state == "not-authorised"
+    assert key_state(A, None, "none", state, T).state == "not-authorised"
     assert "dev" not in state.names
     assert state.name_of(A) == "dev"
     assert A in state.candidate_keys()
@@ -291,7 +292,7 @@ def test_a_policy_with_an_unreadable_key_is_refused_and_says_so():
 
 def test_candidates_only_grow():
     """Taking something out of trust never makes facts stale; only an added key costs cryptography."""
-    log = [
+    log: list[TrustRecord] = [
         put("dev", A),
         PolicyPut(policy=policy("dev", PEM[B]), **HEAD),
         rotated("dev", A, D),
@@ -299,7 +300,7 @@ def test_candidates_only_grow():
         PolicyRemoved(policy_id="signed", **HEAD),
         revocation(),
     ]
-    ids, states = [], list(itertools.accumulate(log, lambda s, r: fold([r], s), initial=TrustState.empty()))
+    ids, states = [], [fold(log[:n]) for n in range(len(log) + 1)]
     for state in states:
         assert state.keyset_id == keyset_id(state.candidates)
         ids.append(len(state.candidates))
@@ -317,7 +318,7 @@ def test_the_key_set_has_the_same_id_however_it_came_about():
 
 
 def test_a_policy_remembers_when_it_first_took_effect():
-    later = {"author": "bob", "at": T + DAY}
+    later: dict[str, Any] = {"author": "bob", "at": T + DAY}
     state = fold([PolicyPut(policy=policy("dev"), **HEAD), PolicyPut(policy=policy("dev", mode="trial"), **later)])
     entry = state.policies["signed"]
     assert (entry.first_epoch, entry.first_at, entry.epoch, entry.at) == (1, T, 2, T + DAY)

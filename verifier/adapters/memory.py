@@ -23,7 +23,9 @@ class MemoryEvidenceStore:
         if first_seen is not None:
             self._first_seen[evidence.id] = min(first_seen, self._first_seen.get(evidence.id, first_seen))
         key = (evidence.id, evidence.repository, evidence.subject)
-        return self._found.setdefault(key, evidence) is evidence
+        known = key in self._found
+        self._found.setdefault(key, evidence)
+        return not known
 
     def get(self, evidence_id: str) -> Evidence | None:
         """See `EvidenceStore.get`."""

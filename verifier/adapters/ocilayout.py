@@ -249,10 +249,15 @@ def _read_file(path: Path, limit: int) -> Response:
         return Absent("BLOB_UNKNOWN")
     except OSError as error:
         return Failed("registry-protocol", f"a file that cannot be opened ({os.strerror(error.errno or 0)})")
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             return Failed("registry-protocol", "something that is no regular file")
         if found.st_size > limit:
             return Failed("limit-exceeded", f"a file of {found.st_size} bytes, limit {limit}")
-        return Found(file.read(limit + 1))
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return Found(file.read(limit + 1))
+    except OSError as error:
+        return Failed("registry-unavailable", f"a file that cannot be read ({os.strerror(error.errno or 0)})", True)
+    finally:
+        os.close(descriptor)

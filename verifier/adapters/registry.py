@@ -127,6 +127,7 @@ class RegistryPlace:
         if self._session is not None:
             await self._session.close()
             self._session = None
+            self._gates.clear()  # they belong to the event loop that ends
 
     async def collect(
         self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()

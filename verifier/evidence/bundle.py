@@ -21,6 +21,7 @@ from verifier.evidence.dsse import Envelope, read_envelope
 from verifier.evidence.limits import CERTIFICATES, ENVELOPE_BYTES, LOG_ENTRIES, TIMESTAMPS
 from verifier.evidence.strictjson import StrictDecoder
 from verifier.models import Evidence
+from verifier.reference import is_digest
 
 MEDIA_TYPES: Final = frozenset(
     {"application/vnd.dev.sigstore.bundle.v0.3+json"}
@@ -151,6 +152,8 @@ def _message_signature(message: MessageSignature, subject: str, hint: str, unsup
     The digest inside the bundle only identifies: verifying against it would let anybody show a "good" signature, since
     for ECDSA a valid (digest, signature) pair can be computed from the public key alone. So it must be the subject's.
     """
+    if not is_digest(subject):
+        raise EvidenceError("unsupported-evidence", f"found for {excerpt(subject)}, expected sha256:<64 hex>")
     if message.message_digest is not None:
         _check_digest(message.message_digest, subject)
     return SignedContent(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -44,17 +44,24 @@ _PEM_LABEL: Final = re.compile(r"-----BEGIN ([^-\n]{1,64})-----")
 _KEY_LABELS: Final = frozenset({"PUBLIC KEY", "RSA PUBLIC KEY"})
 
 
+class HashObject(Protocol):
+    """What hashlib's constructors return."""
+
+    def digest(self) -> bytes:
+        """The hash."""
+
+
 class _Hash(NamedTuple):
     """A hash by name, in hashlib and in cryptography; hashing in hashlib is quicker than inside `verify`."""
 
     name: str
-    digest: Callable[[bytes], bytes]
+    start: Callable[[bytes], HashObject]
     prehashed: Prehashed
 
 
-_SHA256: Final = _Hash("sha256", lambda message: hashlib.sha256(message).digest(), Prehashed(hashes.SHA256()))
-_SHA384: Final = _Hash("sha384", lambda message: hashlib.sha384(message).digest(), Prehashed(hashes.SHA384()))
-_SHA512: Final = _Hash("sha512", lambda message: hashlib.sha512(message).digest(), Prehashed(hashes.SHA512()))
+_SHA256: Final = _Hash("sha256", hashlib.sha256, Prehashed(hashes.SHA256()))
+_SHA384: Final = _Hash("sha384", hashlib.sha384, Prehashed(hashes.SHA384()))
+_SHA512: Final = _Hash("sha512", hashlib.sha512, Prehashed(hashes.SHA512()))
 
 
 class PublicKey(ABC):
@@ -106,15 +113,18 @@ class _EcdsaKey(PublicKey):
         super().__init__(key_id, curve.type, signs_sha256=curve.hashes[0] is _SHA256)
         self._verify = key.verify
         self._field_bytes = curve.field_bytes
-        self._hashes = tuple((h.digest, ec.ECDSA(h.prehashed), f"{curve.type}-{h.name}") for h in curve.hashes)
+        self._hashes = tuple((h.start, ec.ECDSA(h.prehashed), f"{curve.type}-{h.name}") for h in curve.hashes)
 
     def verify(self, signature: bytes, message: bytes) -> str:
-        for hashed, algorithm, label in self._hashes:
-            digest = hashed(message)
-            if self._matches(signature, digest, algorithm):
+        for start, algorithm, label in self._hashes:
+            digest = start(message).digest()
+            try:
+                self._verify(signature, digest, algorithm)
+            except InvalidSignature:
+                if self._matches_raw(signature, digest, algorithm):
+                    return f"{label}-p1363"
+            else:
                 return label
-            if self._matches_raw(signature, digest, algorithm):
-                return f"{label}-p1363"
         return ""
 
     def verify_digest(self, signature: bytes, sha256: bytes) -> str:
@@ -154,7 +164,7 @@ class _RsaKey(PublicKey):
         self._length = (key.key_size + 7) // 8
 
     def verify(self, signature: bytes, message: bytes) -> str:
-        return self._try_all(signature, {h: h.digest(message) for h in self._HASHES})
+        return self._try_all(signature, {h: h.start(message).digest() for h in self._HASHES})
 
     def verify_digest(self, signature: bytes, sha256: bytes) -> str:
         return self._try_all(signature, {_SHA256: sha256})

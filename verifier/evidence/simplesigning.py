@@ -13,6 +13,7 @@ Log entries, timestamps and certificates in the other annotations are not read b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -28,6 +29,11 @@ from verifier.reference import is_digest, parse_reference
 
 SIGNATURE_TYPE: Final = "cosign container image signature"
 CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
+
+_SIGNATURE: Final = f"annotation {SIGNATURE_ANNOTATION}"
+
+_REPOSITORIES_CACHED: Final = 4096
+"""Signed repository names kept normalised; at most 4 MB of names."""
 
 _SECOND: Final = 1_000_000
 _LATEST_SECOND: Final = 253_402_300_799
@@ -83,7 +89,7 @@ def read_simple_signing(evidence: Evidence) -> SignedContent:
         message=evidence.payload,
         signed_repository=_repository(critical.identity.reference),
         annotations=text_annotations(optional),
-        claimed_time=_claimed_time(optional.get("timestamp")) if optional else None,
+        claimed_time=_claimed_time(optional["timestamp"]) if optional and "timestamp" in optional else None,
         unsupported=_unsupported(critical.type, evidence.annotations),
     )
 
@@ -91,12 +97,13 @@ def read_simple_signing(evidence: Evidence) -> SignedContent:
 def _signature(annotations: Mapping[str, str]) -> bytes:
     text = annotations.get(SIGNATURE_ANNOTATION, "")
     if not text:
-        raise EvidenceError("signature-malformed", f"annotation {SIGNATURE_ANNOTATION} is absent or empty")
+        raise EvidenceError("signature-malformed", f"{_SIGNATURE} is absent or empty")
     if len(text) > ANNOTATION_BYTES:
         raise EvidenceError("limit-exceeded", f"a signature annotation of {len(text)} bytes, limit {ANNOTATION_BYTES}")
-    return decode_spaced_base64(text, f"annotation {SIGNATURE_ANNOTATION}", "signature-malformed")
+    return decode_spaced_base64(text, _SIGNATURE, "signature-malformed")
 
 
+@lru_cache(maxsize=_REPOSITORIES_CACHED)
 def _repository(text: str) -> str:
     """The repository the signer named, normalised; as written when it is no reference, so that it equals none."""
     if len(text) > NAME_CHARACTERS:

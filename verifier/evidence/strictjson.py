@@ -20,10 +20,11 @@ import msgspec
 from verifier.errors import EvidenceError
 from verifier.evidence.limits import JSON_DEPTH
 
-T = TypeVar("T", bound=msgspec.Struct)
+T = TypeVar("T")
 
-_ANYTHING: Final = msgspec.json.Decoder(object)
-_ENCODER: Final = msgspec.json.Encoder()
+_encode: Final = msgspec.json.Encoder().encode
+_NOT_JSON: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What the decoders raise for bytes that are not what was asked for."""
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A string, or one without end up to the end: every byte is looked at once, whatever the input."""
 _NOT_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -40,18 +41,14 @@ def loads_strict(data: bytes, *, limit: int, max_depth: int = JSON_DEPTH) -> obj
     Raises:
         EvidenceError: `limit-exceeded` for size and depth, `payload-malformed` for everything else.
     """
-    _check_size(data, limit, max_depth)
-    value = _decode(_ANYTHING, data, "payload-malformed")
-    if _ENCODER.encode(value) != data:  # as in StrictDecoder
-        _members_of(data, "payload-malformed")
-    return value
+    return _DOCUMENT.decode(data, limit=limit, max_depth=max_depth)
 
 
 class StrictDecoder(Generic[T]):
-    """Reads documents into a frozen struct. Members the struct does not know are allowed and ignored."""
+    """Reads documents into a frozen struct (or `object`). Members a struct does not know are allowed and ignored."""
 
     def __init__(self, model: type[T], code: str = "payload-malformed") -> None:
-        self._decoder = msgspec.json.Decoder(model)
+        self._decode = msgspec.json.Decoder(model).decode
         self._code = code
 
     def decode(self, data: bytes, *, limit: int, max_depth: int = JSON_DEPTH) -> T:
@@ -61,31 +58,23 @@ class StrictDecoder(Generic[T]):
             EvidenceError: `limit-exceeded`, or the decoder's code: not JSON, two meanings, a member that is missing, of
                 another type, or spelled with other capitals (Go would read `Image` as `image`).
         """
-        _check_size(data, limit, max_depth)
-        value = _decode(self._decoder, data, self._code)
+        if len(data) > limit:
+            raise EvidenceError("limit-exceeded", f"JSON of {len(data)} bytes, limit {limit}")
+        # Depth cannot exceed the number of opening brackets; only a document with many is measured.
+        if data.count(b"{") + data.count(b"[") > max_depth:
+            _check_depth(data, max_depth)
+        try:
+            value = self._decode(data)
+        except _NOT_JSON as error:
+            raise EvidenceError(self._code, f"not the expected JSON: {error}") from error
         # A document that comes out of decoding and encoding byte for byte had no member twice and none unknown: they
         # would be gone. Signing tools write compact JSON, so this settles most signatures at a fraction of the cost.
-        if _ENCODER.encode(value) != data:
+        if _encode(value) != data:
             _check_spelling(value, _members_of(data, self._code), self._code)
         return value
 
 
-def _check_size(data: bytes, limit: int, max_depth: int) -> None:
-    if len(data) > limit:
-        raise EvidenceError("limit-exceeded", f"JSON of {len(data)} bytes, limit {limit}")
-    # Depth cannot exceed the number of opening brackets; only a document with many is measured.
-    if data.count(b"{") + data.count(b"[") > max_depth:
-        _check_depth(data, max_depth)
-
-
-D = TypeVar("D")
-
-
-def _decode(decoder: msgspec.json.Decoder[D], data: bytes, code: str) -> D:
-    try:
-        return decoder.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise EvidenceError(code, f"not the expected JSON: {error}") from error
+_DOCUMENT: Final[StrictDecoder[object]] = StrictDecoder(object)
 
 
 def _members_of(data: bytes, code: str) -> object:

@@ -39,9 +39,11 @@ def in_window(
     `t_le` is the earliest proof that the signature existed. What is judged exists now, so without a proof `instant` is
     one; a signature without proof therefore counts until the window ends, and one that is proven late is treated alike.
     """
+    if start is not None and instant < start:
+        return False, start
     existed = instant if t_le is None else min(t_le, instant)
     if start is not None and existed < start:
-        return False, start if existed == instant else None
+        return False, None
     if end is None or (t_le is not None and t_le <= end):
         return True, None
     return (False, None) if instant > end else (True, end + 1)

@@ -181,7 +181,7 @@ def _assign(choices: Mapping[int, Sequence[str]]) -> dict[int, str]:
 
 def _taken(signer: str, alone: _Node, case: _Case) -> _Node:
     """A leaf whose only good signatures are by keys that already count for another leaf of the same atLeast."""
-    standing = next(s for s in case.standings if s.evidence in alone.used)
+    standing = min((s for s in case.standings if s.evidence in alone.used), key=_order)
     found = f"{_key_text(standing)}, which already counts for another signer"
     failure = LeafFailure("wrong-signer", signer, {"expected": signer, "found": found}, standing)
     return _Node(met=False, failures=(failure,), due=alone.due)
@@ -223,7 +223,7 @@ def _signed_by(leaf: Requirement, signer: str, case: _Case, standings: Sequence[
     judged = [(s, _shortfall(s, leaf, signer, case)) for s in standings]
     due = _due(_window(s, signer, case)[1] for s in standings if s.key_id in case.keys_of.get(signer, ()))
     met = sorted(
-        (s for s, code in judged if not code), key=lambda s: (s.state in RETIRED, s.via != "exact", s.evidence)
+        (s for s, code in judged if not code), key=lambda s: (s.state in RETIRED, s.via != "exact", *_order(s))
     )
     if not met:
         return _Node(met=False, failures=(_closest(leaf, signer, case, judged),), due=due)
@@ -238,7 +238,7 @@ def _shortfall(s: Standing, leaf: Requirement, signer: str, case: _Case) -> str:
     ours = s.key_id != "" and s.key_id in case.keys_of.get(signer, ())
     if s.kind == "attestation":
         return "attestation-only"
-    if s.state == "invalid":
+    if s.state == "invalid" and (ours or s.problem != _NOT_READ):
         return "signature-invalid" if ours else "invalid-of-others"
     if not ours:
         return "wrong-signer"
@@ -303,9 +303,14 @@ have to be different for the leaf to hold. `invalid-of-others` is `signature-inv
 def _closest(leaf: Requirement, signer: str, case: _Case, judged: Sequence[tuple[Standing, str]]) -> LeafFailure:
     if not judged:
         return LeafFailure("unsigned", signer, {"expected": _expected(leaf, signer)})
-    nearest, code = min(judged, key=lambda pair: (CLOSENESS.index(pair[1]), pair[0].evidence, pair[0].key_id))
+    nearest, code = min(judged, key=lambda pair: (CLOSENESS.index(pair[1]), *_order(pair[0])))
     found = _found([s for s, other in judged if other == code], code)
     return _failure("signature-invalid" if code == "invalid-of-others" else code, leaf, signer, case, nearest, found)
+
+
+def _order(s: Standing) -> tuple[str, ...]:
+    """Decides between equals, so that the order in which evidence was found cannot be seen."""
+    return s.evidence, s.key_id, s.kind, s.state
 
 
 def _found(same: Sequence[Standing], code: str) -> str:
@@ -347,7 +352,13 @@ def _expected(leaf: Requirement, signer: str) -> str:
     return f"{signer} with {annotations}" if annotations else signer
 
 
+_NOT_READ: Final = "unsupported-evidence"
+"""Evidence of a kind this version does not read may be a sound signature by somebody else: no sign of tampering."""
+
+
 def _key_text(s: Standing) -> str:
+    if s.problem == _NOT_READ:
+        return "evidence of a kind that is not read"
     return f"key:{s.key_id[:12]}" if s.key_id else "an unknown key"
 
 

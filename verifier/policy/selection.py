@@ -12,11 +12,12 @@ It decides from the *spec* reference and the running digest only, never from nam
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from verifier.models import ImageReference, Scope
-from verifier.policy.globs import Matcher, Over, compile_glob, image_texts, split_image
+from verifier.policy.globs import DOCKER_HUB, DOCKER_LIBRARY, Matcher, Over, compile_glob, image_texts, split_image
 from verifier.policy.model import Dialect, MatchRule, Policy
 
 MAX_REMEMBERED: Final = 65_536
@@ -55,44 +56,33 @@ class PolicyIndex:
         self._policies = tuple(policies)
         rules = [_Rule(r, p.policy.dialect) for p in policies for r in (*p.policy.match, *p.policy.exclude)]
         self._spans = _spans([p.policy for p in policies])
-        self._images = _Memory(_image_facet(rules))
-        self._registries = _Memory(_text_facet(rules, lambda r: r.registries, "registry"))
-        self._repositories = _Memory(_text_facet(rules, lambda r: r.repositories, "repository"))
-        self._namespaces = _Memory(_text_facet(rules, lambda r: r.namespaces, "namespace"))
-        self._accounts = _Memory(_text_facet(rules, lambda r: r.service_accounts, "name"))
-        self._clusters = _Memory(_either_facet(rules, lambda r: r.clusters))
-        self._labels = _Memory(_pairs_facet(rules, lambda r: r.labels))
-        self._cluster_labels = _Memory(_pairs_facet(rules, lambda r: r.cluster_labels))
-        self._outcomes = _Memory(self._outcome)
-        self._governing: list[tuple[CompiledPolicy, ...]] = []
+        self._every = (1 << len(rules)) - 1
+        self._facets = tuple(_facets(rules))
+        self._governing: dict[int, tuple[CompiledPolicy, ...]] = {}
 
     def governing(self, scope: Scope, digest: str) -> tuple[CompiledPolicy, ...]:
         """The policies that govern, in the order they were given.
 
         `digest` is the running manifest digest, or empty while it is not known.
         """
-        image = scope.image
-        mask = (
-            self._namespaces[scope.namespace]
-            & self._images[image, digest]
-            & self._registries[image.registry]
-            & self._repositories[image.repository]
-            & self._labels[scope.labels]
-            & self._accounts[scope.service_account]
-            & self._clusters[scope.cluster, scope.cluster_name]
-            & self._cluster_labels[scope.cluster_labels]
-        )
-        return self._governing[self._outcomes[mask]]
+        mask = self._every
+        for memory, value in self._facets:
+            mask &= memory[value(scope, digest)]
+            if not mask:
+                return ()
+        found = self._governing.get(mask)
+        if found is None:
+            if len(self._governing) >= MAX_REMEMBERED:
+                self._governing.clear()
+            found = self._governing[mask] = self._outcome(mask)
+        return found
 
-    def _outcome(self, mask: int) -> int:
-        governing = tuple(
+    def _outcome(self, mask: int) -> tuple[CompiledPolicy, ...]:
+        return tuple(
             policy
             for policy, (match, exclude) in zip(self._policies, self._spans, strict=True)
             if mask & match and not mask & exclude
         )
-        if governing not in self._governing:
-            self._governing.append(governing)
-        return self._governing.index(governing)
 
 
 class CompiledPolicy:
@@ -120,6 +110,30 @@ def compile_policy(policy: Policy) -> CompiledPolicy:
 
 
 # ------------------------------------------------------------------------------------------------- facets to masks
+
+
+def _facets(rules: Sequence[_Rule]) -> Iterator[tuple[_Memory[Any], Callable[[Scope, str], Any]]]:
+    """The facets that any rule looks at, those with few values first: they are cheap and often decide alone."""
+
+    def used(member: Callable[[MatchRule], object]) -> bool:
+        return any(member(r.rule) for r in rules)
+
+    if used(lambda r: r.clusters):
+        yield _Memory(_either_facet(rules, lambda r: r.clusters)), lambda s, _: (s.cluster, s.cluster_name)
+    if used(lambda r: r.cluster_labels):
+        yield _Memory(_pairs_facet(rules, lambda r: r.cluster_labels)), lambda s, _: s.cluster_labels
+    if used(lambda r: r.namespaces):
+        yield _Memory(_text_facet(rules, lambda r: r.namespaces, "namespace")), lambda s, _: s.namespace
+    if used(lambda r: r.service_accounts):
+        yield _Memory(_text_facet(rules, lambda r: r.service_accounts, "name")), lambda s, _: s.service_account
+    if used(lambda r: r.registries):
+        yield _Memory(_text_facet(rules, lambda r: r.registries, "registry")), lambda s, _: s.image.registry
+    if used(lambda r: r.repositories):
+        yield _Memory(_text_facet(rules, lambda r: r.repositories, "repository")), lambda s, _: s.image.repository
+    if used(lambda r: r.labels):
+        yield _Memory(_pairs_facet(rules, lambda r: r.labels)), lambda s, _: s.labels
+    if used(lambda r: r.images):
+        yield _Memory(_image_facet(rules)), lambda s, digest: (s.image, digest)
 
 
 def _spans(policies: Sequence[Policy]) -> list[tuple[int, int]]:
@@ -167,30 +181,63 @@ def _pairs_facet(rules: Sequence[_Rule], member: Callable[[MatchRule], Mapping[s
 
 
 def _image_facet(rules: Sequence[_Rule]) -> Callable[[tuple[ImageReference, str]], int]:
-    """Patterns that name neither tag nor digest depend on the repository alone and are remembered by it."""
-    free, tests = _tests(rules, lambda r: [(p, r.dialect) for p in r.rule.images])
-    whole = [(bit, [w for w in wanted if not _by_name(*w)]) for bit, wanted in tests]
-    whole_tests = [(bit, [(compile_glob(p, d, "image"), d) for p, d in wanted]) for bit, wanted in whole if wanted]
-    named = [(bit, [compile_glob(p, d, "repository") for p, d in wanted if _by_name(p, d)]) for bit, wanted in tests]
-    by_name = _Memory[str](lambda name: sum(bit for bit, matchers in named if any(m(name) for m in matchers)))
+    """What the repository decides alone is remembered by it; only the rest looks at tags and digests, per image."""
+    free, tests = _tests(rules, lambda r: [_ImagePattern.of(p, r.dialect) for p in r.rule.images])
+    by_repository: dict[str, tuple[int, list[tuple[int, _ImagePattern]]]] = {}
+
+    def known(repository: str) -> tuple[int, list[tuple[int, _ImagePattern]]]:
+        mask, open_ = free, []
+        for bit, patterns in tests:
+            possible = [p for p in patterns if p.possible(repository)]
+            if any(p.by_name for p in possible):
+                mask |= bit
+            else:
+                open_ += [(bit, p) for p in possible]
+        return mask, open_
 
     def accepts(value: tuple[ImageReference, str]) -> int:
         image, digest = value
-        mask = free | by_name[image.repository]
-        if not whole_tests:
-            return mask
-        texts: dict[Dialect, tuple[str, ...]] = {d: image_texts(image, digest, d) for d in ("native", "kyverno")}
-        for bit, matchers in whole_tests:
-            if not mask & bit and any(m(text) for m, d in matchers for text in texts[d]):
+        found = by_repository.get(image.repository)
+        if found is None:
+            if len(by_repository) >= MAX_REMEMBERED:
+                by_repository.clear()
+            found = by_repository[image.repository] = known(image.repository)
+        mask, open_ = found
+        for bit, pattern in open_:
+            if not mask & bit and any(map(pattern.matches, image_texts(image, digest, pattern.dialect))):
                 mask |= bit
         return mask
 
     return accepts
 
 
-def _by_name(pattern: str, dialect: Dialect) -> bool:
-    parts = split_image(pattern)
-    return dialect == "native" and parts.tag is None and parts.digest is None
+class _ImagePattern(NamedTuple):
+    """An image pattern, and what a repository's name says about it."""
+
+    dialect: Dialect
+    matches: Matcher
+    name: Matcher | None
+    """Matcher of the name part; None in dialects whose patterns have no parts."""
+    prefix: str
+    """What every text that matches begins with."""
+    by_name: bool
+    """The name decides alone."""
+
+    @staticmethod
+    def of(pattern: str, dialect: Dialect) -> _ImagePattern:
+        parts = split_image(pattern)
+        native = dialect == "native"
+        name = compile_glob(parts.name, "native", "repository") if native and parts.name else None
+        by_name = native and parts.tag is None and parts.digest is None
+        prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
+        return _ImagePattern(dialect, compile_glob(pattern, dialect, "image"), name, prefix, by_name)
+
+    def possible(self, repository: str) -> bool:
+        """Could any image of this repository match?"""
+        if self.name is not None:
+            return self.name(repository)
+        names = (repository, repository.replace(f"{DOCKER_HUB}/{DOCKER_LIBRARY}", f"{DOCKER_HUB}/", 1))
+        return any(name.startswith(self.prefix) or self.prefix.startswith(name) for name in names)
 
 
 _Wanted = TypeVar("_Wanted")

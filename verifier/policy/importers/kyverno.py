@@ -312,7 +312,7 @@ class _Importer:
             self._note(at, "info", "expiry", message)
 
     def _targets(self, entry: Cursor) -> Iterator[str]:
-        """Ids of the policies an exception is for. A policy of another file is named by its rule, if that is literal."""
+        """Ids of the policies an exception is for; a policy of another file is named by its rule, if literal."""
         name = entry.text_of("policyName")
         known = [imported for imported in self.imported if imported.kyverno_name == name]
         for rule in entry.texts_of("ruleNames"):

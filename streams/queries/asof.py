@@ -1,0 +1,135 @@
+"""What was so at an instant: containers by their run intervals, verdicts by the last one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from streams.queries.conditions import Condition, Not, at_time, both, either, exists, one_of
+from streams.queries.port import Hit, RecordReader, every
+from streams.queries.reading import chunks, text_of, texts_of
+from streams.sinks.document import Body
+from streams.sinks.fields import HOMES
+from verifier.models import Micros, Outcome
+from verifier.verify import worst
+
+NOT_STARTED: Final = Not(exists("provenance.run.started"))
+"""No start was told (image volumes, lost states): counted as running, and said so."""
+
+
+class VerdictAt(msgspec.Struct, frozen=True):
+    """What one policy said of a class at an instant."""
+
+    policy: str
+    outcome: Outcome
+    codes: tuple[str, ...]
+    id: str
+    exempted_by: str
+
+
+def running_at(at: Micros | None) -> Condition:
+    """Containers that run now (None), or ran at an instant."""
+    ended = exists("provenance.run.ended")
+    if at is None:
+        return both(Not(ended), exists("provenance.class.id"))
+    started = either(NOT_STARTED, at_time("provenance.run.started", "<=", at))
+    return both(started, either(Not(ended), at_time("provenance.run.ended", ">", at)), exists("provenance.class.id"))
+
+
+def ended_between(start: Micros | None, end: Micros | None) -> Condition:
+    """Containers that have ended and ran at some time between two instants (None: without limit)."""
+    where: list[Condition] = [exists("provenance.run.ended")]
+    if start is not None:
+        where.append(at_time("provenance.run.ended", ">=", start))
+    if end is not None:
+        where.append(either(NOT_STARTED, at_time("provenance.run.started", "<=", end)))
+    return both(*where)
+
+
+def verdicts_at(reader: RecordReader, classes: Iterable[str], at: Micros) -> dict[str, dict[str, VerdictAt]]:
+    """Class -> policy -> what was last said at or before `at`. A policy that was taken away by then says nothing."""
+    removed = _removals(reader, at)
+    said: dict[str, dict[str, VerdictAt]] = {}
+    for some in chunks(sorted(set(classes))):
+        where = both(one_of("class", some), at_time("@timestamp", "<=", at))
+        hits = sorted(every(reader, HOMES["verification"], where), key=told_in_order)
+        for hit in hits:
+            _say(said.setdefault(text_of(hit.body, "class"), {}), hit, removed)
+    return said
+
+
+def _say(policies: dict[str, VerdictAt], hit: Hit, removed: dict[str, Micros]) -> None:
+    policy = text_of(hit.body, "policy")
+    if not policy:
+        policies.clear()  # no policy matched any more
+    else:
+        policies.pop("", None)
+    if hit.time <= removed.get(policy, hit.time - 1):
+        return
+    outcome: Outcome = text_of(hit.body, "verdict")  # type: ignore[assignment]  # written from a Verdict
+    codes = texts_of(hit.body, "reason")
+    policies[policy] = VerdictAt(policy, outcome, codes, hit.id, text_of(hit.body, "exemption"))
+
+
+def told_in_order(hit: Hit) -> tuple[object, ...]:
+    """Order of verdicts: by time; within one instant the first of a class before those that follow from it."""
+    epoch = hit.body.get("provenance.trust.epoch", 0)
+    return (
+        hit.time,
+        bool(text_of(hit.body, "previous")),
+        epoch,
+        not texts_of(hit.body, "provenance.evidence.set"),
+        hit.id,
+    )
+
+
+def _removals(reader: RecordReader, at: Micros) -> dict[str, Micros]:
+    """Policy -> when it was last taken away, unless it came back."""
+    where = both(one_of("record", ("policy-put", "policy-removed")), at_time("@timestamp", "<=", at))
+    gone: dict[str, Micros] = {}
+    for hit in sorted(every(reader, HOMES["trust"], where), key=lambda h: (h.time, h.body["provenance.trust.epoch"])):
+        policy = text_of(hit.body, "policy")
+        if text_of(hit.body, "record") == "policy-removed":
+            gone[policy] = hit.time
+        else:
+            gone.pop(policy, None)
+    return gone
+
+
+def as_it_was(body: Body, verdicts: dict[str, VerdictAt], at: Micros) -> Body:
+    """A container's document with the state and the verdicts of an instant instead of today's."""
+    kept = {k: v for k, v in body.items() if k not in _NOT_THEN}
+    told = [v for v in verdicts.values() if v.policy]
+    made: Body = {**kept, "provenance.state": "running"}
+    outcomes = [v.outcome for v in verdicts.values()]
+    lists = {
+        "provenance.policy.id": [v.policy for v in told],
+        "provenance.policy.violated": [v.policy for v in told if v.outcome == "violates"],
+        "provenance.policy.unverifiable": [v.policy for v in told if v.outcome == "unverifiable"],
+        "provenance.reason.code": list(dict.fromkeys(code for v in verdicts.values() for code in v.codes)),
+        "provenance.exemption.id": [v.exempted_by for v in told if v.exempted_by],
+    }
+    made.update({name: values for name, values in lists.items() if values})
+    if outcomes:
+        made["provenance.verdict"] = worst(outcomes)
+    del at
+    return made
+
+
+_NOT_THEN: Final = frozenset(
+    {
+        "message",
+        "provenance.verdict",
+        "provenance.policy.id",
+        "provenance.policy.violated",
+        "provenance.policy.unverifiable",
+        "provenance.policies",
+        "provenance.reason.code",
+        "provenance.exemption.id",
+        "provenance.run.ended",
+        "provenance.run.end_reason",
+    }
+)
+"""What a container's document says of today alone."""

@@ -1,0 +1,139 @@
+"""Conditions as SQL over the SQLite record (`streams.sinks.sqlite`). Pure: text and parameters, nothing is run.
+
+    where(is_("digest", "sha256:…"))  ->  Sql("(digest IS NOT NULL AND digest = ?)", ["sha256:…"])
+
+A field with a column is asked there (and by its index); one with terms through the term table; every other one in the
+body. Names in the text come from the field table alone; everything from a query is a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from streams.queries.conditions import (
+    AllOf,
+    AnyOf,
+    Compare,
+    Condition,
+    Everything,
+    Exists,
+    Is,
+    Like,
+    Not,
+    OneOf,
+    Says,
+    resolve,
+)
+from streams.sinks.document import Scalar, micros_of
+from streams.sinks.fields import FIELDS, INDEXED
+
+Parameter = str | int
+
+
+class Sql(NamedTuple):
+    """A fragment that is always true or false, and its parameters in order."""
+
+    text: str
+    parameters: list[Parameter]
+
+
+def where(condition: Condition) -> Sql:
+    """The fragment for a condition."""
+    return _COMPILE[type(condition)](condition)
+
+
+def _tested(field: str, test: str, parameters: list[Parameter]) -> Sql:
+    """One value of the field passes `test`, in which `{}` stands for the value."""
+    if field not in FIELDS:
+        found = resolve(field)
+        return Sql(_IN_BODY.format(found.field.name, f"key = ? AND {test.format('value')}"), [found.inner, *parameters])
+    row = FIELDS[field]
+    if row.column:
+        return Sql(f"({row.column} IS NOT NULL AND {test.format(row.column)})", parameters)
+    inside = _IN_BODY.format(row.name, test.format("value"))
+    if row.terms:
+        held = _IN_TERMS.format(row.name, test.format("value"))
+        return Sql(f"({held} AND {inside})", [*parameters, *parameters])
+    return Sql(inside, parameters)
+
+
+_IN_BODY: Final = """EXISTS (SELECT 1 FROM json_each(body, '$."{}"') WHERE {})"""
+_IN_TERMS: Final = "row IN (SELECT row FROM record_terms WHERE field = '{}' AND {})"
+
+
+def narrows(condition: Condition) -> bool:
+    """Does an index of a column or the term table find the documents, so that no order should lure SQLite elsewhere?"""
+    if isinstance(condition, AllOf):
+        return any(map(narrows, condition.of))
+    if isinstance(condition, AnyOf):
+        return bool(condition.of) and all(map(narrows, condition.of))
+    if not isinstance(condition, (Is, OneOf)) or condition.field not in FIELDS:
+        return False
+    row = FIELDS[condition.field]
+    return row.terms or row.column in INDEXED or row.column == "id"
+
+
+def _is(condition: Is) -> Sql:
+    return _tested(condition.field, "{} = ?", [_stored(condition.field, condition.value)])
+
+
+def _one_of(condition: OneOf) -> Sql:
+    if not condition.values:
+        return Sql("0", [])
+    marks = ",".join("?" * len(condition.values))
+    return _tested(condition.field, f"{{}} IN ({marks})", [_stored(condition.field, v) for v in condition.values])
+
+
+def _like(condition: Like) -> Sql:
+    return _tested(condition.field, "{} GLOB ?", ["*".join(map(_no_glob, condition.parts))])
+
+
+def _exists(condition: Exists) -> Sql:
+    return _tested(condition.field, "{} IS NOT NULL", [])
+
+
+def _compare(condition: Compare) -> Sql:
+    return _tested(condition.field, f"{{}} {condition.operator} ?", [_stored(condition.field, condition.value)])
+
+
+def _says(condition: Says) -> Sql:
+    return _tested(condition.field, "instr(lower({}), lower(?)) > 0", [condition.words])
+
+
+def _many(conditions: tuple[Condition, ...], word: str, empty: str) -> Sql:
+    made = [where(one) for one in conditions]
+    if not made:
+        return Sql(empty, [])
+    return Sql(f"({word.join(m.text for m in made)})", [p for m in made for p in m.parameters])
+
+
+def _not(condition: Not) -> Sql:
+    inner = where(condition.of)
+    return Sql(f"NOT {inner.text}", inner.parameters)
+
+
+def _stored(field: str, value: Scalar) -> Parameter:
+    """A value as the record holds it: time is a number in its column, truth is 1 or 0 in JSON."""
+    if field == "@timestamp" and isinstance(value, str):
+        return micros_of(value)
+    return int(value) if isinstance(value, bool) else value
+
+
+def _no_glob(text: str) -> str:
+    """`?` and `[` have a meaning in GLOB that they do not have in a query."""
+    return text.replace("[", "[[]").replace("?", "[?]").replace("*", "[*]")
+
+
+_COMPILE: Final[dict[type, Callable[[Any], Sql]]] = {
+    Everything: lambda _: Sql("1", []),
+    Is: _is,
+    OneOf: _one_of,
+    Like: _like,
+    Exists: _exists,
+    Compare: _compare,
+    Says: _says,
+    Not: _not,
+    AllOf: lambda c: _many(c.of, " AND ", "1"),
+    AnyOf: lambda c: _many(c.of, " OR ", "0"),
+}

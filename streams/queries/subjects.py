@@ -1,0 +1,184 @@
+"""What a question is about: a text as people paste it, found in the record. Pure.
+
+    resolve(reader, "sha256:4f5c…")            a digest, also cut short (8 hex digits or more)
+    resolve(reader, "shop/api-7d9f-x2k")       a pod, or a workload `namespace/name`, `namespace/kind/name`
+    resolve(reader, "key:release")             what it is may be said in front: digest, image, pod, workload, key, …
+
+Without a word in front the kinds are tried in the order of the table; the first that the record knows is it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from streams.queries.conditions import Condition, Like, both, either, full_name, is_
+from streams.queries.port import RecordReader, every, one
+from streams.queries.reading import texts_of
+from streams.queries.results import Subject, SubjectKind
+from streams.sinks.document import path_id, reference_of
+from streams.sinks.fields import HOMES
+from verifier.errors import InputError
+from verifier.reference import is_digest
+
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
+_CUT_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{8,63}")
+_CUT_KEY: Final = re.compile(r"[0-9a-f]{8,63}")
+
+
+def resolve(reader: RecordReader, text: str, kinds: Iterable[SubjectKind] = ()) -> Subject:
+    """The subject a text stands for, of one of `kinds` (default: all of `KINDS`).
+
+    Raises:
+        InputError: nothing in the record has that name; the message says what was looked for.
+        PlaceUnavailable: the store does not answer.
+    """
+    allowed = tuple(kinds) or KINDS
+    kind, colon, rest = text.strip().partition(":")
+    if colon and kind in allowed and rest:
+        found = _FINDERS[kind](reader, rest)  # type: ignore[index]  # one of `kinds`
+        if found is not None:
+            return found
+        raise InputError(f"the record knows no {kind} {rest[:120]!r}")
+    for candidate in allowed:
+        found = _FINDERS[candidate](reader, text.strip())
+        if found is not None:
+            return found
+    raise InputError(f"nothing in the record is called {text[:120]!r}; looked for {', '.join(allowed)}")
+
+
+def digest_subject(reader: RecordReader, digest: str) -> Subject:
+    """A whole digest, whether or not the record knows it. Raises as `resolve`."""
+    known = any(
+        one(reader, HOMES[home], is_("hash", digest)) for home in ("containers", "images", "admission", "trust")
+    )
+    return Subject("digest", digest, (digest,), known)
+
+
+def _digest(reader: RecordReader, text: str) -> Subject | None:
+    if is_digest(text):
+        return digest_subject(reader, text)
+    if _HEX.fullmatch(text):
+        found = digest_subject(reader, f"sha256:{text}")
+        return found if found.known else None
+    if _CUT_DIGEST.fullmatch(text):
+        digests = _values(reader, ("images", "containers"), Like("provenance.image.digest", (text, "")), "digest")
+        return _unambiguous("digest", text, digests)
+    return None
+
+
+def _image(reader: RecordReader, text: str) -> Subject | None:
+    """Every digest that ran, or has evidence, under a reference; without tag and digest under the whole repository."""
+    reference = reference_of(text)
+    if reference is None:
+        return None
+    if is_digest(reference.digest):
+        return digest_subject(reader, reference.digest)
+    written_tag = text.rpartition("/")[2].partition(":")[2]
+    where: Condition = is_("repository", reference.repository)
+    if written_tag:
+        where = is_("image", str(reference))
+    digests = _values(reader, ("containers", "lifecycle", "images"), where, "digest")
+    name = str(reference) if written_tag else reference.repository
+    return Subject("image", name, tuple(sorted(digests))) if digests else None
+
+
+def _pod(reader: RecordReader, text: str) -> Subject | None:
+    parts = text.split("/")
+    where: Condition = is_("pod", parts[-1])
+    if len(parts) == 1:
+        where = either(where, is_("pod_uid", text))
+    elif len(parts) == 2:
+        where = both(where, is_("namespace", parts[0]))
+    elif len(parts) == 3:
+        where = both(where, is_("namespace", parts[1]), is_("cluster", parts[0]))
+    else:
+        return None
+    uids = _values(reader, ("containers", "lifecycle"), where, "kubernetes.pod.uid")
+    return Subject("pod", text, tuple(sorted(uids))) if uids else None
+
+
+def _workload(reader: RecordReader, text: str) -> Subject | None:
+    ids = _values(reader, ("containers", "finding", "admission"), _named_workload(text.split("/")), "workload_id")
+    return Subject("workload", text, tuple(sorted(ids))) if ids else None
+
+
+def _named_workload(parts: list[str]) -> Condition:
+    """`name`, `namespace/name`, `namespace/kind/name`, `cluster/namespace/kind/name`."""
+    where: Condition = is_("workload", parts[-1])
+    if len(parts) == 2:
+        where = both(where, either(is_("namespace", parts[0]), is_("provenance.workload.kind", parts[0])))
+    elif len(parts) == 3:
+        where = both(where, is_("namespace", parts[0]), is_("provenance.workload.kind", parts[1]))
+    elif len(parts) == 4:
+        where = is_("workload_id", path_id(*parts))
+    return where
+
+
+def _key(reader: RecordReader, text: str) -> Subject | None:
+    """A key by name, by id, or by the beginning of its id."""
+    hit = one(reader, HOMES["trust"], is_("key", text))
+    if hit is not None and not _HEX.fullmatch(text):
+        ids = _key_ids(reader, ("trust",), is_("provenance.key.name", text))
+        return Subject("key", text, tuple(sorted(ids)))
+    if _HEX.fullmatch(text) and (hit is not None or one(reader, HOMES["images"], is_("key", text)) is not None):
+        return Subject("key", text, (text,))
+    if _CUT_KEY.fullmatch(text):
+        where = Like("provenance.key.id", (text, ""))
+        ids = {i for i in _key_ids(reader, ("trust", "images"), where) if i.startswith(text)}
+        return _unambiguous("key", text, ids)
+    return None
+
+
+def _policy(reader: RecordReader, text: str) -> Subject | None:
+    hit = one(reader, HOMES["trust"], is_("policy", text))
+    return Subject("policy", text, (text,)) if hit is not None else None
+
+
+def _incident(reader: RecordReader, text: str) -> Subject | None:
+    where = either(is_("incident", text), is_("short_id", text.upper()))
+    ids = _values(reader, ("incidents",), where, "incident") or _values(
+        reader, ("findings",), is_("incident", text), "incident"
+    )
+    return _unambiguous("incident", text, ids)
+
+
+def _finding(reader: RecordReader, text: str) -> Subject | None:
+    ids = _values(reader, ("findings",), is_("finding_id", text), "finding_id")
+    return _unambiguous("finding", text, ids)
+
+
+_FINDERS: Final[dict[SubjectKind, Callable[[RecordReader, str], Subject | None]]] = {
+    "digest": _digest,
+    "incident": _incident,
+    "finding": _finding,
+    "key": _key,
+    "policy": _policy,
+    "pod": _pod,
+    "workload": _workload,
+    "image": _image,
+}
+
+KINDS: Final[tuple[SubjectKind, ...]] = tuple(_FINDERS)
+
+
+def _values(reader: RecordReader, homes: Iterable[str], where: Condition, field: str) -> set[str]:
+    """Values of a field with at most one value in what fulfils a condition, of the first home that has some."""
+    for home in homes:
+        found = {g.values[0] for g in reader.groups(HOMES[home], where, (full_name(field),)) if g.values[0]}
+        if found:
+            return found
+    return set()
+
+
+def _key_ids(reader: RecordReader, homes: Iterable[str], where: Condition) -> set[str]:
+    hits = (hit for home in homes for hit in every(reader, HOMES[home], where))
+    return {key for hit in hits for key in texts_of(hit.body, "provenance.key.id")}
+
+
+def _unambiguous(kind: SubjectKind, text: str, found: set[str]) -> Subject | None:
+    if len(found) > 1:
+        some = ", ".join(sorted(found)[:3])
+        raise InputError(f"{kind} {text[:80]!r} is not unique: {some}{' …' if len(found) > 3 else ''}; give more of it")
+    return Subject(kind, next(iter(found)), tuple(found)) if found else None

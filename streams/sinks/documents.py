@@ -1,0 +1,69 @@
+"""Documents of every event: what the record keeps of it, under the names of the field table. Pure.
+
+    for made in documents(event): ...         nothing for events that another one covers (`PodObserved`)
+    record.write(documents(event, KnownFromTrust(trust, owners)))
+
+Ids come from the event, so a replay writes the same documents again and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from alerting.lifecycle import Lifecycle
+from alerting.models import Finding, Incident
+from streams.events import (
+    ConfigurationObserved,
+    ContainerChanged,
+    DeadLetter,
+    DecisionObserved,
+    EvidenceFound,
+    FeedSeen,
+    NamespaceObserved,
+    TrustChanged,
+    VerdictReached,
+)
+from streams.sinks.document import Document
+from streams.sinks.judged import of_evidence, of_finding, of_incident, of_lifecycle, of_verdict
+from streams.sinks.known import Known, KnownFromTrust, KnownNothing
+from streams.sinks.observed import (
+    of_configuration,
+    of_container,
+    of_deadletter,
+    of_decision,
+    of_feed,
+    of_namespace,
+)
+from streams.sinks.trusted import of_trust
+
+_MAKERS: Final[dict[type, Callable[[Any, Known], Iterator[Document]]]] = {
+    DecisionObserved: of_decision,
+    NamespaceObserved: of_namespace,
+    ConfigurationObserved: of_configuration,
+    FeedSeen: of_feed,
+    DeadLetter: of_deadletter,
+    ContainerChanged: of_container,
+    EvidenceFound: of_evidence,
+    VerdictReached: of_verdict,
+    Finding: of_finding,
+    Incident: of_incident,
+    Lifecycle: of_lifecycle,
+    TrustChanged: of_trust,
+}
+"""One maker per event that is kept. A pod's states are kept as its containers; ticks and requests are not kept."""
+
+_NOTHING: Final = KnownNothing()
+
+
+def documents(event: object, known: Known = _NOTHING) -> Iterator[Document]:
+    """What the record keeps of an event.
+
+    Raises:
+        InputError: a trust record that no reader understands (it was never accepted by this program).
+    """
+    maker = _MAKERS.get(type(event))
+    return maker(event, known) if maker is not None else iter(())
+
+
+__all__ = ["Document", "Known", "KnownFromTrust", "documents"]

@@ -1,0 +1,108 @@
+"""The record of the single-machine mode: documents in the state file, inside the caller's transaction.
+
+One table holds history and state. What queries ask for most has a column (`fields.COLUMNS`) or rows in the term table
+(`fields.TERM_FIELDS`); the whole document stands beside it as JSON. No command writes here: the node does.
+
+    record = SqliteRecord(connection)
+    connection.execute("BEGIN IMMEDIATE"); record.write(documents); connection.execute("COMMIT")
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Final
+
+import orjson
+
+from streams.sinks.document import Document
+from streams.sinks.fields import COLUMNS, INDEXED, TERM_FIELDS
+from verifier.errors import PlaceUnavailable
+
+_OWN: Final = {"@timestamp": "time", "event.id": "id"}
+"""Fields whose column every row has; they come from the document itself."""
+
+_HOT: Final[dict[str, str]] = {name: column for name, column in COLUMNS.items() if name not in _OWN}
+
+_STATEMENTS: Final = (
+    f"""CREATE TABLE IF NOT EXISTS record (
+  row INTEGER PRIMARY KEY, home TEXT NOT NULL, id TEXT NOT NULL, version INTEGER, time INTEGER NOT NULL,
+  {", ".join(f"{column} TEXT" for column in _HOT.values())}, body TEXT NOT NULL)""",
+    "CREATE UNIQUE INDEX IF NOT EXISTS record_id ON record (home, id)",
+    "CREATE INDEX IF NOT EXISTS record_time ON record (home, time)",
+    *(f"CREATE INDEX IF NOT EXISTS record_{c} ON record ({c}) WHERE {c} IS NOT NULL" for c in sorted(INDEXED)),
+    """CREATE TABLE IF NOT EXISTS record_terms (
+  field TEXT NOT NULL, value TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (field, value, row)) WITHOUT ROWID""",
+)
+
+_COLUMNS: Final = ("home", "id", "version", "time", *_HOT.values(), "body")
+_MARKS: Final = ", ".join("?" * len(_COLUMNS))
+_NEWER: Final = ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS[2:])
+_INSERT: Final = f"INSERT INTO record ({', '.join(_COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT (home, id)"  # noqa: S608
+_KEEP: Final = f"{_INSERT} DO NOTHING"
+_REPLACE: Final = f"{_INSERT} DO UPDATE SET {_NEWER} WHERE excluded.version >= version"
+_TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, ?, row FROM record WHERE home = ? AND id = ?"
+"""A replaced document may leave a term behind; readers look into the body as well (`streams.queries.sql`)."""
+
+_VALUES: Final = tuple(_HOT)
+
+
+class SqliteRecord:
+    """Implements `RecordSink` on a connection that the caller owns."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        create_record_tables(connection)
+
+    def write(self, documents: Iterable[Document]) -> None:
+        """See `RecordSink.write`. Documents of one id must come in the order they were made.
+
+        Raises:
+            PlaceUnavailable: the file cannot be written.
+        """
+        kept: list[tuple[Any, ...]] = []
+        replaced: list[tuple[Any, ...]] = []
+        terms: list[tuple[str, str, str, str]] = []
+        for document in documents:
+            (kept if document.version is None else replaced).append(_row(document))
+            body = document.body
+            for field in TERM_FIELDS:
+                if field in body:
+                    terms += _terms(field, document)
+        try:
+            self._connection.executemany(_KEEP, kept)
+            self._connection.executemany(_REPLACE, replaced)
+            self._connection.executemany(_TERM, terms)
+        except sqlite3.Error as error:
+            raise PlaceUnavailable("state-unavailable", f"the record cannot be written: {error}") from error
+
+
+def create_record_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables where they are missing (no transaction of its own).
+
+    Raises:
+        PlaceUnavailable: the file cannot be written.
+    """
+    try:
+        for statement in _STATEMENTS:
+            connection.execute(statement)
+    except sqlite3.Error as error:
+        raise PlaceUnavailable("state-unavailable", f"the record cannot be made: {error}") from error
+
+
+def _row(document: Document) -> tuple[Any, ...]:
+    body = document.body
+    return (
+        document.home,
+        document.id,
+        document.version,
+        document.time,
+        *map(body.get, _VALUES),
+        orjson.dumps(body).decode(),
+    )
+
+
+def _terms(field: str, document: Document) -> list[tuple[str, str, str, str]]:
+    value = document.body[field]
+    values = value if isinstance(value, list) else [value]
+    return [(field, v, document.home, document.id) for v in values if isinstance(v, str)]
