@@ -9,8 +9,8 @@ from streams.codec import decode
 from streams.engine.port import Effects, Record
 from streams.events import Tick
 from streams.handlers import HANDLERS, handle, restored, sweep_slice
-from streams.state import ShardState
 from streams.outputs import output
+from streams.state import ShardState
 from streams.topics import CLUSTER_SIGHT, FACTS, OBSERVATIONS, TRUST
 from verifier.trust.records import TRUST_RECORD
 

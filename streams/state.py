@@ -373,9 +373,7 @@ class ShardState:
             phase=small.phase,
         )
 
-    def _container(
-        self, number: int, started: int | None, ended: int | None, launched: int | None
-    ) -> ContainerRow:
+    def _container(self, number: int, started: int | None, ended: int | None, launched: int | None) -> ContainerRow:
         s = self._containers.values[number]
         return ContainerRow(
             s.kind, s.name, s.digest, s.class_id, s.state, s.image, started, ended, s.end_reason, s.problem, launched

@@ -49,7 +49,8 @@ TOPICS: Final[dict[str, Topic]] = {
     t.name: t
     for t in (
         Topic(
-            OBSERVATIONS, "cluster/namespace/owner", "keyed", (PodObserved, DecisionObserved), ("collectors",), ("judge",)
+            OBSERVATIONS, "cluster/namespace/owner", "keyed", (PodObserved, DecisionObserved),
+            ("collectors",), ("judge",),
         ),
         Topic(
             CLUSTER_SIGHT, "cluster", "broadcast", (FeedSeen, NamespaceObserved, ConfigurationObserved),

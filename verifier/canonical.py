@@ -49,7 +49,7 @@ ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
 
 
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
-"""Writes the same bytes as `canonical_json` for what ids are made of (text, integers, None, lists), ten times faster."""
+"""Writes the same bytes as `canonical_json` for what ids are made of (text, integers, None, lists), but faster."""
 
 
 def canonical_json(value: object) -> bytes:

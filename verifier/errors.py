@@ -2,7 +2,7 @@
 
     RevetError
     ├── InputError                  what was given cannot be used; the message says what, where and what to do
-    │   ├── ReferenceError_         an image reference or imageID that follows no known grammar
+    │   ├── ImageReferenceError      an image reference or imageID that follows no known grammar
     │   ├── EvidenceError           bytes of evidence that cannot be parsed (carries a reason code and a limit)
     │   ├── PolicyError             a policy, key or trust document that is wrong (file, line, column, field)
     │   └── TrustError              a trust change that cannot be applied (unknown id, stale epoch, weakening import)
@@ -27,7 +27,7 @@ class InputError(RevetError):
     exit_code = 2
 
 
-class ReferenceError_(InputError):
+class ImageReferenceError(InputError):
     """An image reference or imageID that follows no known grammar."""
 
 

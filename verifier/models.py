@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 VERIFIER_VERSION = "1"
-"""Version of the code that turns evidence into facts; part of every fact id, so that a mended parser makes new facts."""
+"""Version of the code that turns evidence into facts; part of each fact id, so that a mended parser makes new facts."""
 
 Micros = int
 """Microseconds since the Unix epoch, UTC."""

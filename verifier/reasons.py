@@ -21,7 +21,9 @@ class ReasonRow(NamedTuple):
 
 REASONS: Final[dict[str, ReasonRow]] = {
     # valid
-    "satisfied": ReasonRow("valid", "every requirement is met: {by}", "The policy's whole requirement tree holds.", "Nothing."),
+    "satisfied": ReasonRow(
+        "valid", "every requirement is met: {by}", "The policy's whole requirement tree holds.", "Nothing."
+    ),
     "satisfied-by-list": ReasonRow(
         "valid", "allowed by list: {by}", "A digest or registry list allows it; that is not a signature.", "Nothing."
     ),
@@ -87,7 +89,10 @@ REASONS: Final[dict[str, ReasonRow]] = {
         "Rebuild and sign with a sound key.",
     ),
     "evidence-revoked": ReasonRow(
-        "violates", "this signature was revoked by itself ({reason})", "One piece of evidence was revoked.", "Sign again."
+        "violates",
+        "this signature was revoked by itself ({reason})",
+        "One piece of evidence was revoked.",
+        "Sign again.",
     ),
     "digest-denied": ReasonRow(
         "violates", "digest {digest} is denied ({reason})", "The image itself was revoked.", "Replace the image."
@@ -117,7 +122,9 @@ REASONS: Final[dict[str, ReasonRow]] = {
         "Sign with the successor.",
     ),
     "untrusted-registry": ReasonRow(
-        "violates", "registry {found} is not in {expected}", "The image comes from a registry the policy does not allow.",
+        "violates",
+        "registry {found} is not in {expected}",
+        "The image comes from a registry the policy does not allow.",
         "Move the image to an allowed registry.",
     ),
     "digest-not-listed": ReasonRow(
@@ -125,28 +132,42 @@ REASONS: Final[dict[str, ReasonRow]] = {
     ),
     # unverifiable
     "evidence-pending": ReasonRow(
-        "unverifiable", "evidence for {digest} has not been fetched yet", "The fetcher is at work; no finding before a deadline.",
+        "unverifiable",
+        "evidence for {digest} has not been fetched yet",
+        "The fetcher is at work; no finding before a deadline.",
         "Wait; see `revet doctor` when it lasts.",
     ),
     "keys-pending": ReasonRow(
-        "unverifiable", "a key was added and the evidence of {digest} has not been checked against it yet",
-        "Work for the fetcher, from the evidence store.", "Wait; see `revet doctor` when it lasts.",
+        "unverifiable",
+        "a key was added and the evidence of {digest} has not been checked against it yet",
+        "Work for the fetcher, from the evidence store.",
+        "Wait; see `revet doctor` when it lasts.",
     ),
-    "registry-unauthorized": ReasonRow("unverifiable", "{place}: access refused", "401 or 403.", "Give revet read access."),
+    "registry-unauthorized": ReasonRow(
+        "unverifiable", "{place}: access refused", "401 or 403.", "Give revet read access."
+    ),
     "registry-not-found": ReasonRow(
-        "unverifiable", "{place}: the image is not there", "The registry does not know the repository or digest.",
+        "unverifiable",
+        "{place}: the image is not there",
+        "The registry does not know the repository or digest.",
         "Check the reference; a deleted image cannot be verified again.",
     ),
-    "registry-rate-limited": ReasonRow("unverifiable", "{place}: too many requests", "429.", "Wait or use credentials."),
+    "registry-rate-limited": ReasonRow(
+        "unverifiable", "{place}: too many requests", "429.", "Wait or use credentials."
+    ),
     "registry-unavailable": ReasonRow(
         "unverifiable", "{place}: no answer ({detail})", "Time-out, 5xx or no connection.", "Check the registry."
     ),
     "registry-protocol": ReasonRow(
-        "unverifiable", "{place}: an answer that breaks the protocol ({detail})", "Bytes that do not match their digest, a wrong type.",
+        "unverifiable",
+        "{place}: an answer that breaks the protocol ({detail})",
+        "Bytes that do not match their digest, a wrong type.",
         "Check the registry or a proxy in between.",
     ),
     "no-evidence-source": ReasonRow(
-        "unverifiable", "no evidence source is configured for {digest}", "revet was not told where to look.",
+        "unverifiable",
+        "no evidence source is configured for {digest}",
+        "revet was not told where to look.",
         "Give --evidence oci-layout:DIR or --evidence registry.",
     ),
     "digest-unknown": ReasonRow(
@@ -159,20 +180,32 @@ REASONS: Final[dict[str, ReasonRow]] = {
         "Pull the image from a registry, pinned by digest.",
     ),
     "reference-unparsable": ReasonRow(
-        "unverifiable", "image {found} is not a reference", "The reference follows no known grammar.", "Correct the reference."
+        "unverifiable",
+        "image {found} is not a reference",
+        "The reference follows no known grammar.",
+        "Correct the reference.",
     ),
     "evidence-too-large": ReasonRow(
-        "unverifiable", "{what} is {found}, limit {limit}", "A guard rail against hostile input.", "See docs/policy.md, limits."
+        "unverifiable",
+        "{what} is {found}, limit {limit}",
+        "A guard rail against hostile input.",
+        "See docs/policy.md, limits.",
     ),
     # ungoverned
-    "ungoverned": ReasonRow("ungoverned", "no policy matches", "Facts are recorded; nothing is asked of it.", "Write a policy."),
+    "ungoverned": ReasonRow(
+        "ungoverned", "no policy matches", "Facts are recorded; nothing is asked of it.", "Write a policy."
+    ),
     # evidence problems (facts)
     "payload-malformed": ReasonRow("", "{detail}", "The signed payload is not what its format demands.", "Sign again."),
     "signature-malformed": ReasonRow("", "{detail}", "The signature is not readable.", "Sign again."),
     "bundle-malformed": ReasonRow("", "{detail}", "The bundle is not what its format demands.", "Sign again."),
-    "payload-digest-mismatch": ReasonRow("", "{detail}", "The bytes are not the ones the manifest names.", "Check the registry."),
+    "payload-digest-mismatch": ReasonRow(
+        "", "{detail}", "The bytes are not the ones the manifest names.", "Check the registry."
+    ),
     "limit-exceeded": ReasonRow("", "{detail}", "A guard rail against hostile input.", "See docs/policy.md, limits."),
-    "unsupported-evidence": ReasonRow("", "{detail}", "Evidence of a kind this version does not read.", "See docs/policy.md."),
+    "unsupported-evidence": ReasonRow(
+        "", "{detail}", "Evidence of a kind this version does not read.", "See docs/policy.md."
+    ),
 }
 
 

@@ -17,7 +17,7 @@ import re
 from functools import lru_cache
 from typing import Final, NoReturn
 
-from verifier.errors import ReferenceError_
+from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference, RunningImage
 
 DEFAULT_REGISTRY: Final = "docker.io"
@@ -69,7 +69,7 @@ def parse_reference(text: str) -> ImageReference:
     missing tag stays empty, and a written one is kept for display.
 
     Raises:
-        ReferenceError_: the text follows no known grammar; the message says what was expected.
+        ImageReferenceError: the text follows no known grammar; the message says what was expected.
     """
     if not text or len(text) > REFERENCE_CHARACTERS:
         _refuse(text, "an image reference", f"1 to {REFERENCE_CHARACTERS} characters")
@@ -108,7 +108,7 @@ def parse_image_id(text: str) -> RunningImage:
         return RunningImage("storage-id", digest=text)
     try:
         reference = parse_reference(text)
-    except ReferenceError_:
+    except ImageReferenceError:
         return RunningImage("unknown")
     if not is_digest(reference.digest):
         return RunningImage("unknown")
@@ -153,4 +153,4 @@ def _shown(text: str) -> str:
 
 
 def _refuse(text: str, got: str, expected: str) -> NoReturn:
-    raise ReferenceError_(f"image reference {_shown(text)}: got {got}, expected {expected}")
+    raise ImageReferenceError(f"image reference {_shown(text)}: got {got}, expected {expected}")

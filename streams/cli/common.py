@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,11 @@ def print_json(value: object) -> None:
     """One JSON document on standard output: sorted, indented, ASCII-safe against terminals."""
     data = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     click.echo(safe_json(data))
+
+
+def encodable(text: str) -> str:
+    """Text that UTF-8 can hold: an argument of other bytes has lone surrogates, which no JSON writer takes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def safe_json(text: str) -> str:
@@ -157,13 +163,18 @@ class Pair(click.ParamType):
         """Parse; the value may be empty and may hold further `=`."""
         if isinstance(value, tuple):
             return (str(value[0]), str(value[1]))
-        key, equals, text = str(value).partition("=")
+        key, equals, text = encodable(str(value)).partition("=")
         if not key or not equals:
             self.fail(f"{value!r} is not KEY=VALUE", param, ctx)
         return key, text
 
 
 PAIR: Final = Pair()
+
+
+def now() -> int:
+    """The wall clock, microseconds UTC: read once per command, at its edge."""
+    return time.time_ns() // 1000
 
 
 def show_time(micros: int | None) -> str:

@@ -13,6 +13,7 @@ import click
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
+from alerting.findings import message_of
 from alerting.models import Incident
 from streams.cli.common import EXIT_OK, console, default_state, print_table, show_time
 from streams.cli.render import safe
@@ -52,6 +53,7 @@ async def _tell(story: Story, state: Path, brief: bool) -> None:
     _admissions(story.decisions())
     _running(story, brief)
     _incidents("Incidents at the end of the day, one per cause", story.incidents())
+    _worth_a_look(story)
     story.heard.take()
     record = story.revocation()
     await _revocation(story, record)
@@ -111,6 +113,16 @@ def _running(story: Story, brief: bool) -> None:
     )
     counts = Counter(r.outcome for r in rows)
     _line("images: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())))
+
+
+def _worth_a_look(story: Story) -> None:
+    """The findings that no signature would show, each in its own sentence."""
+    _line("")
+    _line("Worth a look:")
+    for code in ("denied-but-running", "unadmitted", "tag-moved", "digest-drift"):
+        for finding in story.open_findings():
+            if finding.code == code:
+                _line(f"  {code}: {message_of(finding)}")
 
 
 async def _revocation(story: Story, record: RevocationPut) -> None:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 import yaml
 
-from streams.cli.common import read_text
+from streams.cli.common import encodable, read_text
 from streams.collectors.pods import stable_labels
 from streams.events import ContainerKind
 from verifier.errors import InputError
@@ -163,7 +163,7 @@ class _Reader:
     """The nodes of one file, turned into values only where they are asked for."""
 
     def __init__(self, file: str, defaults: ManifestDefaults) -> None:
-        self._file = "(standard input)" if file == "-" else file
+        self._file = "(standard input)" if file == "-" else encodable(file)
         self._defaults = defaults
         self._members: dict[int, dict[str, yaml.Node]] = {}
         """id of a mapping -> its members; the nodes live as long as their document is read."""
@@ -289,9 +289,9 @@ class _Reader:
                 for source in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
                     merged |= self.members(source)
             elif isinstance(key, yaml.ScalarNode):
-                if key.value in own:
+                if encodable(key.value) in own:
                     raise self._wrong(key, f"the member {key.value[:80]!r} stands here twice")
-                own[key.value] = value
+                own[encodable(key.value)] = value
         self._members[id(node)] = merged | own
         return self._members[id(node)]
 
@@ -308,7 +308,7 @@ class _Reader:
             return ""
         if not isinstance(node, yaml.ScalarNode):
             raise self._wrong(node, "expected text")
-        return str(node.value)
+        return encodable(str(node.value))
 
     # ---------------------------------------------------------------------------------------------------------- text
 

@@ -28,10 +28,10 @@ from verifier.adapters.fetch import fetch
 from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
-from verifier.errors import InputError, PlaceError, PolicyError, ReferenceError_, TrustError
+from verifier.errors import InputError, PlaceError, PolicyError, ImageReferenceError, TrustError
 from verifier.evidence.keys import KeySet, key_set, load_public_key
 from verifier.models import ImageReference, Micros, Reason
-from verifier.oci.port import EvidencePlace
+from verifier.oci.port import EvidencePlace, EvidenceStore
 from verifier.policy.check import Problem, check_documents
 from verifier.policy.documents import (
     ClusterDocument,
@@ -179,29 +179,35 @@ def read_reference(image: str) -> tuple[ImageReference, Reason | None]:
     """The reference as policies see it, and why there is none (then the text itself stands in the path)."""
     try:
         return parse_reference(image), None
-    except ReferenceError_:
+    except ImageReferenceError:
         return ImageReference(registry="", path=image[:255]), reason("reference-unparsable", found=image[:255] or "''")
 
 
 async def look_up(
-    place: EvidencePlace, image: str, keyset: KeySet, instant: Micros, platform: str | None = None
+    place: EvidencePlace,
+    image: str,
+    keyset: KeySet,
+    instant: Micros,
+    platform: str | None = None,
+    store: EvidenceStore | None = None,
 ) -> ImageEvidence:
     """All that can be known now about one image: a tag means the digest it has now. Raises nothing.
 
-    What cannot be asked is a `problem`; what does not answer leaves the set incomplete. Every image has a store of its
-    own, so that the answer does not depend on what else was asked.
+    What cannot be asked is a `problem`; what does not answer leaves the set incomplete. Without a `store` to keep the
+    bytes in, every image has one of its own, so that the answer does not depend on what else was asked.
     """
+    store = MemoryEvidenceStore() if store is None else store
     reference, problem = read_reference(image)
     if problem is not None:
         return ImageEvidence(reference.repository, "", problem=problem)
     digest = ""
     try:
         digest = await place.resolve(reference)
-        found = await fetch(place, MemoryEvidenceStore(), reference, digest, keyset, keyset.id, instant, None, platform)
+        found = await fetch(place, store, reference, digest, keyset, keyset.id, instant, None, platform)
     except PlaceError as error:
         code = error.code if error.code in REASONS else "registry-unavailable"
         return ImageEvidence(reference.repository, digest, problem=Reason(code, str(error)))
-    except ReferenceError_ as error:
+    except ImageReferenceError as error:
         return ImageEvidence(reference.repository, digest, problem=Reason("reference-unparsable", str(error)))
     return ImageEvidence(reference.repository, digest, found.set, found.facts, dict(found.first_seen))
 

@@ -78,8 +78,10 @@ _SUBRESOURCES: Final[dict[str, str]] = {
 
 def event_time(event: wire.Event) -> int | None:
     """Microseconds: when the request was received, else the stage's time, else what older versions wrote."""
+    if (received := wire.instant(event.received)) is not None:
+        return received
     created = event.metadata.creation_timestamp if event.metadata else None
-    for text in (event.received, event.staged, event.timestamp, created):
+    for text in (event.staged, event.timestamp, created):
         if text and (time := wire.instant(text)) is not None:
             return time
     return None
@@ -114,7 +116,8 @@ def read_event(
         return Ignored(_SUBRESOURCES.get(reference.subresource, "subresource"))
     if (operation := OPERATIONS.get(verb)) is None:
         return Ignored("read" if verb in _READS else "verb")
-    kind, configuration = WORKLOADS.get(key), _is_configuration(*key)
+    kind = WORKLOADS.get(key)
+    configuration = kind is None and _is_configuration(*key)
     if kind is None and not configuration and key != ("", "namespaces"):
         return Ignored("resource")
     time = event_time(event)

@@ -26,7 +26,7 @@ from streams.collectors.deadletters import Ignored
 from streams.collectors.ids import text_id
 from streams.collectors.images import images_asked
 from streams.collectors.owners import ARGO_HASH_LABEL, controller_of, naked_owner, owner_of_name, top_owner
-from streams.collectors.reduce import MAX_MESSAGE, MAX_NAME, is_break_glass, patched_mark, reduced_uri
+from streams.collectors.reduce import BREAK_GLASS, MAX_MESSAGE, MAX_NAME, is_break_glass, patched_mark, reduced_uri
 from streams.events import DecisionObserved, ImageAsked, Owner
 
 MAX_AUDITED: Final = 50
@@ -224,7 +224,7 @@ def is_dry_run(event: wire.Event) -> bool:
 def _mark_in(values: dict[str, msgspec.Raw] | None) -> str:
     if values:
         for key in values:
-            if is_break_glass(key):
+            if key.endswith(BREAK_GLASS) and is_break_glass(key):
                 value = wire.text_of(values[key])
                 if value == "true" or not key.endswith("image-policy.k8s.io/break-glass"):
                     return f"{key}={value}"[:MAX_NAME]  # Binary Authorization alone demands "true"
@@ -378,8 +378,8 @@ def _decision(
     user = event.user or _NO_USER
     actor = event.impersonated_user or user
     exempt, audited = marks.exempt, marks.audited
-    if changes and admitted:
-        exempt, audited = _with_kyverno(event.response_object, exempt, audited)
+    if changes and admitted and (claims := _kyverno_marks(event.response_object)):
+        exempt, audited = _with_kyverno(claims, exempt, audited)
     return DecisionObserved(
         id=decision_id(event, "decision", origin, member),
         time=time,
@@ -435,8 +435,8 @@ def _in_order(noted: Sequence[tuple[tuple[int, ...], str]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(text for _, text in sorted(noted)))
 
 
-def _with_kyverno(item: wire.Object | None, exempt: str, audited: Sequence[str]) -> tuple[str, Sequence[str]]:
-    for image, status in _kyverno_marks(item):
+def _with_kyverno(claims: list[tuple[str, str]], exempt: str, audited: Sequence[str]) -> tuple[str, Sequence[str]]:
+    for image, status in claims:
         if status == "skip":
             exempt = exempt or f"kyverno:{image}"[:MAX_NAME]
         elif status == "fail":

@@ -41,14 +41,18 @@ def pod_spec_of(item: wire.Object | None) -> wire.PodSpec | None:
 def _entries(spec: wire.PodSpec | None) -> list[_Entry]:
     if spec is None:
         return []
-    found: list[_Entry] = [
-        ("initContainers", container.name or "", container.image, container.restart_policy == "Always")
-        for container in spec.init_containers or ()
-        if container.image
-    ]
-    for group, containers in (("containers", spec.containers), ("ephemeralContainers", spec.ephemeral_containers)):
-        if containers:
-            found.extend((group, entry.name or "", entry.image, False) for entry in containers if entry.image)
+    found: list[_Entry] = []
+    if spec.init_containers:
+        inits = ((entry, entry.image) for entry in spec.init_containers)
+        found.extend(
+            ("initContainers", e.name or "", image, e.restart_policy == "Always") for e, image in inits if image
+        )
+    if spec.containers:
+        found.extend([("containers", e.name or "", e.image, False) for e in spec.containers if e.image])
+    if spec.ephemeral_containers:
+        found.extend(
+            [("ephemeralContainers", e.name or "", e.image, False) for e in spec.ephemeral_containers if e.image]
+        )
     if spec.volumes:
         images = ((volume.name or "", volume.image.reference) for volume in spec.volumes if volume.image)
         found.extend(("volumes", name, reference, False) for name, reference in images if reference)
@@ -90,7 +94,7 @@ def images_asked(
     submitted = _submitted(request, stored)
     if not stored:
         return _patched(submitted, patches)
-    wanted = {(group, name): image for group, name, image, _ in submitted}
+    wanted = {entry[:2]: entry[2] for entry in submitted}
     return tuple(
         [
             ImageAsked(name, "sidecar" if sidecar else _KINDS[group], wanted.get((group, name), ""), image)

@@ -12,6 +12,7 @@ docs/privacy.md tells the same in prose; a test compares the two.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -81,13 +82,22 @@ def is_break_glass(key: str) -> bool:
     return key.endswith(BREAK_GLASS) and (len(key) == len(BREAK_GLASS) or key[-len(BREAK_GLASS) - 1] == "/")
 
 
+def _reduced_query(query: str) -> str:
+    kept = [pair[:MAX_NAME] for pair in query.split("&") if pair.partition("=")[0] in URI_PARAMETERS]
+    return "?" + "&".join(kept) if kept else ""
+
+
+_KNOWN_QUERY: Final = 128
+_known_query: Final = lru_cache(maxsize=512)(_reduced_query)
+"""Clients send the same few short queries over and over."""
+
+
 def reduced_uri(uri: str) -> str:
     """A request URI with allowed parameters only, in their order. The decision's id is taken from this form."""
     path, mark, query = uri.partition("?")
     if not mark:
         return path[:MAX_PATH]
-    kept = [pair[:MAX_NAME] for pair in query.split("&") if pair.partition("=")[0] in URI_PARAMETERS]
-    return path[:MAX_PATH] + ("?" + "&".join(kept) if kept else "")
+    return path[:MAX_PATH] + (_known_query(query) if len(query) <= _KNOWN_QUERY else _reduced_query(query))
 
 
 # -------------------------------------------------------------------------------------------------------- JSON patches

@@ -362,11 +362,7 @@ def text_of(raw: msgspec.Raw | None) -> str:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def instant(text: str | None) -> int | None:
-    """Microseconds since the epoch of an RFC 3339 time, as Kubernetes writes it; None when it is absent or not a time.
-
-    Years outside 1970-2261 are no times of a cluster: Go writes year 1 for "never", and 64-bit nanoseconds end in 2262.
-    """
+def _moment(text: str | None) -> int | None:
     if not text:
         return None
     try:
@@ -379,5 +375,16 @@ def instant(text: str | None) -> int | None:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
-micros: Final = lru_cache(maxsize=4096)(instant)
-"""`instant` for the whole seconds inside objects, which repeat; an event's own time does not."""
+micros: Final = lru_cache(maxsize=4096)(_moment)
+"""Microseconds since the epoch of an RFC 3339 time, as Kubernetes writes it; None when it is absent or not a time.
+
+Years outside 1970-2261 are no times of a cluster: Go writes year 1 for "never", and 64-bit nanoseconds end in 2262.
+"""
+
+
+def instant(text: str | None) -> int | None:
+    """`micros` for an event's own time: microseconds do not repeat, but their seconds do."""
+    if text and len(text) == 27 and text[19] == "." and text[26] == "Z" and (fraction := text[20:26]).isdecimal():
+        second = micros(text[:19] + "Z")
+        return None if second is None else second + int(fraction)
+    return _moment(text)

@@ -1,7 +1,7 @@
 """The engine as a port: append durably, hand records to a processor in order, store its effects, then move on.
 
-Order of effects (DESIGN 3): outputs acknowledged, then state, then the position. An adapter that has a transaction may do
-all three at once; one that has not does them in this order, so that a crash between two steps repeats, never loses.
+Order of effects: outputs acknowledged, then state, then position. An adapter that has a transaction may do all three
+at once; one that has not does them in this order, so that a crash between two steps repeats, never loses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The engine of the single-machine mode: log, state and position in one SQLite file (WAL), one transaction per batch.
 
-Because outputs, state and position are committed together, a `kill -9` at any instant loses nothing and doubles nothing.
+Outputs, state and position are committed together, so that a `kill -9` at any instant loses and doubles nothing.
 Nothing is acknowledged before `COMMIT` with `synchronous=FULL` returned.
 """
 
@@ -32,11 +32,16 @@ CREATE TABLE IF NOT EXISTS log (
 CREATE UNIQUE INDEX IF NOT EXISTS log_id ON log (topic, id);
 CREATE INDEX IF NOT EXISTS log_topic ON log (topic, position);
 CREATE TABLE IF NOT EXISTS state (
-  kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+  place INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, UNIQUE (kind, key));
 CREATE TABLE IF NOT EXISTS positions (reader TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS raw (batch INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS sources (source TEXT PRIMARY KEY, progress TEXT NOT NULL) WITHOUT ROWID;
 """
+
+_STORE: Final = (
+    "INSERT INTO state (kind, key, value) VALUES (?, ?, ?)"
+    " ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"  # keeps its place, as a dictionary does
+)
 
 Connection = sqlite3.Connection
 """What `connect` gives; the only name of the database that leaves files named sqlite.py."""
@@ -99,19 +104,33 @@ class SqliteEngine:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is durable when this returns, or did not happen."""
-        self.connection.execute("BEGIN IMMEDIATE")
+        """Everything inside is durable when this returns, or did not happen.
+
+        After an error inside, a processor may know what the file does not: whoever drives it ends, and starts anew.
+
+        Raises:
+            PlaceUnavailable: the file is locked, full, or cannot be written.
+        """
         try:
-            yield
-        except BaseException:
-            self.connection.execute("ROLLBACK")
-            raise
-        self.connection.execute("COMMIT")
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise PlaceUnavailable("state-unavailable", f"the state file cannot be written: {error}") from error
 
     def restore(self) -> None:
-        """Load stored state into the processor; what must be said again is said."""
+        """Load stored state into the processor; what must be said again is said.
+
+        Entries come in the order they were first stored: a dictionary filled from them has the order of the one that
+        was lost, so that whatever follows comes out in the same order as without a crash.
+        """
         with self.transaction():
-            entries = self.connection.execute("SELECT kind, key, value FROM state")
+            entries = self.connection.execute("SELECT kind, key, value FROM state ORDER BY place")
             self.apply(self.processor.restore(entries))
 
     def append(self, outputs: Sequence[Output]) -> int:
@@ -148,24 +167,26 @@ class SqliteEngine:
         return str(row[0]) if row is not None else ""
 
     def run_once(self) -> bool:
-        """One batch in one transaction, or one slice of background work.
+        """One batch and one slice of background work, in one transaction.
 
         Control topics (trust, evidence, actions) come before data topics: a revocation does not queue behind a backlog.
         """
         with self.transaction():
-            for lane in _LANES:
-                records = self._next(lane)
-                if records:
-                    effects = self.processor.process(records)
-                    self.apply(effects)
-                    consumed = len(records) if effects.consumed is None else effects.consumed
-                    self.move(lane, records[consumed - 1].position)
-                    return True
-            effects_or_none = self.processor.idle()
-            if effects_or_none is None:
-                return False
-            self.apply(effects_or_none)
-            return True
+            did = any(self._work_on(lane) for lane in _LANES)  # the first lane that has something
+            slice_ = self.processor.idle()  # between batches too: a backlog does not hold up a sweep
+            if slice_ is not None:
+                self.apply(slice_)
+            return did or slice_ is not None
+
+    def _work_on(self, lane: str) -> bool:
+        records = self._next(lane)
+        if not records:
+            return False
+        effects = self.processor.process(records)
+        self.apply(effects)
+        consumed = len(records) if effects.consumed is None else effects.consumed
+        self.move(lane, records[consumed - 1].position)
+        return True
 
     def pending(self) -> int:
         """Records that wait to be processed."""
@@ -196,7 +217,7 @@ class SqliteEngine:
         """Store state rows inside the running transaction; None deletes."""
         kept = [(kind, key, value) for kind, key, value in rows if value is not None]
         gone = [(kind, key) for kind, key, value in rows if value is None]
-        self.connection.executemany("INSERT OR REPLACE INTO state VALUES (?, ?, ?)", kept)
+        self.connection.executemany(_STORE, kept)
         self.connection.executemany("DELETE FROM state WHERE kind = ? AND key = ?", gone)
 
     def _next(self, lane: str) -> list[Record]:

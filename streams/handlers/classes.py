@@ -20,7 +20,7 @@ from streams.state import (
     Workload,
 )
 from verifier.canonical import stable_id
-from verifier.errors import ReferenceError_
+from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference, Reason, Scope
 from verifier.reasons import reason
 from verifier.reference import parse_reference
@@ -62,7 +62,7 @@ def class_of(
 def _reference(container: ObservedContainer) -> tuple[ImageReference | None, Reason | None]:
     try:
         return parse_reference(container.image), None
-    except ReferenceError_:
+    except ImageReferenceError:
         return None, reason("reference-unparsable", found=container.image)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from alerting.models import Finding
+from streams.collectors.engines import NOT_PROVENANCE
 from streams.events import ContainerChanged, DecisionObserved, FeedSeen
 from streams.handlers.findings import refresh
 from streams.handlers.pods import UNADMITTED_GRACE, alive, settle
@@ -83,6 +84,8 @@ def _keep(kept: dict[str, str], name: str, value: str) -> None:
 
 
 def _denied(state: ShardState, workload: Workload, event: DecisionObserved) -> None:
+    if event.engine in NOT_PROVENANCE:  # a quota says nothing about the image, and the next try may well pass
+        return
     images = tuple(sorted({i.submitted for i in event.images}))
     denial = DeniedRow(event.id, event.time, event.name, images, event.by)
     kept = [d for d in workload.row.denials if d.time > event.time - DENIAL_AGE and d.decision != event.id]

@@ -11,7 +11,16 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from alerting.findings import FINDINGS, REASON_FINDINGS, IncidentKey, finding_code_for, incident_of, message_of, severity_of, severity_rank
+from alerting.findings import (
+    FINDINGS,
+    REASON_FINDINGS,
+    IncidentKey,
+    finding_code_for,
+    incident_of,
+    message_of,
+    severity_of,
+    severity_rank,
+)
 from alerting.models import Cause, Finding, IncidentPart, Member
 from streams.handlers.judging import UNVERIFIABLE_AFTER, rules
 from streams.state import MINUTE, Class, Judged, PartRow, ShardState, Workload, part_text

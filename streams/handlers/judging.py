@@ -59,6 +59,7 @@ class Rules:
         self.special = {policy_id for policy_id, c in self.compiled.items() if looks_at_image(c.policy)}
         self.index = PolicyIndex(tuple(self.compiled.values()))
         self.timelines: dict[str, KeyTimeline] = {}
+        self.revoked_evidence = trust.by_subject["evidence"]
         self.memo: dict[tuple[object, ...], Judged] = {}
         self.same: dict[tuple[object, ...], Judged] = previous.same if previous is not None else {}
         """Equal answers are one object over all epochs, so that `unchanged` is a comparison of identities."""
@@ -85,22 +86,22 @@ class Rules:
 
     def shape(self, shape: FactShape, evidence_id: str, now: Micros) -> int:
         """A small integer that is equal for facts no ordinary policy can tell apart under this epoch."""
-        states = tuple(self._key_state(key_id, shape.proven, now) for key_id in shape.key_ids)
+        proven = shape.proven
+        states: list[KeyState] = []
+        for key_id in shape.key_ids:
+            timeline = self.timelines.get(key_id)
+            if timeline is None or not timeline.holds(self.trust, now):
+                timeline = self.timelines[key_id] = compile_key(key_id, self.trust, now)
+            states.append(timeline.at(proven.time, proven.kind))
         pending = shape.keyset not in ("", self.trust.keyset_id)
-        own = evidence_id if evidence_id in self.trust.by_subject["evidence"] else ""
-        key = (shape.number, states, pending, own, shape.proven.valid_until)
+        own = evidence_id if evidence_id in self.revoked_evidence else ""
+        key = (shape.number, *states, pending, own, proven.valid_until)
         return self._shapes.setdefault(key, len(self._shapes))
 
     def forget_times(self) -> None:
         """Time passed an instant at which something changes by itself: nothing derived from `now` may be kept."""
         self.memo.clear()
         self.timelines.clear()
-
-    def _key_state(self, key_id: str, proven: ProvenTime, now: Micros) -> KeyState:
-        timeline = self.timelines.get(key_id)
-        if timeline is None or not timeline.holds(self.trust, now):
-            timeline = self.timelines[key_id] = compile_key(key_id, self.trust, now)
-        return timeline.at(proven.time, proven.kind)
 
 
 def looks_at_image(policy: Policy) -> bool:
@@ -143,16 +144,23 @@ def judge(state: ShardState, cls: Class, now: Micros) -> bool:
     """Judge a class under the current epoch; True when what it holds differs from before."""
     current = rules(state)
     image = cls.image
-    if image.key_epoch != state.trust.epoch:
+    epoch = state.trust.epoch
+    if image.key_epoch != epoch:
         _reshape(state, current, image, now)
-    judged = {p: _judge_one(state, current, cls, p, now) for p in cls.policies} or {"": UNGOVERNED}
-    changed = judged != cls.judged
-    cls.judged = judged
-    cls.epoch = state.trust.epoch
-    _note_uncertainty(state, cls, now)
-    for answer in judged.values():
+    judged = {}
+    uncertain = False
+    for policy_id in cls.policies:
+        answer = judged[policy_id] = _judge_one(state, current, cls, policy_id, now)
+        uncertain = uncertain or answer.decided.outcome == "unverifiable"
         if answer.valid_until is not None:
             state.schedule(max(answer.valid_until, now + 1), "class", cls.id)
+    if not judged:
+        judged[""] = UNGOVERNED
+    changed = judged != cls.judged
+    cls.judged = judged
+    cls.epoch = epoch
+    if uncertain != (cls.row.uncertain_since is not None):
+        _note_uncertainty(state, cls, now, uncertain=uncertain)
     return changed
 
 
@@ -162,8 +170,8 @@ def _reshape(state: ShardState, current: Rules, image: Image, now: Micros) -> No
     if image.shapes_of is not evidence:
         image.shapes = tuple(current.fact_shape(f, evidence, now) for f in evidence.facts)
         image.shapes_of = evidence
-    ids = (f.evidence_id for f in evidence.facts)
-    image.key = tuple(sorted(current.shape(s, e, now) for s, e in zip(image.shapes, ids, strict=True)))
+    facts = evidence.facts
+    image.key = tuple(sorted([current.shape(s, facts[n].evidence_id, now) for n, s in enumerate(image.shapes)]))
     image.key_epoch = state.trust.epoch
 
 
@@ -208,16 +216,12 @@ def _exempted(state: ShardState, found: Judged, cls: Class, policy_id: str, now:
     return rules(state).one(Judged(found.decided, found.codes, entry.id if entry is not None else "", until))
 
 
-def _note_uncertainty(state: ShardState, cls: Class, now: Micros) -> None:
+def _note_uncertainty(state: ShardState, cls: Class, now: Micros, *, uncertain: bool) -> None:
     """Since when could this class not be told; drives `unverifiable-too-long`."""
-    uncertain = any(j.decided.outcome == "unverifiable" for j in cls.judged.values())
-    if uncertain and cls.row.uncertain_since is None:
-        cls.row.uncertain_since = now
+    cls.row.uncertain_since = now if uncertain else None
+    if uncertain:
         state.schedule(now + UNVERIFIABLE_AFTER, "uncertain", cls.id)
-        state.touch("class", cls.id)
-    elif not uncertain and cls.row.uncertain_since is not None:
-        cls.row.uncertain_since = None
-        state.touch("class", cls.id)
+    state.touch("class", cls.id)
 
 
 def policy_verdicts(state: ShardState, cls: Class) -> tuple[PolicyVerdict, ...]:

@@ -22,7 +22,7 @@ from streams.state import (
     pod_key,
     workload_text,
 )
-from verifier.errors import ReferenceError_
+from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference
 from verifier.reference import parse_reference
 
@@ -134,7 +134,8 @@ def _containers(
 
 def _patched_not_restarted(seen: ObservedContainer, previous: ContainerRow) -> bool:
     """The spec's image was changed on a running pod, and the status still tells of the old process: until the kubelet
-    restarts the container, what runs is what ran (Kubernetes reference 2.2)."""
+    restarts the container, what runs is what ran (Kubernetes reference 2.2).
+    """
     if not previous.class_id or seen.image == previous.image:
         return False
     restarted = (seen.started or 0) > (previous.launched or 0)
@@ -268,7 +269,7 @@ def _digest_suspects(state: ShardState, container: ContainerRow, workload: Workl
 def _parsed(image: str) -> ImageReference | None:
     try:
         return parse_reference(image)
-    except ReferenceError_:
+    except ImageReferenceError:
         return None
 
 

@@ -136,7 +136,8 @@ def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bo
 
 def _tell(state: ShardState, workloads: list[WorkloadKey]) -> Iterator[list[Output]]:
     """Refresh findings; parts go out after 1, 2, 4, 8 … slices, so that the first is early and the sum is cheap. With
-    the last ones goes the word that this shard has judged everything, so that totals are final at once."""
+    the last ones goes the word that this shard has judged everything, so that totals are final at once.
+    """
     for slices, start in enumerate(range(0, len(workloads), REFRESH_SLICE), start=1):
         out: list[Output] = []
         for key in workloads[start : start + REFRESH_SLICE]:

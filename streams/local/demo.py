@@ -236,13 +236,14 @@ class Story:
 
     async def rotate(self) -> tuple[list[Finding], list[Finding]]:
         """Rotate `release` to its successor; returns findings that (opened, closed)."""
-        before = {f.id for f in self._open()}
+        before = {f.id for f in self.open_findings()}
         await self.apply(changes.rotate_key(self.node.trust, self.by("yearly"), "release", self._key("release-2026")))
-        after = {f.id for f in self._open()}
+        after = {f.id for f in self.open_findings()}
         findings = self.node.processor.state.findings
         return [findings[f] for f in sorted(after - before)], [findings[f] for f in sorted(before - after)]
 
-    def _open(self) -> list[Finding]:
+    def open_findings(self) -> list[Finding]:
+        """Findings that are open now."""
         return [f for f in self.node.processor.state.findings.values() if f.state == "open"]
 
     def live(self, incident: Incident) -> int:

@@ -14,10 +14,11 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import msgspec
 
+from alerting.adapters.sqlite import SqliteNotifier
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
 from streams.codec import decode
@@ -55,7 +56,7 @@ class NodeSettings(msgspec.Struct, frozen=True):
     place: EvidencePlace | None = None
     """Where evidence is published; None: nowhere, so nothing can be verified (`no-evidence-source`)."""
     replay: bool = False
-    """Recorded time instead of the wall clock; evidence is fetched before the next record, and dated by `dates` only."""
+    """Recorded time instead of the wall clock; evidence is fetched before the next record, dated by `dates` only."""
     dates: Dates = Dates()
     """Dated first observations that came with a recording."""
     routes: Routes = Routes()
@@ -76,8 +77,12 @@ class LocalNode:
         self.record = SqliteRecord(connection)
         self.store = SqliteEvidenceStore(connection)
         self.processor = LocalProcessor(
-            trust_log(connection, seen_by=CONTROL), settings.routes, stop_at_requests=settings.replay
+            trust_log(connection, seen_by=CONTROL),
+            settings.routes,
+            replay=settings.replay,
+            tells=settings.notifier is not None,
         )
+        self.notifier = settings.notifier
         self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
         self._keys: tuple[str, KeySet] = ("", key_set(()))
 
@@ -92,6 +97,15 @@ class LocalNode:
         node = cls(connect(path, create=True), settings)
         node.engine.restore()
         return node
+
+    def keep_messages(self, stream: TextIO | None) -> None:
+        """Tell people by rows of the state file, printed on `stream` (None: kept only).
+
+        Raises:
+            PlaceUnavailable: the file cannot be written.
+        """
+        self.notifier = SqliteNotifier(self.connection, stream)
+        self.processor.tells = True
 
     def close(self) -> None:
         """Close the file."""
@@ -140,18 +154,15 @@ class LocalNode:
         """Work until nothing is left: records, evidence, sweeps, deliveries."""
         while await self.work():
             pass
+        self.show_messages()
 
     async def work(self) -> bool:
         """One unit of work; False when there was none."""
-        did = False
-        if self.settings.replay:
-            did = await self.fetch_waiting()
-        did = self.engine.run_once() or did
-        if not self.settings.replay:
-            did = await self.fetch_waiting() or did
-        if not did:
-            did = self.deliver() > 0
-        return did
+        if self.settings.replay:  # what a record asks for or has to tell comes before the next record
+            return await self.fetch_waiting() or self.deliver() > 0 or self.engine.run_once()
+        did = self.engine.run_once()
+        did = await self.fetch_waiting() or did
+        return did or self.deliver() > 0
 
     def tick(self, now: int | None = None) -> None:
         """Let time reach `now` (default: the node's clock)."""
@@ -168,17 +179,35 @@ class LocalNode:
         await self.drain()
 
     def deliver(self, limit: int = 100) -> int:
-        """Send what the ledger says is due; every step is durable before the next."""
-        if self.settings.notifier is None:
+        """Send what the ledger says is due; returns the number of calls made.
+
+        Every step is durable before the next. Where the channel is the state file itself, a step and its message are one
+        transaction, so that none can be without the other.
+        """
+        notifier, ledger = self.notifier, self.processor.alerter.ledger
+        due = ledger.next_due()
+        if notifier is None or due is None or due > self.now:
             return 0
+        if not isinstance(notifier, SqliteNotifier):
+            return self._deliver(notifier, self._save_durably, limit)
+        with self.engine.transaction():
+            return self._deliver(notifier, self._save, limit)
+
+    def _deliver(self, notifier: Notifier, save: Callable[[Mapping[str, bytes]], None], limit: int) -> int:
         alerter = self.processor.alerter
+        return deliver(alerter.ledger, notifier, alerter.message, save, lambda: self.now, limit=limit)
 
-        def save(_rows: Mapping[str, bytes]) -> None:
-            rows = alerter.take_ledger()
-            with self.engine.transaction():
-                self.engine.store(rows)
+    def _save(self, _rows: Mapping[str, bytes]) -> None:
+        self.engine.store(self.processor.alerter.take_ledger())
 
-        return deliver(alerter.ledger, self.settings.notifier, alerter.message, save, lambda: self.now, limit=limit)
+    def _save_durably(self, rows: Mapping[str, bytes]) -> None:
+        with self.engine.transaction():
+            self._save(rows)
+
+    def show_messages(self) -> None:
+        """Print messages that are on record and were not printed yet."""
+        if isinstance(self.notifier, SqliteNotifier):
+            self.notifier.print_waiting()
 
     # ------------------------------------------------------------------ evidence
 

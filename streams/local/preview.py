@@ -86,7 +86,7 @@ class ClassChange(msgspec.Struct, frozen=True):
 
 
 class PolicyCounts(msgspec.Struct, frozen=True):
-    """One policy's containers before and after; id empty: all policies together, the worst outcome of each container."""
+    """One policy's containers before and after; empty id: all policies together, the worst outcome of a container."""
 
     policy: str
     before: Counts
@@ -154,7 +154,7 @@ class Hit(msgspec.Struct, frozen=True):
     """What runs with such a signature, or is the digest; whether it violates is another matter."""
 
 
-# ----------------------------------------------------------------------------------------------------- a copy of a shard
+# ---------------------------------------------------------------------------------------------------- a copy of a shard
 
 
 def shard_copy(entries: Iterable[tuple[str, str, bytes]], trust: TrustState) -> ShardState:
@@ -232,6 +232,12 @@ def preview(
         opened=tuple(f for key, f in _open(state).items() if key not in open_before),
         closed=tuple(state.findings.get(key, f) for key, f in open_before.items() if key not in _open(state)),
     )
+
+
+def catch_up(state: ShardState, records: Iterable[TrustRecord], answer: Answer | None = None) -> None:
+    """Apply entries of the log that the shard has not come to yet, so that nothing of them is foretold as new."""
+    for record in records:
+        _feed(state, _entry(record, state.trust.epoch + 1, max(record.at, state.now)), answer)
 
 
 class _Now(msgspec.Struct, frozen=True):
@@ -391,17 +397,17 @@ def reach(state: ShardState, class_ids: Iterable[str], teams: Teams | None = Non
             keys.add(key)
             by_team[owned.get(key[:2], UNOWNED)] += count
     workloads = Counter(owned.get(key[:2], UNOWNED) for key in keys)
-    teams_found = sorted(((team, count, workloads[team]) for team, count in by_team.items()), key=lambda t: (-t[1], t[0]))
+    rows = sorted((-count, team) for team, count in by_team.items())
     return Reach(
         containers=containers,
         workloads=len(keys),
         namespaces=len({key[:2] for key in keys}),
         clusters=len({key[0] for key in keys}),
-        teams=tuple(teams_found),
+        teams=tuple((team, -count, workloads[team]) for count, team in rows),
     )
 
 
-# ----------------------------------------------------------------------------------------- what a revocation's subject is on
+# ------------------------------------------------------------------------------------ what a revocation's subject is on
 
 
 def signatures_hit(state: ShardState, record: RevocationPut, teams: Teams | None = None) -> Hit:
@@ -409,7 +415,7 @@ def signatures_hit(state: ShardState, record: RevocationPut, teams: Teams | None
 
     A digest is revoked whole: it has no signatures to split, only a reach.
     """
-    impact = Impact(**{_MEMBER[record.subject_kind]: frozenset({record.subject})})
+    impact = _IMPACT[record.subject_kind](frozenset({record.subject}))
     hit = [image for image in state.images.values() if _hits_image(image, impact)]
     found = [] if record.subject_kind == "digest" else [s for image in hit for s in _signatures(state, image, record)]
     found.sort(key=lambda s: (_PARTS.index(s.part), -s.containers, s.repository, s.digest, s.evidence))
@@ -418,7 +424,11 @@ def signatures_hit(state: ShardState, record: RevocationPut, teams: Teams | None
     return Hit(parts["before"], parts["after"], parts["unknown"], tuple(found), reach(state, classes, teams))
 
 
-_MEMBER: Final = {"key": "key_ids", "digest": "digests", "evidence": "evidence"}
+_IMPACT: Final[dict[str, Callable[[frozenset[str]], Impact]]] = {
+    "key": lambda subjects: Impact(key_ids=subjects),
+    "digest": lambda subjects: Impact(digests=subjects),
+    "evidence": lambda subjects: Impact(evidence=subjects),
+}
 _PARTS: Final[tuple[Part, ...]] = ("after", "unknown", "before")
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
+
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from alerting.routing import Routes
 from streams.alerter import BOOK, EXPIRY, LEDGER, Alerter
 from streams.codec import decode
 from streams.engine.port import Effects, Output, Record
 from streams.events import EvidenceWanted, NamespaceObserved, Tick, TrustChanged
-from streams.handlers import HANDLERS, handle, restored, sweep_slice
+from streams.handlers import HANDLERS, Event, finish_sweep, handle, restored, sweep_slice
+from streams.local.kept import KEPT_KINDS, KeptState
 from streams.outputs import output
 from streams.sinks.documents import documents
-from streams.state import ShardState
 from streams.topics import ACTIONS, CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, TRUST
 from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState
@@ -34,13 +36,18 @@ class LocalProcessor:
         trust_log: Iterable[tuple[int, bytes]] = (),
         routes: Routes | None = None,
         *,
-        stop_at_requests: bool = False,
+        replay: bool = False,
+        tells: bool = True,
     ) -> None:
-        self.state = ShardState()
+        self.state = KeptState()
         self.alerter = Alerter(routes)
         self._trust_log = trust_log
-        self._stop = stop_at_requests
-        """In a replay evidence is fetched before the next record, so that batches and restarts change nothing."""
+        self._replay = replay
+        """In a replay evidence is fetched, and people are told, before the next record, so that batches and restarts
+        change nothing."""
+        self.tells = tells
+        """Somebody delivers what the ledger says."""
+        self._stored_now = 0
 
     @property
     def trust(self) -> TrustState:
@@ -55,22 +62,29 @@ class LocalProcessor:
     def restore(self, state: Iterable[tuple[str, str, bytes]]) -> Effects:
         """Load state; judge once; say only what differs from what was last said."""
         entries = list(state)
-        self.state.restore(e for e in entries if e[0] not in _ALERTER_KINDS)
+        self.state.restore(e for e in entries if e[0] not in _ALERTER_KINDS | KEPT_KINDS)
         for epoch, value in self._trust_log:
             self.state.trust, _ = self.state.trust.apply(TRUST_RECORD.validate_json(value), epoch)
         self.alerter.restore((e for e in entries if e[0] in _ALERTER_KINDS), self.state.trust)
+        self.state.load_asked(entries)
         said = [out for slice_ in restored(self.state) for out in slice_]
+        self.state.load_due(entries)
+        self._stored_now = self.state.now
         return self._finished(list(self._follow(said)), 0)
 
     def process(self, records: Sequence[Record]) -> Effects:
-        """Handle records in order; with `stop_at_requests` up to and with the first that asks for evidence."""
+        """Handle records in order; in a replay up to and with the first that asks for evidence or has news to tell."""
         outputs: list[Output] = []
         for number, record in enumerate(records, start=1):
             made = list(self._one(decode(record.value)))
             outputs.extend(made)
-            if self._stop and any(isinstance(o.event, EvidenceWanted) for o in made):
+            if self._replay and (self._has_news() or any(isinstance(o.event, EvidenceWanted) for o in made)):
                 return self._finished(outputs, number)
         return self._finished(outputs, len(records))
+
+    def _has_news(self) -> bool:
+        due = self.alerter.ledger.next_due() if self.tells else None
+        return due is not None and due <= self.now
 
     def tick(self, now: int) -> Effects:
         """Let time reach `now`."""
@@ -96,17 +110,26 @@ class LocalProcessor:
         if isinstance(event, (NamespaceObserved, IncidentAction)):
             yield from self._alert(event)
         if type(event) in HANDLERS:
-            yield from self._follow(handle(self.state, event))  # type: ignore[arg-type]  # in HANDLERS
+            yield from self._follow(handle(self.state, self._timely(event)))
         if isinstance(event, TrustChanged):
+            if self._replay:  # nothing lies between a trust change and what it comes to, wherever a batch ends
+                yield from self._follow(finish_sweep(self.state))
             said = self.alerter.trust_changed(self.state.trust, self.now)
             yield from (_document(d) for out in said for d in documents(out))
         yield from (_document(d) for out in self.alerter.tick(self.now) for d in documents(out))
+
+    def _timely(self, event: object) -> Event:
+        """A trust change that is made beside a recording is made now, and now is what the recording says."""
+        if self._replay and isinstance(event, TrustChanged):
+            event = msgspec.structs.replace(event, time=self.now)
+        return event  # type: ignore[return-value]  # the caller has looked it up in HANDLERS
 
     def _follow(self, outputs: Iterable[object]) -> Iterator[Output]:
         for out in outputs:
             if isinstance(out, (IncidentPart, ShardReached)):
                 yield from self._alert(out)
             elif isinstance(out, EvidenceWanted):
+                self.state.asked(out.repository, out.digest)
                 yield output(out)
             else:
                 yield from (_document(d) for d in documents(out))
@@ -115,6 +138,9 @@ class LocalProcessor:
         yield from (_document(d) for out in self.alerter.handle(event, self.now) for d in documents(out))
 
     def _finished(self, outputs: list[Output], consumed: int) -> Effects:
+        if self.state.now != self._stored_now:
+            self.state.touch("meta", "")  # also time that passed without an output has passed
+            self._stored_now = self.state.now
         state = (*self.state.take_dirty(), *self.alerter.take_dirty())
         return Effects(outputs=tuple(outputs), state=state, consumed=consumed)
 

@@ -4,17 +4,19 @@
     async for progress in replay(node, sources): ...
 
 Items of all sources are merged by the newest time each source has told so far. How many items of a source are durable
-is stored with them, so a replay that was killed goes on where it stood, and one that is run again adds nothing.
+is stored with them, together with a mark of the file's beginning: a replay that was killed goes on where it stood, one
+that is run again adds nothing, a file that grew is read on, and another file under an old name is read from its start.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Final, Literal
 
@@ -27,6 +29,10 @@ from verifier.errors import InputError
 CHUNK: Final = 1 << 20
 """Bytes read from a file at once."""
 STDIN: Final = Path("-")
+MARKED: Final = 4096
+"""Bytes of a file's first line that tell it from another file of the same name."""
+PEEKED: Final = 10_000
+"""Items looked at to find the first time a recording tells."""
 
 
 class ReplaySource(msgspec.Struct, frozen=True):
@@ -47,7 +53,8 @@ class ReplayItem(msgspec.Struct, frozen=True):
 
     time: int
     source: str
-    number: int
+    place: int
+    """Twice the number of the item; one more for what is said at the end, so that a file that grew is read on."""
     observations: tuple[object, ...]
     original: bytes
 
@@ -62,7 +69,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 def read_items(source: ReplaySource, ignored: Counter[str]) -> Iterator[ReplayItem]:
-    """The items of one source, numbered from 1; time never goes back within a source.
+    """The items of one source in order, the last sign of life of its feeds at the end; time never goes back within it.
 
     Raises:
         InputError: the file cannot be read.
@@ -74,22 +81,22 @@ def read_items(source: ReplaySource, ignored: Counter[str]) -> Iterator[ReplayIt
     for number, raw in enumerate(raws, start=1):
         observations = tuple(stream.observe(raw, received=arrivals.get(_line(raw))))
         newest = max([newest, *(o.time for o in observations)])
-        yield ReplayItem(newest, source.name, number, observations, reduced_original(raw))
+        yield ReplayItem(newest, source.name, 2 * number, observations, reduced_original(raw))
     last = tuple(stream.close())
     ignored.update({reason: count for reason, count in stream.ignored.items() if reason != "read"})
     if last:
-        yield ReplayItem(max([newest, *(o.time for o in last)]), source.name, number + 1, last, b"")
+        yield ReplayItem(max([newest, *(o.time for o in last)]), source.name, 2 * number + 1, last, b"")
 
 
 def _arrivals(path: Path) -> dict[int, int]:
-    """Line -> microseconds at which it arrived, from the file of the same name ending in `.times` (one RFC 3339 time per
+    """Line -> microseconds at which it arrived, from the file of the same name ending in `.times` (an RFC 3339 time per
     line), when the recorder kept one: a watch event has no time of its own.
 
     Raises:
         InputError: the file is there and holds something else.
     """
     times = path.with_suffix(".times")
-    if path == STDIN or times == path or not times.exists():
+    if path in (STDIN, times) or not times.exists():
         return {}
     arrivals = {}
     for number, text in enumerate(times.read_text().splitlines(), start=1):
@@ -118,23 +125,77 @@ def _chunks(path: Path) -> Iterator[bytes]:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-async def replay(node: LocalNode, sources: list[ReplaySource], batch: int = 500) -> AsyncIterator[Progress]:
-    """Play sources into a node, a batch at a time; yields after each batch is durable and worked off.
+class Replay:
+    """Several recordings as one, while it is played. It can be played once."""
+
+    def __init__(self, sources: Sequence[ReplaySource], until: int | None = None) -> None:
+        """Up to and with `until` (microseconds) where it is given; later items stay unread for another time."""
+        self._sources = sources
+        self._until = until
+        self.ignored: Counter[str] = Counter()
+        """Items that asked for nothing, by reason; whole when everything was played."""
+        self._items: Iterator[ReplayItem] = heapq.merge(
+            *(read_items(s, self.ignored) for s in sources), key=lambda item: item.time
+        )
+
+    def begins(self) -> int | None:
+        """The first time the recordings tell; None when they tell none.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        looked: list[ReplayItem] = []
+        while len(looked) < PEEKED and (item := next(self._items, None)) is not None:
+            looked.append(item)
+            if item.time:
+                break
+        self._items = chain(looked, self._items)
+        return looked[-1].time or None if looked else None
+
+    async def play(self, node: LocalNode, batch: int = 500) -> AsyncIterator[Progress]:
+        """Play into a node, a batch at a time; yields after each batch is durable and worked off.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        marks = {source.name: _mark(source.path) for source in self._sources}
+        done = {name: _done(node.progress(name), mark) for name, mark in marks.items()}
+        await node.drain()  # what a killed replay left: batches end where they would have ended
+        items = new = 0
+        wanted = takewhile(lambda item: self._until is None or item.time <= self._until, self._items)
+        while taken := list(islice(wanted, batch)):
+            fresh = [item for item in taken if item.place > done[item.source]]
+            items += len(taken)
+            if fresh:
+                progress = {item.source: f"{item.place} {marks[item.source]}" for item in fresh}
+                originals = [item.original for item in fresh if item.original]
+                new += node.ingest([o for item in fresh for o in item.observations], progress, originals)
+                await node.drain()
+            yield Progress(items, new, taken[-1].time, dict(self.ignored))
+
+
+async def replay(node: LocalNode, sources: Sequence[ReplaySource], batch: int = 500) -> AsyncIterator[Progress]:
+    """`Replay(sources).play(node)`.
 
     Raises:
         InputError: a file cannot be read.
     """
-    ignored: Counter[str] = Counter()
-    done = {source.name: int(node.progress(source.name) or 0) for source in sources if source.path != STDIN}
-    merged = heapq.merge(*(read_items(s, ignored) for s in sources), key=lambda item: item.time)
-    items = new = time = 0
-    while taken := list(islice(merged, batch)):
-        fresh = [item for item in taken if item.number > done.get(item.source, 0)]
-        items += len(taken)
-        time = taken[-1].time
-        if fresh:
-            progress = {item.source: str(item.number) for item in fresh}
-            originals = [item.original for item in fresh if item.original]
-            new += node.ingest([o for item in fresh for o in item.observations], progress, originals)
-            await node.drain()
-        yield Progress(items, new, time, dict(ignored))
+    async for progress in Replay(sources).play(node, batch):
+        yield progress
+
+
+def _mark(path: Path) -> str:
+    """What tells a file from another one of the same name: a hash of how it begins. A pipe is always another one."""
+    if path == STDIN:
+        return ""
+    try:
+        with path.open("rb") as file:
+            return hashlib.sha256(file.readline(MARKED)).hexdigest()[:16]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+
+
+def _done(progress: str, mark: str) -> int:
+    """The last place of a source that is durable already."""
+    place, _, known = progress.partition(" ")
+    return int(place) if mark and known == mark else 0

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -28,6 +28,8 @@ from verifier.models import Micros
 _CLOCK: Final = "clock"
 _RECORDED: Final = "recorded"
 _WALL: Final = "wall"
+_BECAUSE: Final = frozenset({"trust", "evidence"})
+"""Triggers of verdicts that a trust change has: its sweep, and evidence checked against an added key."""
 _RECENT: Final = 2_000
 """Entries of the log looked at for its newest time; inputs come nearly in the order of time."""
 
@@ -53,7 +55,7 @@ def open_reading(path: Path) -> Iterator[sqlite3.Connection]:
         raise InputError(f"{path} is not a revet state file: {error}") from error
 
 
-# ------------------------------------------------------------------------------------------------------------- the clock
+# ------------------------------------------------------------------------------------------------------------ the clock
 
 
 def note_clock(connection: sqlite3.Connection, *, recorded: bool) -> None:
@@ -70,32 +72,38 @@ def recorded_clock(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sources LIMIT 1").fetchone() is not None
 
 
+def judged_time(connection: sqlite3.Connection) -> Micros:
+    """The judge's clock as it was stored last; 0 before anything was judged."""
+    row = connection.execute("SELECT value FROM state WHERE kind = 'meta' AND key = ''").fetchone()
+    return msgspec.msgpack.decode(row[0], type=tuple[int, int])[0] if row is not None else 0
+
+
 def newest_time(connection: sqlite3.Connection) -> Micros:
-    """The newest instant this state has heard of; 0 when it has heard of none."""
+    """The newest instant this state has heard of, judged or not; 0 when it has heard of none."""
     recent = "SELECT max(time) FROM (SELECT time FROM log ORDER BY position DESC LIMIT ?)"
     (logged,) = connection.execute(recent, (_RECENT,)).fetchone()
-    row = connection.execute("SELECT value FROM state WHERE kind = 'meta' AND key = ''").fetchone()
-    judged = msgspec.msgpack.decode(row[0], type=tuple[int, int])[0] if row is not None else 0
-    return max(int(logged or 0), judged)
+    return max(int(logged or 0), judged_time(connection))
 
 
 def state_now(connection: sqlite3.Connection, wall: Micros) -> Micros:
     """The instant at which a change that is made now takes place, on the state's own clock.
 
-    In a recording's time that is right after the newest thing heard of: later than all of it, and no invented delay.
+    In a recording's time that is the judge's clock: a change dated later would not be in force when it is judged.
     """
     newest = newest_time(connection)
     if recorded_clock(connection) and newest:
-        return newest + 1
+        return judged_time(connection) or newest
     return max(newest, wall)
 
 
-# ------------------------------------------------------------------------------------------------------------- the shard
+# ------------------------------------------------------------------------------------------------------------ the shard
 
 
 def stored_shard(connection: sqlite3.Connection) -> list[tuple[str, str, bytes]]:
     """Every stored row of the shard (for `streams.local.preview.shard_copy`)."""
-    return connection.execute("SELECT kind, key, value FROM state WHERE kind NOT LIKE 'alert-%'").fetchall()
+    return connection.execute(
+        "SELECT kind, key, value FROM state WHERE kind NOT LIKE 'alert-%' AND kind NOT LIKE 'local-%' ORDER BY place"
+    ).fetchall()
 
 
 def team_names(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
@@ -108,7 +116,7 @@ def team_names(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
     return found
 
 
-# ------------------------------------------------------------------------------------------------- what came of a change
+# ------------------------------------------------------------------------------------------------ what came of a change
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -122,6 +130,8 @@ class Progress(msgspec.Struct, frozen=True):
     facts: int
     """Position of the newest answer, and how far the judge has come."""
     judged: int
+    unanswered: int
+    """Requests the fetcher has not come to."""
 
 
 def progress(connection: sqlite3.Connection) -> Progress:
@@ -132,12 +142,15 @@ def progress(connection: sqlite3.Connection) -> Progress:
         if read_key(key)[0] == REACHED
     ]
     positions: dict[str, int] = dict(connection.execute("SELECT reader, position FROM positions"))
+    fetched = positions.get("fetcher", 0)
+    waiting = "SELECT count(*) FROM log WHERE topic = ? AND position > ?"
     return Progress(
         epoch=min(reached, default=0),
         requests=_newest(connection, REQUESTS),
-        fetched=positions.get("fetcher", 0),
+        fetched=fetched,
         facts=_newest(connection, FACTS),
         judged=positions.get(CONTROL, 0),
+        unanswered=int(connection.execute(waiting, (REQUESTS, fetched)).fetchone()[0]),
     )
 
 
@@ -190,8 +203,9 @@ def came_of(connection: sqlite3.Connection, mark: int, epochs: Iterable[int]) ->
         if body.get("provenance.trust.epoch") not in wanted:
             continue
         if home == HOMES["verification"]:
-            classes.add(body["provenance.class.id"])
-            verdicts[body["provenance.verdict"]] += 1
+            if body.get("provenance.evaluation.trigger") in _BECAUSE:
+                classes.add(body["provenance.class.id"])
+                verdicts[body["provenance.verdict"]] += 1
         elif body["event.action"] == "finding-closed":
             closed[body.get("provenance.finding.close_reason", "")] += 1
             incidents[body["provenance.incident.id"]] = None
@@ -202,16 +216,15 @@ def came_of(connection: sqlite3.Connection, mark: int, epochs: Iterable[int]) ->
     return Came(len(classes), dict(verdicts), dict(opened), dict(closed), told)
 
 
-_Body = dict[str, str]
-"""A document of the record; only members that hold text, and the epoch (a number), are looked at."""
+_Body = dict[str, Any]  # Any: a document of the record is JSON; its members are those of the field table
 
 
 def _since(connection: sqlite3.Connection, mark: int) -> Iterator[tuple[str, _Body]]:
     if not _has_record(connection):
         return
     homes = (HOMES["verification"], HOMES["finding"])
-    rows = connection.execute("SELECT home, body FROM record WHERE row > ? AND home IN (?, ?) ORDER BY row", (mark, *homes))
-    for home, body in rows:
+    query = "SELECT home, body FROM record WHERE row > ? AND home IN (?, ?) ORDER BY row"
+    for home, body in connection.execute(query, (mark, *homes)):
         yield home, orjson.loads(body)
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from streams.queries.conditions import Condition, Not, at_time, both, either, exists, one_of
 from streams.queries.port import Hit, RecordReader, every
-from streams.queries.reading import chunks, text_of, texts_of
+from streams.queries.reading import chunks, number_of, text_of, texts_of
 from streams.sinks.document import Body
 from streams.sinks.fields import HOMES
 from verifier.models import Micros, Outcome
@@ -69,27 +69,21 @@ def _say(policies: dict[str, VerdictAt], hit: Hit, removed: dict[str, Micros]) -
     if hit.time <= removed.get(policy, hit.time - 1):
         return
     outcome: Outcome = text_of(hit.body, "verdict")  # type: ignore[assignment]  # written from a Verdict
-    codes = texts_of(hit.body, "reason")
+    codes = texts_of(hit.body, "reason") if outcome != "valid" else ()
     policies[policy] = VerdictAt(policy, outcome, codes, hit.id, text_of(hit.body, "exemption"))
 
 
 def told_in_order(hit: Hit) -> tuple[object, ...]:
     """Order of verdicts: by time; within one instant the first of a class before those that follow from it."""
-    epoch = hit.body.get("provenance.trust.epoch", 0)
-    return (
-        hit.time,
-        bool(text_of(hit.body, "previous")),
-        epoch,
-        not texts_of(hit.body, "provenance.evidence.set"),
-        hit.id,
-    )
+    follows, judged = bool(text_of(hit.body, "previous")), bool(text_of(hit.body, "provenance.evidence.set"))
+    return (hit.time, follows, number_of(hit.body, "epoch"), judged, hit.id)
 
 
 def _removals(reader: RecordReader, at: Micros) -> dict[str, Micros]:
     """Policy -> when it was last taken away, unless it came back."""
     where = both(one_of("record", ("policy-put", "policy-removed")), at_time("@timestamp", "<=", at))
     gone: dict[str, Micros] = {}
-    for hit in sorted(every(reader, HOMES["trust"], where), key=lambda h: (h.time, h.body["provenance.trust.epoch"])):
+    for hit in sorted(every(reader, HOMES["trust"], where), key=lambda h: number_of(h.body, "epoch")):
         policy = text_of(hit.body, "policy")
         if text_of(hit.body, "record") == "policy-removed":
             gone[policy] = hit.time
@@ -98,7 +92,7 @@ def _removals(reader: RecordReader, at: Micros) -> dict[str, Micros]:
     return gone
 
 
-def as_it_was(body: Body, verdicts: dict[str, VerdictAt], at: Micros) -> Body:
+def as_it_was(body: Body, verdicts: dict[str, VerdictAt]) -> Body:
     """A container's document with the state and the verdicts of an instant instead of today's."""
     kept = {k: v for k, v in body.items() if k not in _NOT_THEN}
     told = [v for v in verdicts.values() if v.policy]
@@ -114,7 +108,6 @@ def as_it_was(body: Body, verdicts: dict[str, VerdictAt], at: Micros) -> Body:
     made.update({name: values for name, values in lists.items() if values})
     if outcomes:
         made["provenance.verdict"] = worst(outcomes)
-    del at
     return made
 
 

@@ -15,6 +15,7 @@ wildcards in field names and in texts, `{}` of nested fields, and date rounding.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, NoReturn
@@ -80,6 +81,9 @@ class _Token(NamedTuple):
         return "*".join(self.parts)
 
 
+_UNWRITABLE: Final = re.compile("[\0\ud800-\udfff]")
+"""NUL and lone surrogates (bytes of a command line that are no text); documents have neither."""
+
 _SYMBOL: Final = re.compile(r"<=|>=|[():<>]")
 _SPECIAL: Final = frozenset('\\():<>"*{}')
 _ESCAPES: Final = {"t": "\t", "r": "\r", "n": "\n"}
@@ -89,6 +93,9 @@ _KEYWORDS: Final = ("and", "or", "not")
 def _tokens(query: str) -> list[_Token]:
     if len(query) > MAX_QUERY:
         raise QueryError(query, MAX_QUERY, f"a query has at most {MAX_QUERY} characters, this one {len(query)}")
+    wrong = _UNWRITABLE.search(query)
+    if wrong is not None:
+        raise QueryError(query, wrong.start(), "a character that no document can hold")
     tokens, at = [], 0
     while at < len(query):
         if query[at].isspace():
@@ -354,7 +361,15 @@ def _as_date(parser: _Parser, token: _Token) -> Scalar:
         raise QueryError(parser.query, token.column, f'{error}, in quotation marks, or now, "now-15m"') from error
 
 
+def _as_address(parser: _Parser, token: _Token) -> Scalar:
+    try:
+        return str(ipaddress.ip_address(token.text))
+    except ValueError:
+        parser.fail("one address (networks are not part of this subset)", token)
+
+
 _TYPES: Final[dict[FieldType, Callable[[_Parser, _Token], Scalar]]] = {
+    "ip": _as_address,
     "long": _as_integer,
     "boolean": _as_boolean,
     "date": _as_date,

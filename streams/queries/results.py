@@ -101,7 +101,7 @@ class ImageCount(msgspec.Struct, frozen=True):
 
 
 class SignatureSplit(msgspec.Struct, frozen=True):
-    """Signatures of a key by what is proven of their time. `before` and `after` are filled when an instant was given."""
+    """Signatures of a key by what is proven of their time; `before` and `after` count when an instant was given."""
 
     total: int
     attested: int

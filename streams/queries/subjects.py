@@ -15,9 +15,9 @@ from typing import Final
 
 from streams.queries.conditions import Condition, Like, both, either, full_name, is_
 from streams.queries.port import RecordReader, every, one
-from streams.queries.reading import texts_of
+from streams.queries.reading import text_of, texts_of
 from streams.queries.results import Subject, SubjectKind
-from streams.sinks.document import path_id, reference_of
+from streams.sinks.document import clean, path_id, reference_of
 from streams.sinks.fields import HOMES
 from verifier.errors import InputError
 from verifier.reference import is_digest
@@ -35,14 +35,15 @@ def resolve(reader: RecordReader, text: str, kinds: Iterable[SubjectKind] = ()) 
         PlaceUnavailable: the store does not answer.
     """
     allowed = tuple(kinds) or KINDS
-    kind, colon, rest = text.strip().partition(":")
+    text = clean(text.strip())
+    kind, colon, rest = text.partition(":")
     if colon and kind in allowed and rest:
-        found = _FINDERS[kind](reader, rest)  # type: ignore[index]  # one of `kinds`
+        found = _FINDERS[kind](reader, rest)
         if found is not None:
             return found
         raise InputError(f"the record knows no {kind} {rest[:120]!r}")
     for candidate in allowed:
-        found = _FINDERS[candidate](reader, text.strip())
+        found = _FINDERS[candidate](reader, text)
         if found is not None:
             return found
     raise InputError(f"nothing in the record is called {text[:120]!r}; looked for {', '.join(allowed)}")
@@ -50,9 +51,13 @@ def resolve(reader: RecordReader, text: str, kinds: Iterable[SubjectKind] = ()) 
 
 def digest_subject(reader: RecordReader, digest: str) -> Subject:
     """A whole digest, whether or not the record knows it. Raises as `resolve`."""
-    known = any(
-        one(reader, HOMES[home], is_("hash", digest)) for home in ("containers", "images", "admission", "trust")
+    told = (
+        ("containers", is_("digest", digest)),
+        ("images", either(is_("digest", digest), is_("index", digest))),
+        ("admission", is_("asked", digest)),
+        ("trust", is_("hash", digest)),
     )
+    known = any(one(reader, HOMES[home], where) is not None for home, where in told)
     return Subject("digest", digest, (digest,), known)
 
 
@@ -95,8 +100,12 @@ def _pod(reader: RecordReader, text: str) -> Subject | None:
         where = both(where, is_("namespace", parts[1]), is_("cluster", parts[0]))
     else:
         return None
-    uids = _values(reader, ("containers", "lifecycle"), where, "kubernetes.pod.uid")
-    return Subject("pod", text, tuple(sorted(uids))) if uids else None
+    fields = tuple(map(full_name, ("namespace", "pod", "pod_uid")))
+    for home in ("containers", "lifecycle"):
+        found = [g.values for g in reader.groups(HOMES[home], where, fields) if g.values[2]]
+        if found:
+            return Subject("pod", f"{found[0][0]}/{found[0][1]}", tuple(sorted({uid for _, _, uid in found})))
+    return None
 
 
 def _workload(reader: RecordReader, text: str) -> Subject | None:
@@ -105,15 +114,15 @@ def _workload(reader: RecordReader, text: str) -> Subject | None:
 
 
 def _named_workload(parts: list[str]) -> Condition:
-    """`name`, `namespace/name`, `namespace/kind/name`, `cluster/namespace/kind/name`."""
-    where: Condition = is_("workload", parts[-1])
+    """`name`, `namespace/name`, `kind/name`, `namespace/kind/name`, `cluster/namespace/kind/name`."""
+    field = full_name("workload_id")
+    if len(parts) == 4:
+        return is_(field, path_id(*parts))
+    ending = Like(field, ("", "/" + path_id(*parts)))
     if len(parts) == 2:
-        where = both(where, either(is_("namespace", parts[0]), is_("provenance.workload.kind", parts[0])))
-    elif len(parts) == 3:
-        where = both(where, is_("namespace", parts[0]), is_("provenance.workload.kind", parts[1]))
-    elif len(parts) == 4:
-        where = is_("workload_id", path_id(*parts))
-    return where
+        inside = Like(field, ("", f"/{path_id(parts[0])}/", f"/{path_id(parts[1])}"))
+        return either(both(is_("namespace", parts[0]), inside), ending)
+    return both(is_("namespace", parts[0]), ending) if len(parts) == 3 else ending
 
 
 def _key(reader: RecordReader, text: str) -> Subject | None:
@@ -137,11 +146,10 @@ def _policy(reader: RecordReader, text: str) -> Subject | None:
 
 
 def _incident(reader: RecordReader, text: str) -> Subject | None:
-    where = either(is_("incident", text), is_("short_id", text.upper()))
-    ids = _values(reader, ("incidents",), where, "incident") or _values(
-        reader, ("findings",), is_("incident", text), "incident"
-    )
-    return _unambiguous("incident", text, ids)
+    told = one(reader, HOMES["incidents"], either(is_("incident", text), is_("short_id", text.upper())))
+    if told is not None:
+        return Subject("incident", text_of(told.body, "short_id"), (told.id,))
+    return _unambiguous("incident", text, _values(reader, ("findings",), is_("incident", text), "incident"))
 
 
 def _finding(reader: RecordReader, text: str) -> Subject | None:

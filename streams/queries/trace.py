@@ -1,4 +1,4 @@
-"""`trace`: everything the record knows of one thing, in order: who signed, who let it in, what was judged, when it ended.
+"""`trace`: all the record knows of one thing, in order: who signed, who let it in, what was judged, when it ended.
 
     timeline = trace(reader, resolve(reader, "registry.example.com/payments/api:1.4.2"))
 
@@ -105,17 +105,15 @@ def _by_finding(reader: RecordReader, subject: Subject) -> Condition:
 
 def _of_findings(reader: RecordReader, where: Condition) -> Condition:
     """Containers of the workloads that findings are about."""
-    named = ("provenance.workload.id", "container.name")
-    groups = reader.groups(HOMES["findings"], where, named)[:VALUES_FOLLOWED]
-    return either(
-        *(both(is_(named[0], w), is_(named[1], c)) if c else is_(named[0], w) for w, c in (g.values for g in groups))
-    )
+    groups = reader.groups(HOMES["findings"], where, ("provenance.workload.id", "container.name"))
+    pairs = [group.values for group in groups[:VALUES_FOLLOWED]]
+    return either(*(both(is_("workload_id", w), *([is_("container", c)] if c else [])) for w, c in pairs))
 
 
 _CONTAINERS: Final[dict[SubjectKind, Callable[[RecordReader, Subject], Condition]]] = {
     "digest": _by_digest,
     "image": _by_digest,
-    "pod": lambda _, s: one_of("pod_uid", s.values),
+    "pod": lambda _, s: _pods(s),
     "workload": lambda _, s: one_of("workload_id", s.values),
     "key": lambda _r, _s: NOTHING,  # a key is followed through evidence and verdicts; what runs is the blast radius
     "policy": lambda _, s: one_of("policy", s.values),
@@ -161,14 +159,18 @@ def _image_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
         **_evidence_plan(reader, digests),
         "lifecycle": one_of("digest", digests),
         "verification": one_of("digest", digests),
-        "admission": either(one_of("id", around.decisions), denied, one_of("hash", digests)),
+        "admission": either(one_of("id", around.decisions), denied, one_of("asked", digests)),
         **_finding_plan(reader, one_of("digest", digests)),
     }
 
 
 def _pod_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
-    admission = either(one_of("pod_uid", subject.values), one_of("id", around.decisions))
-    return _placed_plan(reader, around, one_of("pod_uid", subject.values), admission)
+    return _placed_plan(reader, around, _pods(subject), either(_pods(subject), one_of("id", around.decisions)))
+
+
+def _pods(subject: Subject) -> Condition:
+    """The name narrows, the UID decides: names of pods are used again."""
+    return both(is_("pod", subject.name.rpartition("/")[2]), one_of("pod_uid", subject.values))
 
 
 def _workload_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
@@ -273,8 +275,8 @@ _KINDS: Final[dict[str, Callable[[Hit], str]]] = {
 _RANK: Final = {
     kind: rank
     for rank, kind in enumerate(
-        ("first-seen", "trust", "signed", "admitted", "denied", "errored", "started", "evidence", "verdict", "ended",
-         "finding", "incident")
+        ("first-seen", "trust", "signed", "admitted", "denied", "errored", "started", "first verdict", "evidence",
+         "verdict", "ended", "finding", "incident")
     )
 }  # fmt: skip
 """Order within one instant: causes before what follows from them."""
@@ -304,8 +306,9 @@ def _row(dataset: str, hit: Hit) -> Row:
 
 
 def _order(row: Row) -> tuple[object, ...]:
-    """Time, then causes first; of one class the first verdict before the next."""
-    return (row.time, _RANK[row.kind], bool(row.ids.get("previous")), int(row.ids.get("epoch") or 0), row.id)
+    """Time, then causes first: of one instant the first verdict comes before the evidence that changes it."""
+    kind = "first verdict" if row.kind == "verdict" and not row.ids.get("previous") else row.kind
+    return (row.time, _RANK[kind], int(row.ids.get("epoch") or 0), row.id)
 
 
 def _signatures(reader: RecordReader, subject: Subject, around: Around) -> list[Signature]:

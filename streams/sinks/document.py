@@ -18,7 +18,7 @@ import msgspec
 
 from alerting.text import short_digest
 from streams.sinks.fields import ECS_VERSION, HOMES
-from verifier.errors import ReferenceError_
+from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference, Micros
 from verifier.reference import parse_reference
 
@@ -55,7 +55,7 @@ def document(home: str, id_: str, time: Micros, *parts: Body, version: int | Non
     Raises:
         KeyError: no home of that name.
     """
-    full, time = HOMES[home], min(max(time, _FIRST), _LAST)
+    full, id_, time = HOMES[home], clean(id_), min(max(time, _FIRST), _LAST)
     body: Body = {
         "@timestamp": instant(time),
         "ecs.version": ECS_VERSION,
@@ -133,7 +133,7 @@ def reference_of(text: str) -> ImageReference | None:
     """A reference as the spec wrote it, normalised; None when it follows no grammar."""
     try:
         return parse_reference(text)
-    except ReferenceError_:
+    except ImageReferenceError:
         return None
 
 

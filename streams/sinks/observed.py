@@ -122,7 +122,7 @@ def of_decision(event: DecisionObserved, known: Known) -> Iterator[Document]:
 
 
 def _who(event: DecisionObserved) -> dict[str, object]:
-    addresses = [a for a in event.source_ips if _is_address(a)]
+    addresses = [a for a in map(_address, event.source_ips) if a]
     return {
         "user.name": event.user,
         "user.roles": event.groups,
@@ -133,20 +133,19 @@ def _who(event: DecisionObserved) -> dict[str, object]:
     }
 
 
-def _is_address(text: str) -> bool:
-    """Elasticsearch refuses a whole document for one bad address."""
+def _address(text: str) -> str:
+    """An address in its shortest form; empty when it is none: Elasticsearch refuses a whole document for a bad one."""
     try:
-        ipaddress.ip_address(text)
+        return str(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:
-        return False
-    return "%" not in text
+        return ""
 
 
 def _asked(event: DecisionObserved) -> dict[str, object]:
     texts = [text for image in event.images for text in (image.submitted, image.stored) if text]
     parsed = [reference for reference in map(reference_of, texts) if reference is not None]
     body: dict[str, object] = {
-        "provenance.image.asked": texts,
+        "provenance.image.asked": [*texts, *map(str, parsed), *(r.digest for r in parsed)],
         "provenance.image.count": len(event.images),
         "provenance.images": [
             {"container": i.container, "kind": i.kind, "submitted": i.submitted, "stored": i.stored}

@@ -1,7 +1,7 @@
 """A fleet in one shard: memory per container, and the time to judge it all again after one revocation.
 
-1,000,000 containers on 50,000 digests, 3 signatures each, 40 policies of which 3 govern a class. The state is made by the
-real handlers from pod and evidence events; facts are made by hand (no cryptography: judging never repeats it).
+1,000,000 containers on 50,000 digests, 3 signatures each, 40 policies of which 3 govern a class. The state is made by
+the real handlers from pod and evidence events; facts are made by hand (no cryptography: judging never repeats it).
 
 The physical limit printed beside: one look-up in a dictionary per (class, policy) that is judged again.
 """
@@ -12,6 +12,7 @@ import gc
 import hashlib
 import resource
 import time
+from pathlib import Path
 
 from alerting.models import IncidentPart
 from streams.events import EvidenceFound, EvidenceWanted, ObservedContainer, Owner, Pod, PodObserved, TrustChanged
@@ -141,8 +142,7 @@ class Fleet:
 
 
 def _rss() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def revoke(fleet: Fleet, key: str) -> dict[str, object]:

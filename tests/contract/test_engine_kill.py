@@ -72,7 +72,7 @@ def test_kill_at_every_edge_loses_and_doubles_nothing(
 ) -> None:
     """Die at this edge of every third batch; the end is the same as without."""
     one = engine(batch=batch)
-    chance = random.Random(batch)  # noqa: S311
+    chance = random.Random(batch)
     for _ in range(200):
         if chance.random() < 0.3:
             one.crash_at = edge

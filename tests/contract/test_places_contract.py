@@ -21,7 +21,7 @@ from tests.helpers.registry_server import (
 )
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
-from verifier.errors import PlaceRefused, ReferenceError_
+from verifier.errors import PlaceRefused, ImageReferenceError
 from verifier.evidence.identity import check_evidence_id
 from verifier.models import ImageReference
 from verifier.oci.port import Collected, EvidencePlace
@@ -306,7 +306,7 @@ async def test_names_that_would_mean_something_else_are_refused(opened, referenc
     layout, of = opened
     layout.image(REPOSITORY, "1.4.2")
     async with of(layout) as place:
-        with pytest.raises(ReferenceError_):
+        with pytest.raises(ImageReferenceError):
             await place.collect(reference, digest)
 
 

@@ -297,7 +297,14 @@ class World:
     def summary(self) -> tuple[object, ...]:
         """What must not depend on the order of events: containers, verdicts, open findings, counts."""
         containers = sorted(
-            (c.id, c.state, c.digest, c.class_id, c.ended is None, tuple((v.policy, v.outcome, v.codes) for v in c.verdicts))
+            (
+                c.id,
+                c.state,
+                c.digest,
+                c.class_id,
+                c.ended is None,
+                tuple((v.policy, v.outcome, v.codes) for v in c.verdicts),
+            )
             if c.ended is None
             else (c.id, c.state, c.digest, c.class_id, False)  # an ended one keeps the verdict of its end
             for c in self.containers().values()

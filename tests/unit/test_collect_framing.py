@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from streams.collectors.framing import (
     MAX_EVENT_BYTES,
     MAX_NESTING,
+    SHORT,
     Document,
     Refused,
     split,
     too_deep,
 )
-from tests.helpers.audit_events import read_items
+from tests.helpers.audit_events import observe_all, read_items
 
 ONE, TWO = b'{"kind":"Event","n":1}', b'{"kind":"Event","n":2}'
 PRETTY = json.dumps({"kind": "PodList", "items": [{"a": 1}, {"b": [1, 2]}]}, indent=2).encode()
@@ -125,7 +126,15 @@ def test_hostile_brackets_without_end_cost_no_more_than_their_length():
     ],
 )
 def test_hostile_nesting_is_measured_before_decoding(data, deep):
-    assert too_deep(data) is deep
+    assert too_deep(data + b" " * SHORT) is deep
+
+
+def test_hostile_nesting_of_a_short_document_is_refused_by_the_decoder():
+    short = b'{"kind":"Event","apiVersion":"audit.k8s.io/v1","x":' + b"[" * 4_000 + b"]" * 4_000 + b"}"
+    assert len(short) <= SHORT
+    (raw,) = read_items([short])
+    (letter,) = observe_all(raw, cluster="c", source="s")
+    assert letter.code in {"too-deep", "member-missing"}  # as deep as this interpreter's stack allows
 
 
 def test_hostile_deep_nesting_is_a_named_refusal():

@@ -16,6 +16,7 @@ from streams.state import ShardState
 from streams.topics import TRUST, key_of, topic_of
 from tests.helpers.world import MINUTE, START, World, packed, policy
 from verifier.trust import changes
+from verifier.trust.records import TRUST_RECORD
 
 
 def _by(world: World) -> changes.By:
@@ -71,7 +72,7 @@ def _lane(event: object) -> str:
 
 def shuffled(events: Sequence[object], seed: int, copies: int) -> list[object]:
     """A random interleaving that keeps the order within each lane, with some events sent again later or at once."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     lanes: dict[str, list[object]] = {}
     for event in events:
         lanes.setdefault(_lane(event), []).append(event)
@@ -80,9 +81,7 @@ def shuffled(events: Sequence[object], seed: int, copies: int) -> list[object]:
         lane = chance.choice(sorted(lanes))
         event = lanes[lane].pop(0)
         out.append(event)
-        for _ in range(copies):
-            if chance.random() < 0.2:
-                out.append(event)
+        out.extend(event for _ in range(copies) if chance.random() < 0.2)
         if not lanes[lane]:
             del lanes[lane]
     return out
@@ -159,8 +158,6 @@ def test_an_event_for_an_unswept_class_judges_it_at_once() -> None:
     record = changes.revoke(
         world.state.trust, _by(world), subject_kind="key", subject="dev", reason="keyCompromise", all_signatures=True
     )
-    from verifier.trust.records import TRUST_RECORD
-
     event = TrustChanged("t", world.now, world.state.trust.epoch + 1, TRUST_RECORD.dump_json(record))
     list(handle(world.state, event))
     assert world.state.sweep is not None

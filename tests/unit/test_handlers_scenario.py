@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.helpers.world import MINUTE, START, World, policy
-from verifier.trust.changes import By
 from verifier.trust import changes
+from verifier.trust.changes import By
 
 
 def by(world: World) -> By:
@@ -40,7 +40,7 @@ def test_only_an_attestation_is_not_signed() -> None:
     world.now += MINUTE
     world.send(world.pod("p", "a-1", {"app": world.image("r.example/a:1", attested_by=("dev",))}))
     (finding,) = world.open()
-    assert finding.code == "unsigned" and finding.reasons == ("attestation-only",)
+    assert (finding.code, finding.reasons) == ("unsigned", ("attestation-only",))
 
 
 def test_revocation_with_time_splits_before_after_and_unknown() -> None:
@@ -211,7 +211,7 @@ def test_pinned_digest_that_drifts() -> None:
     _, other = world.image("r.example/a:1", content="other")
     world.send(world.pod("p", "a-1", {"app": (f"r.example/a@{expected}", other)}))
     (finding,) = world.open()
-    assert finding.code == "digest-drift" and dict(finding.detail)["expected"] == expected
+    assert (finding.code, dict(finding.detail)["expected"]) == ("digest-drift", expected)
 
 
 def test_platform_manifest_of_the_pinned_index_is_no_drift() -> None:

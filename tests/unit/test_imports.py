@@ -325,8 +325,8 @@ def test_rule_finds(rule, path, source):
         ("verifier/adapters/registry.py", "import aiohttp, os, time"),
         ("verifier/adapters/sqlite.py", "import sqlite3"),
         ("alerting/adapters/slack.py", "import slack_sdk\nimport aiohttp\nfrom verifier.models import Verdict"),
-        ("streams/cli/_output.py", "import click\nfrom rich.console import Console\nimport dashboards"),
-        ("streams/cli/verify.py", "from streams.cli._output import table\nfrom streams.cli import _output"),
+        ("streams/cli/common.py", "import click\nfrom rich.console import Console\nimport dashboards"),
+        ("streams/cli/verify.py", "from streams.cli.common import print_table\nfrom streams.cli import common"),
         ("dashboards/kibana.py", "from streams.sinks.mapping import FIELDS\nfrom streams import queries"),
     ],
 )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.errors import InputError, ReferenceError_
+from verifier.errors import InputError, ImageReferenceError
 from verifier.models import ImageReference, RunningImage
 from verifier.reference import canonical_host, is_digest, parse_image_id, parse_reference
 
@@ -71,7 +71,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("text", "why"), REFUSED, ids=[row[1] for row in REFUSED])
 def test_refuses(text, why):
-    with pytest.raises(ReferenceError_) as caught:
+    with pytest.raises(ImageReferenceError) as caught:
         parse_reference(text)
     message = str(caught.value)
     assert "got" in message, why
@@ -101,7 +101,7 @@ def test_parsing_again_changes_nothing(text):
 def test_any_text_parses_or_is_refused(text):
     try:
         once = parse_reference(text)
-    except ReferenceError_:
+    except ImageReferenceError:
         return
     assert parse_reference(str(once)) == once
 

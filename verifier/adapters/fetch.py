@@ -16,7 +16,7 @@ import msgspec
 
 from verifier.canonical import stable_id
 from verifier.errors import PlaceError
-from verifier.evidence.facts import derive_fact
+from verifier.evidence.facts import derive_facts
 from verifier.evidence.keys import KeySet
 from verifier.models import DigestClosure, Evidence, EvidenceSet, Fact, ImageReference, Micros, PlaceAsked
 from verifier.oci.manifests import child_of_platform
@@ -74,7 +74,7 @@ async def fetch(
         platform: `os/arch[/variant]` of the node, when known.
 
     Raises:
-        ReferenceError_: the reference or the digest cannot be asked for.
+        ImageReferenceError: the reference or the digest cannot be asked for.
         PlaceUnavailable, PlaceRefused: the *store* failed; nothing is known then.
     """
     repository = reference.repository
@@ -187,11 +187,10 @@ def _facts(found: Iterable[Evidence], keyset: KeySet) -> tuple[Fact, ...]:
     A signature copied beside another image of the closure is the same evidence: it counts for what it names.
     """
     best: dict[str, Fact] = {}
-    for evidence in found:
-        fact = derive_fact(evidence, keyset)
-        before = best.get(evidence.id)
+    for fact in derive_facts(list(found), keyset):
+        before = best.get(fact.evidence_id)
         if before is None or _says(fact) > _says(before):
-            best[evidence.id] = fact
+            best[fact.evidence_id] = fact
     return tuple(best.values())
 
 

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from verifier.errors import EvidenceError, PlaceRefused, ReferenceError_
+from verifier.errors import EvidenceError, ImageReferenceError, PlaceRefused
 from verifier.evidence.limits import MIB
 from verifier.evidence.strictjson import loads_strict
 from verifier.models import ImageReference
@@ -97,7 +97,7 @@ class OciLayoutPlace:
         """See `EvidencePlace.collect`.
 
         Raises:
-            ReferenceError_: the reference or the digest cannot be asked for.
+            ImageReferenceError: the reference or the digest cannot be asked for.
             PlaceRefused: the directory is no OCI image layout any more.
         """
         machine = collect(reference, digest, platform, indexes, self._limits)
@@ -107,7 +107,7 @@ class OciLayoutPlace:
         """See `EvidencePlace.resolve`.
 
         Raises:
-            PlaceUnavailable, PlaceRefused, ReferenceError_: as the port says.
+            PlaceUnavailable, PlaceRefused, ImageReferenceError: as the port says.
         """
         answer = await asyncio.to_thread(run, resolve(reference, self._limits), self._answering())
         if isinstance(answer, str):
@@ -226,7 +226,7 @@ def _name(entry: _Entry) -> tuple[str, str]:
         return "", name
     try:
         reference = parse_reference(name)
-    except ReferenceError_:
+    except ImageReferenceError:
         return _NOBODY, ""
     return reference.repository, reference.tag
 

@@ -135,7 +135,7 @@ class RegistryPlace:
         """See `EvidencePlace.collect`.
 
         Raises:
-            ReferenceError_: the reference or the digest cannot be asked for.
+            ImageReferenceError: the reference or the digest cannot be asked for.
         """
         machine = collect(reference, digest, platform, indexes, self._options.limits)
         return await run_async(machine, self._answering())
@@ -144,7 +144,7 @@ class RegistryPlace:
         """See `EvidencePlace.resolve`.
 
         Raises:
-            PlaceUnavailable, PlaceRefused, ReferenceError_: as the port says.
+            PlaceUnavailable, PlaceRefused, ImageReferenceError: as the port says.
         """
         answer = await run_async(resolve(reference, self._options.limits), self._answering())
         if isinstance(answer, str):

@@ -18,7 +18,7 @@ from typing import Final
 
 import msgspec
 
-from verifier.errors import EvidenceError, ReferenceError_
+from verifier.errors import EvidenceError, ImageReferenceError
 from verifier.evidence.base64text import decode_spaced_base64
 from verifier.evidence.content import CERTIFICATE_UNREAD, SignedContent, excerpt, text_annotations
 from verifier.evidence.identity import SIGNATURE_ANNOTATION
@@ -110,7 +110,7 @@ def _repository(text: str) -> str:
         raise EvidenceError("limit-exceeded", f"a docker-reference of {len(text)} characters, limit {NAME_CHARACTERS}")
     try:
         return parse_reference(text).repository if text else ""
-    except ReferenceError_:
+    except ImageReferenceError:
         return text
 
 

@@ -23,7 +23,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from verifier.errors import EvidenceError, PlaceError, PlaceRefused, PlaceUnavailable, ReferenceError_
+from verifier.errors import EvidenceError, ImageReferenceError, PlaceError, PlaceRefused, PlaceUnavailable
 from verifier.evidence.identity import evidence_id
 from verifier.models import DigestClosure, Evidence, ImageReference, Micros, PlaceAsked
 from verifier.oci.limits import KNOWN_INDEXES, REFERRER_PAGES, Limits
@@ -68,11 +68,11 @@ def collect(
     """The machine behind `EvidencePlace.collect`; see there for the arguments.
 
     Raises:
-        ReferenceError_: at the first step, when reference or digest cannot be asked for.
+        ImageReferenceError: at the first step, when reference or digest cannot be asked for.
     """
     check_reference(reference)
     if not is_image_digest(digest):
-        raise ReferenceError_(f"digest {digest[:80]!a}: expected sha256: and 64 lower-case hex digits")
+        raise ImageReferenceError(f"digest {digest[:80]!a}: expected sha256: and 64 lower-case hex digits")
     collector = _Collector(reference, digest, limits or Limits())
     return (yield from collector.run(platform, indexes))
 
@@ -81,7 +81,7 @@ def resolve(reference: ImageReference, limits: Limits | None = None) -> Steps[st
     """The machine behind `EvidencePlace.resolve`: the digest of the bytes the tag names now.
 
     Raises:
-        ReferenceError_: at the first step, when the reference cannot be asked for.
+        ImageReferenceError: at the first step, when the reference cannot be asked for.
     """
     check_reference(reference)
     if reference.digest:
@@ -104,10 +104,10 @@ def check_reference(reference: ImageReference) -> None:
     """Refuses names that would become something else inside a URL or a path.
 
     Raises:
-        ReferenceError_: registry, path, tag or digest is not of the grammar of `verifier.reference`.
+        ImageReferenceError: registry, path, tag or digest is not of the grammar of `verifier.reference`.
     """
     if parse_reference(str(reference)).repository != reference.repository:
-        raise ReferenceError_(f"reference {str(reference)[:200]!a} is not normalised")
+        raise ImageReferenceError(f"reference {str(reference)[:200]!a} is not normalised")
 
 
 class Opened(msgspec.Struct, frozen=True):

@@ -52,7 +52,7 @@ class EvidencePlace(Protocol):
         What does not answer is an outcome in `places`, not an error.
 
         Raises:
-            ReferenceError_: the reference or the digest cannot be asked for.
+            ImageReferenceError: the reference or the digest cannot be asked for.
         """
         ...
 
@@ -62,7 +62,7 @@ class EvidencePlace(Protocol):
         Raises:
             PlaceUnavailable: no answer; `retry_after_us` is what the place asked for.
             PlaceRefused: the tag is not there, access is refused, or the answer breaks the protocol.
-            ReferenceError_: the reference cannot be asked for.
+            ImageReferenceError: the reference cannot be asked for.
         """
         ...
 

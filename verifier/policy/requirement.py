@@ -238,7 +238,7 @@ def _shortfall(s: Standing, leaf: Requirement, signer: str, case: _Case) -> str:
     ours = s.key_id != "" and s.key_id in case.keys_of.get(signer, ())
     if s.kind == "attestation":
         return "attestation-only"
-    if s.state == "invalid" and (ours or s.problem != _NOT_READ):
+    if s.state == "invalid" and (ours or s.problem not in _NOT_READ):
         return "signature-invalid" if ours else "invalid-of-others"
     if not ours:
         return "wrong-signer"
@@ -352,12 +352,12 @@ def _expected(leaf: Requirement, signer: str) -> str:
     return f"{signer} with {annotations}" if annotations else signer
 
 
-_NOT_READ: Final = "unsupported-evidence"
+_NOT_READ: Final = frozenset({"unsupported-evidence", "limit-exceeded"})
 """Evidence of a kind this version does not read may be a sound signature by somebody else: no sign of tampering."""
 
 
 def _key_text(s: Standing) -> str:
-    if s.problem == _NOT_READ:
+    if s.problem in _NOT_READ:
         return "evidence of a kind that is not read"
     return f"key:{s.key_id[:12]}" if s.key_id else "an unknown key"
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from verifier.errors import ReferenceError_
+from verifier.errors import ImageReferenceError
 from verifier.models import DigestClosure, Fact, Micros, Standing, TimeClaim, Via
 from verifier.reference import parse_reference
 from verifier.trust.revocation import (
@@ -278,5 +278,5 @@ def repository_claim(fact: Fact) -> bool | None:
     try:
         # cosign writes Docker Hub as index.docker.io, and other signers add the tag they were given
         return parse_reference(claimed).repository == parse_reference(fact.repository).repository
-    except ReferenceError_:
+    except ImageReferenceError:
         return False  # a claim that names no repository names no repository of ours

@@ -1,0 +1,201 @@
+"""`revet blast-radius`: what a key, an image, a policy or an incident touches: what runs, what ran, whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from alerting.text import count
+from streams.cli.changing import when_given
+from streams.cli.common import now, output_option, print_json, print_table, show_time, state_option
+from streams.cli.render import safe
+from streams.local.looking import Look, looking
+from streams.queries.blast import blast_radius
+from streams.queries.results import BlastRadius, ImageCount, Place, SubjectKind, as_json
+from streams.sinks.document import instant, shown_image
+from verifier.models import Micros
+from verifier.trust.records import RevocationPut
+from verifier.trust.revocation import NEVER_SOUND, class_of
+
+KINDS: Final[dict[str, tuple[SubjectKind, ...]]] = {
+    "key": ("key",),
+    "digest": ("digest", "image"),
+    "policy_id": ("policy",),
+    "incident": ("incident",),
+}
+"""Option -> what it may name."""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Times as they were given; ages count from the state's clock."""
+
+    at: str | None
+    start: str | None
+    end: str | None
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n"
+    "  $ revet blast-radius --key build\n"
+    "  $ revet blast-radius --key build --from 2026-11-21T13:26:00Z --to 2026-11-21T13:30:00Z\n"
+    "  $ revet blast-radius --policy-id shop-signed -o json",
+)
+@click.option("--key", metavar="NAME|ID", help="Containers whose image carries a signature of this key.")
+@click.option("--digest", metavar="DIGEST|REFERENCE", help="Containers that run it, or a child of it.")
+@click.option("--policy-id", metavar="ID", help="Containers that violate this policy.")
+@click.option("--incident", metavar="ID", help="Containers of this incident.")
+@click.option("--at", metavar="TIME", help="What ran then, under the verdicts of then.")
+@click.option("--from", "start", metavar="TIME", help="Count what ended since then beside what runs.")
+@click.option("--to", "end", metavar="TIME", help="End of that window.")
+@state_option
+@output_option
+def command(
+    at: str | None, start: str | None, end: str | None, state: Path, output: str, **subjects: str | None
+) -> int:
+    """What a key, digest, policy or incident touches: what runs, what ran in a window, whose it is."""
+    given = {name: text for name, text in subjects.items() if text is not None}
+    if len(given) != 1:
+        raise click.UsageError("give one of --key, --digest, --policy-id, --incident")
+    ((name, text),) = given.items()
+    with looking(state, now()) as look:
+        found, revocations = answer(look, text, KINDS[name], Window(at, start, end))
+    if output == "json":
+        print_json({**as_json(found), "revocations": [_revocation(r) for r in revocations]})
+    else:
+        print_radius(found, revocations)
+    return 0
+
+
+def answer(
+    look: Look, text: str, kinds: Iterable[SubjectKind], window: Window
+) -> tuple[BlastRadius, tuple[RevocationPut, ...]]:
+    """The answer, and the revocations that stand when it is about a key.
+
+    Raises:
+        InputError: nothing, or several things, are called so; nothing was recorded here.
+        PlaceUnavailable: the state cannot be read.
+    """
+    subject = look.find(text, kinds)
+    revocations = look.revocations(subject.values) if subject.kind == "key" else ()
+    found = blast_radius(
+        look.reader,
+        subject,
+        at=when_given(window.at, look.now, "--at"),
+        start=when_given(window.start, look.now, "--from"),
+        end=when_given(window.end, look.now, "--to"),
+        since=_since(revocations),
+        now=look.live,
+    )
+    return found, revocations
+
+
+def _since(revocations: tuple[RevocationPut, ...]) -> Micros | None:
+    """Signatures proven to be older than this stay good; None: there is no revocation, or none stays good."""
+    times: list[Micros] = []
+    for record in revocations:
+        kind = class_of(record)
+        if kind == "hard" and (record.compromised_since is None or record.reason in NEVER_SOUND):
+            return None
+        if kind != "hold":  # a hold suspends everything, and decides nothing of the past
+            times.append(record.effective if record.compromised_since is None else record.compromised_since)
+    return min(times, default=None)
+
+
+def _revocation(record: RevocationPut) -> dict[str, object]:
+    since = record.compromised_since
+    return {
+        "id": record.id,
+        "key": record.subject,
+        "reason": record.reason,
+        "effective": instant(record.effective),
+        "compromised_since": None if since is None else instant(since),
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ printing
+
+
+def print_radius(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> None:
+    """Totals, the split of a key's signatures, then places, owners and images; what could not be seen comes last."""
+    subject = found.subject
+    click.echo(safe(f"{subject.kind} {subject.name}"))
+    for record in revocations:
+        since = record.compromised_since
+        extent = f", compromised since {show_time(since)}" if since is not None else ""
+        click.echo(safe(f"  revoked ({record.reason}) as of {show_time(record.effective)}{extent}"))
+    click.echo()
+    for line in totals(found):
+        click.echo(safe(line))
+    for line in split(found, revocations):
+        click.echo(safe(line))
+    if found.containers or found.ended:
+        _tables(found)
+    if found.blind_spots:
+        click.echo("\nnot seen:")
+    for sentence in found.blind_spots:
+        click.echo(safe(f"  {sentence}"))
+
+
+def totals(found: BlastRadius) -> list[str]:
+    """How much runs, what is said of it, and how much ended."""
+    when = "runs now" if found.at is None else f"ran at {show_time(found.at)}"
+    if found.containers:
+        where = f"{count(found.namespaces, 'namespace')} of {count(found.clusters, 'cluster')}"
+        runs = f"{count(found.containers, 'container')} of {count(found.workloads, 'workload')} in {where}"
+        verdicts = ", ".join(f"{number} {verdict}" for verdict, number in found.verdicts.items())
+        lines = [f"{when}: {runs} ({verdicts})"]
+    else:
+        lines = [f"{when}: nothing"]
+    if found.start is not None or found.end is not None:
+        window = f" between {_edge(found.start, 'the beginning')} and {_edge(found.end, 'now')}"
+    else:
+        window = ""
+    if found.at is None or window:
+        lines.append(f"ran{window} and has ended: {count(found.ended, 'container')}")
+    return lines
+
+
+def _edge(time: Micros | None, otherwise: str) -> str:
+    return otherwise if time is None else show_time(time)
+
+
+def split(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> list[str]:
+    """Signatures of the key by what is proven of their time."""
+    parts = found.signatures
+    if parts is None:
+        return []
+    told = f"signatures of it: {parts.total}"
+    if parts.since is None:
+        kinds = f"{parts.attested} with an attested time, {parts.observed} observed, {parts.undated} undated"
+        none_stays = any(class_of(r) == "hard" for r in revocations)
+        return [f"{told} ({kinds}){'; none of them stays good' if none_stays else ''}"]
+    before = f"{parts.before} proven before {show_time(parts.since)}"
+    return [f"{told}: {before}, {parts.after} after, {parts.undated} of unknown time"]
+
+
+def _tables(found: BlastRadius) -> None:
+    click.echo()
+    counts = ("containers", "workloads", "ended")
+    print_table(("cluster", *counts), [(_cluster(p), p.containers, p.workloads, p.ended) for p in found.by_cluster])
+    click.echo()
+    print_table(("cluster", "namespace", "owner", *counts), [_place(p) for p in found.by_namespace])
+    click.echo()
+    print_table(("owner", *counts), [(p.team, p.containers, p.workloads, p.ended) for p in found.by_team])
+    click.echo()
+    print_table(("image", "containers", "ended"), [_image(i) for i in found.images])
+
+
+def _cluster(place: Place) -> str:
+    return place.cluster_name or place.cluster
+
+
+def _place(place: Place) -> tuple[object, ...]:
+    return _cluster(place), place.namespace, place.team, place.containers, place.workloads, place.ended
+
+
+def _image(image: ImageCount) -> tuple[object, ...]:
+    return shown_image(image.repository, image.digest), image.containers, image.ended

@@ -1,0 +1,466 @@
+"""What every command that changes trust shares: read trust, foresee, append, wait until judged, say what came of it.
+
+    at = reading(state)                              trust as the whole log says, and the instant on the state's clock
+    outcome = carry_out(state, records, at.now, expects=at.trust.epoch)
+    return tell(outcome, output)
+
+A running `revet run` polls the log and judges within a second. When none holds the lease on the state file, the command
+is the node for as long as it takes. Either way the entry is durable before anything is judged, and is never taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, TypeVar
+
+import click
+import msgspec
+from pydantic import ValidationError
+
+from alerting.text import count
+from streams.cli.common import EXIT_OK, EXIT_SERVICE, EXIT_USAGE, by, now, parse_instant, print_json, read_text, say
+from streams.cli.manifests import manifest_files
+from streams.cli.render import safe
+from streams.cli.sources import evidence_source, opened
+from streams.codec import decode
+from streams.engine.sqlite import CONTROL, append_trust, connect, trust_log
+from streams.events import EvidenceWanted
+from streams.local.lease import Lease, holder
+from streams.local.node import FETCHER, FETCHES_AT_ONCE, LocalNode, NodeSettings
+from streams.local.plan import BARE_KEY
+from streams.local.preview import Hit, Preview, catch_up, preview, shard_copy, signatures_hit, stored_answers
+from streams.local.sqlite import (
+    Came,
+    Progress,
+    came_of,
+    open_reading,
+    progress,
+    record_mark,
+    recorded_clock,
+    state_now,
+    stored_shard,
+    team_names,
+)
+from streams.topics import REQUESTS
+from verifier.adapters.sqlite import SqliteEvidenceStore
+from verifier.errors import InputError, PolicyError
+from verifier.models import Micros, Scope
+from verifier.policy.documents import API_VERSION, Document, KeyDocument, load_documents
+from verifier.trust.changes import By
+from verifier.trust.describe import describe
+from verifier.trust.records import TRUST_RECORD, RevocationPut, TrustRecord
+from verifier.trust.state import Applied, TrustState
+
+F = TypeVar("F", bound=Callable[..., Any])  # Any: decorators take every command as it is
+
+LOOK_EVERY: Final = 0.05
+"""Seconds between two looks at how far the running service has come."""
+GIVE_UP: Final = 20.0
+"""Seconds after which a command no longer waits for the running service."""
+SETTLE: Final = 5.0
+"""Seconds a command waits for the record to stop growing after every incident was told."""
+
+
+# ------------------------------------------------------------------------------------------------------------- options
+
+
+def note_option(function: F) -> F:
+    """`--note TEXT`."""
+    return click.option("--note", default="", help="Why, in words; kept with the change.")(function)
+
+
+def evidence_option(function: F) -> F:
+    """`--evidence PLACE`: used only when no service drives the state file."""
+    return click.option(
+        "--evidence",
+        metavar="PLACE",
+        default="",
+        help="Where signatures are, for when no service runs: oci-layout:DIR or registry.",
+    )(function)
+
+
+def when(text: str, now: Micros, option: str) -> Micros:
+    """A time from the command line; ages (`2h`) count from the state's own clock, not from the wall.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    try:
+        return _ago(text, now) if text[-1:] in _UNITS and text[:-1].isdigit() else parse_instant(text)
+    except ValueError as error:
+        expected = "give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d"
+        raise click.BadParameter(f"{safe(text[:80])} is no time; {expected}", param_hint=option) from error
+
+
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _ago(text: str, now: Micros) -> Micros:
+    return now - int(text[:-1]) * _UNITS[text[-1]] * 1_000_000
+
+
+def when_given(text: str | None, now: Micros, option: str) -> Micros | None:
+    """As `when`; None when the option was not given."""
+    return None if text is None else when(text, now, option)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal. Where nobody can answer, `--yes` must have been given.
+
+    Raises:
+        click.UsageError: nobody can answer.
+        click.Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here (no terminal): give --yes to apply it, or --dry-run to look")
+    click.confirm(safe(question), abort=True, err=True)
+
+
+# ------------------------------------------------------------------------------------------------------------- reading
+
+
+class Entry(NamedTuple):
+    """One entry of the trust log and what became of it."""
+
+    epoch: int
+    record: TrustRecord
+    applied: Applied
+    after: TrustState
+
+
+class Reading(NamedTuple):
+    """Trust as the whole log says, judged or not yet, and the instant a change made now takes place at."""
+
+    trust: TrustState
+    now: Micros
+    entries: tuple[Entry, ...] = ()
+
+
+def reading(path: Path, *, create: bool = False) -> Reading:
+    """Read the trust log of a state file. With `create`, one that is not there yet is empty.
+
+    Raises:
+        InputError: there is no state file, it is something else, or it holds records of a newer version.
+        PlaceUnavailable: it cannot be read now.
+    """
+    if create and not path.exists():
+        return Reading(TrustState.empty(), now())
+    with open_reading(path) as connection:
+        entries = tuple(folded(trust_log(connection)))
+        trust = entries[-1].after if entries else TrustState.empty()
+        at = state_now(connection, now())
+        return Reading(trust, _free(at, entries) if recorded_clock(connection) else at, entries)
+
+
+def _free(at: Micros, entries: Iterable[Entry]) -> Micros:
+    """An instant no entry has. A recording's clock stands still, and ids of revocations and exemptions hold their time:
+    what was withdrawn a moment ago could otherwise not be asked for again."""
+    taken = {entry.record.at for entry in entries}
+    while at in taken:
+        at -= 1
+    return at
+
+
+def folded(log: Iterable[tuple[int, bytes]], start: TrustState | None = None) -> Iterable[Entry]:
+    """Every entry with what became of it.
+
+    Raises:
+        InputError: an entry was written by a newer revet.
+    """
+    trust = start or TrustState.empty()
+    for epoch, value in log:
+        try:
+            record = TRUST_RECORD.validate_json(value)
+        except ValidationError as error:
+            raise InputError(f"entry {epoch} of the trust log cannot be read: made by a newer revet?") from error
+        trust, applied = trust.apply(record, epoch)
+        yield Entry(epoch, record, applied, trust)
+
+
+def asked_by(found: Reading, note: str = "", origin: str = "cli") -> By:
+    """Who asks for a change, at the state's own time."""
+    return by(found.now, note, origin)
+
+
+SUFFIXES: Final = (".yaml", ".yml", ".json", BARE_KEY)
+"""What is read of a folder."""
+
+
+def read_documents(names: Sequence[str]) -> tuple[tuple[Document, ...], tuple[PolicyError, ...]]:
+    """Every document of files, folders (with what is below, hidden files left out) and `-`, and every error in them.
+
+    Raises:
+        InputError: a file that cannot be read, or a folder with nothing to read in it.
+    """
+    documents: list[Document] = []
+    errors: list[PolicyError] = []
+    for file in (file for name in names for file in _files(name)):
+        text = read_text(file)
+        found, wrong = load_documents(file, _key_document(file, text) if file.endswith(BARE_KEY) else text)
+        errors += wrong
+        for document in found:
+            try:
+                documents.append(_with_key(document))
+            except PolicyError as error:
+                errors.append(error)
+    return tuple(documents), tuple(errors)
+
+
+def _files(name: str) -> list[str]:
+    files = manifest_files(name, SUFFIXES)
+    if not files:
+        raise InputError(f"{name}: no {', '.join(SUFFIXES)} file in this folder")
+    return files
+
+
+def _key_document(file: str, pem: str) -> str:
+    """A bare key file as the document it stands for: its name is the file's."""
+    name = Path(file).name.removesuffix(BARE_KEY)
+    head = {"apiVersion": API_VERSION, "kind": "Key", "metadata": {"name": name}}
+    return msgspec.json.encode({**head, "spec": {"pem": pem}}).decode()
+
+
+def _with_key(document: Document) -> Document:
+    """A Key document with the text of the file it names."""
+    body = document.body
+    if not isinstance(body, KeyDocument) or not body.spec.file:
+        return document
+    try:
+        pem = read_text(str(Path(document.file).parent / body.spec.file))
+        return document._replace(body=body.with_pem(pem))
+    except InputError as error:
+        line, column = document.place("spec", "file")
+        message = error.message if isinstance(error, PolicyError) else str(error)
+        raise PolicyError(message, file=document.file, line=line, column=column, field="spec.file") from error
+
+
+# ----------------------------------------------------------------------------------------------------------- foreseeing
+
+
+def foresee(path: Path, records: Sequence[TrustRecord], at: Micros) -> tuple[Preview, Hit | None]:
+    """What records would come to, on a copy of what the state file holds; the split when they begin with a revocation.
+
+    A state file that is not there yet holds nothing. Raises what `reading` raises.
+    """
+    first = records[0] if records and isinstance(records[0], RevocationPut) else None
+    if not path.exists():
+        return preview(shard_copy((), TrustState.empty()), records, at), None
+    with open_reading(path) as connection:
+        log = trust_log(connection)
+        judged = TrustState.empty()
+        for entry in folded(trust_log(connection, seen_by=CONTROL)):
+            judged = entry.after
+        state = shard_copy(stored_shard(connection), judged)
+        answer = stored_answers(SqliteEvidenceStore(connection))
+        waiting = [TRUST_RECORD.validate_json(value) for epoch, value in log if epoch > judged.epoch]
+        catch_up(state, waiting, answer)
+        teams = team_names(connection)
+        hit = signatures_hit(state, first, teams) if first is not None else None
+        return preview(state, records, at, answer, teams), hit
+
+
+def running_scopes(path: Path) -> list[tuple[Scope, str]]:
+    """(scope, running digest) of every class that runs, for checks of patterns. Raises what `reading` raises."""
+    with open_reading(path) as connection:
+        state = shard_copy(stored_shard(connection), TrustState.empty())
+    return [(cls.row.scope, cls.row.digest) for cls in state.classes.values() if cls.members]
+
+
+# ------------------------------------------------------------------------------------------------------------ applying
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One entry that was appended."""
+
+    epoch: int
+    kind: str
+    sentence: str
+    applied: bool
+    code: str = ""
+    why: str = ""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a change."""
+
+    entries: tuple[Line, ...]
+    judged_by: Literal["service", "command", "nobody"]
+    judged: bool
+    """False: the entries are durable, and whoever drives the state has not judged them in time."""
+    came: Came
+    waiting: int = 0
+    """Requests for evidence that nobody could answer yet."""
+
+
+def carry_out(
+    path: Path, records: Sequence[TrustRecord], at: Micros, *, expects: int | None, evidence: str = "", what: str = ""
+) -> Outcome:
+    """Append records to the trust log in one transaction, and wait until they are judged, or judge them.
+
+    Raises:
+        TrustError: the log has moved on since `expects`; nothing was written.
+        InputError, PlaceError: the state file or the evidence place cannot be used.
+        click.UsageError: `evidence` names no place.
+    """
+    if evidence:
+        asyncio.run(_check_place(evidence))  # a wrong place is an error before anything is written
+    with closing(connect(path, create=True)) as connection:
+        mark = record_mark(connection)
+        epochs = append_trust(connection, [TRUST_RECORD.dump_json(r) for r in records], at, expects)
+    judged_by, judged = _judged(path, epochs[-1], evidence, what)
+    with open_reading(path) as connection:
+        entries = [_line(e) for e in folded(trust_log(connection)) if e.epoch in epochs]
+        waiting = progress(connection).unanswered
+        return Outcome(tuple(entries), judged_by, judged, came_of(connection, mark, epochs), waiting)
+
+
+def _line(entry: Entry) -> Line:
+    applied = entry.applied
+    return Line(entry.epoch, entry.record.kind, describe(entry.record), applied.applied, applied.code, applied.message)
+
+
+def _judged(path: Path, epoch: int, evidence: str, what: str) -> tuple[Literal["service", "command", "nobody"], bool]:
+    """Whoever holds the lease judges; who finds it free takes it and judges himself."""
+    deadline = time.monotonic() + GIVE_UP
+    goal = _Goal(epoch)
+    while time.monotonic() < deadline:
+        lease = Lease.try_acquire(path, what)
+        if lease is not None:
+            with lease:
+                asyncio.run(_drive(path, evidence))
+            return "command", True
+        with open_reading(path) as connection:
+            if goal.met(progress(connection)):
+                _settle(path)
+                return "service", True
+        time.sleep(LOOK_EVERY)
+    return "nobody", False
+
+
+class _Goal:
+    """Judged under an epoch, and the evidence it asked for fetched and judged too. A step that was met stays met."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._requests: int | None = None
+        self._facts: int | None = None
+
+    def met(self, at: Progress) -> bool:
+        """Has the service come this far?"""
+        if at.epoch < self._epoch:
+            return False
+        if self._requests is None:
+            self._requests = at.requests
+        if at.fetched < self._requests:
+            return False
+        if self._facts is None:
+            self._facts = at.facts
+        return at.judged >= self._facts
+
+
+def _settle(path: Path) -> None:
+    """Incidents come before the rewrite of documents; what is counted from the record waits for it, within reason."""
+    deadline = time.monotonic() + SETTLE
+    known = -1
+    while time.monotonic() < deadline:
+        with open_reading(path) as connection:
+            mark = record_mark(connection)
+        if mark == known:
+            return
+        known = mark
+        time.sleep(4 * LOOK_EVERY)
+
+
+async def _check_place(evidence: str) -> None:
+    async with opened(evidence_source(evidence)):
+        pass
+
+
+async def _drive(path: Path, evidence: str) -> None:
+    with open_reading(path) as connection:
+        recorded = recorded_clock(connection)
+    async with AsyncExitStack() as stack:
+        place = await stack.enter_async_context(opened(evidence_source(evidence))) if evidence else None
+        node = LocalNode.open(path, NodeSettings(place=place, replay=recorded))
+        stack.callback(node.close)
+        while await _unit(node):
+            pass
+
+
+async def _unit(node: LocalNode) -> bool:
+    """One unit of the node's work, without telling anyone: messages are for the service to send when it runs again."""
+    fetched = await node.fetch_waiting() if _can_fetch(node) else False
+    return node.engine.run_once() or fetched
+
+
+def _can_fetch(node: LocalNode) -> bool:
+    """Without a place only stored evidence can be looked at; asking nobody would be taken for an answer."""
+    if node.settings.place is not None:
+        return True
+    wanted = [decode(r.value) for r in node.engine.waiting(REQUESTS, FETCHER, FETCHES_AT_ONCE)]
+    return all(isinstance(w, EvidenceWanted) and w.why == "keys-added" for w in wanted)
+
+
+# -------------------------------------------------------------------------------------------------------------- telling
+
+
+def exit_code(outcome: Outcome) -> int:
+    """0 applied and judged; 2 an entry was ignored; 4 the service has not judged it in time."""
+    if not all(line.applied for line in outcome.entries):
+        return EXIT_USAGE
+    return EXIT_OK if outcome.judged else EXIT_SERVICE
+
+
+def tell(outcome: Outcome, output: str, path: Path) -> int:
+    """Print what came of a change; returns the exit code."""
+    if output == "json":
+        print_json({"schema": "revet.change/v1", **msgspec.to_builtins(outcome)})
+        return exit_code(outcome)
+    for sentence in sentences(outcome):
+        click.echo(safe(sentence))
+    if not outcome.judged:
+        who = holder(path)
+        named = f" (process {who.pid} on {who.host})" if who is not None else ""
+        say(f"revet: recorded, but the running service{named} has not judged it yet; see `revet trust history`")
+    return exit_code(outcome)
+
+
+def sentences(outcome: Outcome) -> list[str]:
+    """What came of a change, for people."""
+    lines = []
+    for entry in outcome.entries:
+        lines.append(f"epoch {entry.epoch}: {entry.sentence}")
+        if not entry.applied:
+            lines.append(f"  ignored ({entry.code}): {entry.why}")
+    came = outcome.came
+    if outcome.judged:
+        told = _numbers(came.verdicts) or "no verdict changed"
+        lines.append(f"re-judged: {count(came.classes, 'class', 'classes')} changed: {told}" if came.classes else told)
+        lines.append(f"findings: opened {_numbers(came.opened) or '0'}; closed {_numbers(came.closed) or '0'}")
+    lines += [
+        f"incident {one.short_id}: {one.kind} {one.subject}: {one.state}, {count(one.containers, 'container')}"
+        for one in came.incidents
+    ]
+    if outcome.waiting:
+        lines.append(f"{count(outcome.waiting, 'request')} for evidence wait for `revet run`, or for --evidence")
+    return lines
+
+
+def _numbers(values: dict[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in sorted(values.items()))
+
+
+def nothing_to_do(output: str, sentence: str) -> int:
+    """Nothing was changed; says so."""
+    if output == "json":
+        print_json({"schema": "revet.change/v1", **msgspec.to_builtins(Outcome((), "nobody", True, Came()))})
+    else:
+        click.echo(safe(sentence))
+    return EXIT_OK

@@ -1,0 +1,134 @@
+"""`revet trace`: where a thing came from, who let it in, what was judged and why it changed, and when it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from alerting.text import count
+from streams.cli.changing import when_given
+from streams.cli.common import now, output_option, print_json, print_table, say, show_time, state_option
+from streams.cli.render import safe
+from streams.local.looking import Look, looking
+from streams.queries.results import Row, Signature, Timeline, as_json
+from streams.queries.trace import trace
+from streams.sinks.document import shown_image
+from verifier.models import Micros
+
+TEXT_LIMIT: Final = 480
+"""Characters of one sentence in the table; JSON has all of it."""
+
+_ID_OF: Final = {"verdict": "", "admitted": "", "denied": "", "errored": "", "finding": "finding_id", "incident": "short_id"}
+"""Kind of row -> which of its ids to show; empty: the row's own."""
+
+_PROOF: Final = {
+    "attested": "trusted: a third party attests it",
+    "observed": "revet's own first sight: it existed by then",
+    "none": "nothing proves when",
+}
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n"
+    "  $ revet trace registry.example.com/payments/refunds:2.3\n"
+    "  $ revet trace payments/Deployment/payments-api --at 2026-11-21T13:26:50Z\n"
+    "  $ revet trace key:build -o json",
+)
+@click.argument("subject")
+@click.option("--at", metavar="TIME", help="What was on record at that time; ages (2h) count from the state's clock.")
+@state_option
+@output_option
+def command(subject: str, at: str | None, state: Path, output: str) -> int:
+    """Where SUBJECT came from and where it ran.
+
+    SUBJECT is a digest (8 hex digits or more of it), an image reference, a pod NAMESPACE/NAME, a workload
+    NAMESPACE/KIND/NAME, a key's name or id, a policy, an incident or a finding. Say which in front when several are
+    called so: `key:build`, `policy:build`.
+    """
+    with looking(state, now()) as look:
+        found = answer(look, subject, when_given(at, look.now, "--at"))
+    if output == "json":
+        print_json(as_json(found))
+    else:
+        print_timeline(found)
+    return 0
+
+
+def answer(look: Look, text: str, at: Micros | None) -> Timeline:
+    """The timeline of what a text stands for, up to an instant.
+
+    Raises:
+        InputError: nothing, or several things, are called so; nothing was recorded here.
+        PlaceUnavailable: the state cannot be read.
+    """
+    found = trace(look.reader, look.find(text), end=at, now=look.live)
+    return found if at is None else _as_of(found, at)
+
+
+def _as_of(found: Timeline, at: Micros) -> Timeline:
+    """Counts of then, out of the starts and ends by then; signatures that are proven by then, or never were."""
+    starts = sum(row.kind == "started" for row in found.rows)
+    ends = sum(row.kind == "ended" for row in found.rows)
+    signatures = tuple(s for s in found.signatures if s.time is None or s.time <= at)
+    first = found.first_seen if found.first_seen is not None and found.first_seen <= at else None
+    return msgspec.structs.replace(
+        found, running=max(starts - ends, 0), ended=ends, first_seen=first, signatures=signatures
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ printing
+
+
+def print_timeline(found: Timeline) -> None:
+    """Who signed, then everything in order, then what could not be seen."""
+    subject = found.subject
+    click.echo(safe(f"{subject.kind} {subject.name}"))
+    if len(subject.values) > 1 or subject.values[:1] != (subject.name,):
+        click.echo(safe(f"  on record as {', '.join(subject.values[:6])}{' …' if len(subject.values) > 6 else ''}"))
+    if not found.rows and not found.signatures:
+        click.echo("nothing is known of it")
+    else:
+        runs = f"{count(found.running, 'container')} running, {found.ended} ended"
+        click.echo(f"first known of {show_time(found.first_seen)}; {runs}")
+        _print_signatures(found.signatures)
+        click.echo()
+        print_table(("time", "what", "sentence", "id"), [_row(row) for row in found.rows])
+    for dataset in found.left_out:
+        say(f"only the first rows of {dataset} are shown; `revet search --in {dataset}` has the others")
+    _print_blind(found.blind_spots)
+
+
+def _print_signatures(signatures: tuple[Signature, ...]) -> None:
+    click.echo()
+    if not signatures:
+        click.echo("no signature or attestation is on record")
+        return
+    rows = [
+        (
+            s.signer,
+            s.kind + (f" ({s.problem})" if s.problem else ""),
+            s.format,
+            show_time(s.time),
+            _PROOF[s.time_kind],
+            shown_image(s.repository, s.digest),
+        )
+        for s in signatures
+    ]
+    print_table(("signed by", "kind", "format", "existed by", "proof of the time", "image"), rows)
+
+
+def _row(row: Row) -> tuple[str, str, str, str]:
+    named = _ID_OF.get(row.kind)
+    shown = "" if named is None else row.ids.get(named, "") if named else row.id
+    return show_time(row.time), row.kind, safe(row.text, TEXT_LIMIT), shown
+
+
+def _print_blind(blind_spots: tuple[str, ...]) -> None:
+    """Last, so that nobody takes silence for absence."""
+    if blind_spots:
+        click.echo("\nnot seen:")
+    for sentence in blind_spots:
+        click.echo(safe(f"  {sentence}"))

@@ -1,0 +1,435 @@
+"""Documents: what the record keeps of each event, with hand-written expectations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+import pytest
+
+from alerting.lifecycle import Lifecycle
+from alerting.models import Cause, Finding, Incident
+from streams.events import (
+    ConfigurationObserved,
+    ContainerChanged,
+    DeadLetter,
+    DecisionObserved,
+    FeedSeen,
+    ImageAsked,
+    NamespaceObserved,
+    Owner,
+    PolicyVerdict,
+    Tick,
+    TrustChanged,
+    VerdictReached,
+)
+from streams.sinks.document import MAX_TEXT, Document, clean, instant, micros_of, path_id, path_parts
+from streams.sinks.documents import documents
+from streams.sinks.fields import FIELDS, HOMES
+from streams.sinks.judged import stored_verdict
+from tests.helpers.recorded import RecordedWorld
+from tests.helpers.world import MINUTE, START, World, digest_of, policy
+from verifier.errors import InputError
+from verifier.trust import changes
+from verifier.trust.changes import By
+
+DIGEST = digest_of("x")
+HOSTILE = "a\x1b[2J\u202eb\0c\ud800d"
+ECS_KINDS = {"event", "state", "alert", "pipeline_error"}
+ECS_OUTCOMES = {"success", "failure", "unknown"}
+
+
+def of(event: object) -> dict[str, Document]:
+    return {d.home: d for d in documents(event)}
+
+
+def decision(**fields: object) -> DecisionObserved:
+    base = DecisionObserved(
+        id="d1", time=START, cluster="c1", namespace="shop", owner=Owner("Deployment", "api"), outcome="admitted",
+        operation="create", resource="pods", name="api-1", uid="u1", user="alice",
+        images=(ImageAsked("app", "main", "r.example/a:1"),),
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **fields)
+
+
+def container(**fields: object) -> ContainerChanged:
+    base = ContainerChanged(
+        id="k1", time=START, sequence=7, cluster="c1", namespace="shop", pod="api-1", pod_uid="u1",
+        owner=Owner("Deployment", "api"), node="n1", service_account="default", kind="main", name="app",
+        image="r.example/a:1", repository="r.example/a", digest=DIGEST, state="running", started=START, ended=None,
+        end_reason="", class_id="cls",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **fields)
+
+
+# ------------------------------------------------------------------------------------------------ observations
+
+
+def test_decision():
+    """Who, what, where, and the images without making one of them *the* image."""
+    (made,) = documents(decision(source_ips=("10.0.0.1", "not an address", "fe80::0001%eth0"), groups=("dev",)))
+    body = made.body
+    assert (made.home, made.id, made.time, made.version) == ("revet.admission", "d1", START, None)
+    assert body["event.action"] == "image-admission-allowed"
+    assert body["event.type"] == ["creation", "allowed"]
+    assert body["provenance.image.asked"] == ["r.example/a:1"]
+    assert body["related.ip"] == ["10.0.0.1", "fe80::1"]
+    assert body["source.ip"] == "10.0.0.1"
+    assert body["provenance.workload.id"] == "c1/shop/Deployment/api"
+    assert "provenance.image.digest" not in body
+    assert body["message"] == "create pods shop/api-1 admitted, asked for by alice; images r.example/a:1"
+
+
+def test_denial_says_who_denied_and_why():
+    """The sentence answers the first question of whoever reads it."""
+    body = of(
+        decision(outcome="denied", uid="", by="verify.example.com", engine="webhook", message="no signatures found")
+    )["revet.admission"].body
+    assert body["event.outcome"] == "failure"
+    assert body["message"] == (
+        "create pods shop/api-1 denied by verify.example.com (webhook), asked for by alice; images r.example/a:1; "
+        "no signatures found"
+    )
+
+
+def test_pinned_images_are_found_by_digest():
+    """Both forms of the digest, from whatever was submitted or stored."""
+    images = (
+        ImageAsked("app", "main", "r.example/a:1", f"r.example/a:1@{DIGEST}"),
+        ImageAsked("side", "sidecar", "not a reference!"),
+    )
+    body = of(decision(images=images))["revet.admission"].body
+    assert body["related.hash"] == [DIGEST, DIGEST.removeprefix("sha256:")]
+    assert DIGEST in body["provenance.image.asked"]
+    assert "not a reference!" in body["provenance.image.asked"]
+    assert body["provenance.image.count"] == 2
+
+
+def test_break_glass_failed_open_and_dry_run_are_said():
+    """Flags are fields and words."""
+    body = of(decision(break_glass="x/y=1", failed_open=("w.example",), dry_run=True))["revet.admission"].body
+    assert body["provenance.admission.break_glass"] is True
+    assert body["provenance.admission.failed_open"] == ["w.example"]
+    assert "not asked: w.example; break-glass x/y=1; a dry run" in str(body["message"])
+
+
+def test_namespace_has_an_owner_and_keeps_it():
+    """The team of a label; a namespace that is gone keeps its row."""
+    event = NamespaceObserved("n1", START, "c1", "shop", (("team", "pay"),))
+    made = of(event)
+    assert made["revet-state-namespaces"].body["provenance.owner.team"] == "pay"
+    assert made["revet-state-namespaces"].id == "c1/shop"
+    gone = of(msgspec.structs.replace(event, gone=True, labels=()))
+    assert list(gone) == ["revet.namespace"]
+
+
+def test_configuration_feed_and_dead_letter():
+    """Kept with who, when, and what to do about it."""
+    made = of(ConfigurationObserved("c", START, "c1", "delete", "validatingwebhookconfigurations", "verify", "eve"))
+    assert made["revet.configuration"].body["message"] == "eve did delete validatingwebhookconfigurations verify"
+    feed = of(FeedSeen("f", START + MINUTE, "c1", "audit", START))["revet-state-feeds"]
+    assert (feed.id, feed.version) == (f"c1/audit/{START}", START + MINUTE)
+    letter = of(DeadLetter("l", START, "audit.jsonl:17", "json-malformed", "not JSON", 12, "ab" * 32))
+    assert letter["revet.deadletter"].body["event.kind"] == "pipeline_error"
+    assert letter["revet-state-deadletters"].body["provenance.state"] == "open"
+    assert letter["revet-state-deadletters"].body["related.hash"] == ["sha256:" + "ab" * 32, "ab" * 32]
+
+
+def test_what_another_event_covers_is_not_kept():
+    """A tick and a pod's states make no documents."""
+    assert list(documents(Tick("t", START))) == []
+    assert list(documents(World().pod("a", "b", {}))) == []
+
+
+# ------------------------------------------------------------------------------------------------ containers
+
+
+def test_container_runs():
+    """One row of state with all policies, one start; the verdict is the worst."""
+    verdicts = (
+        PolicyVerdict("a", "v1", "valid"),
+        PolicyVerdict("b", "v1", "violates", ("unsigned",), exempted_by="ex"),
+        PolicyVerdict("c", "v1", "unverifiable", ("evidence-pending",)),
+    )
+    state, start = documents(container(verdicts=verdicts))
+    assert (state.home, state.id, state.version) == ("revet-state-containers", "k1", 7)
+    assert state.body["provenance.verdict"] == "violates"
+    assert state.body["provenance.policy.id"] == ["a", "b", "c"]
+    assert state.body["provenance.policy.violated"] == ["b"]
+    assert state.body["provenance.policy.unverifiable"] == ["c"]
+    assert state.body["provenance.reason.code"] == ["unsigned", "evidence-pending"]
+    assert state.body["provenance.exemption.id"] == ["ex"]
+    assert (start.home, start.id, start.time) == ("revet.lifecycle", "k1:start", START)
+    assert "provenance.verdict" not in start.body
+
+
+def test_container_start_is_the_same_record_whatever_is_said_later():
+    """Later versions of the container repeat its start under the same id."""
+    _, first = documents(container())
+    _, later = documents(container(sequence=9, time=START + MINUTE, verdicts=(PolicyVerdict("a", "v", "valid"),)))
+    assert (first.id, first.time, first.body["message"]) == (later.id, later.time, later.body["message"])
+
+
+def test_container_ended():
+    """The end is a record of its own, and the state keeps the whole interval."""
+    event = container(state="terminated", ended=START + MINUTE, end_reason="pod-deleted")
+    state, _, end = documents(event)
+    assert (end.id, end.time) == (f"k1:end:{START + MINUTE}", START + MINUTE)
+    assert end.body["provenance.run.end_reason"] == "pod-deleted"
+    assert state.body["provenance.run.started"] == instant(START)
+    assert state.body["provenance.run.ended"] == instant(START + MINUTE)
+
+
+def test_container_that_waits_has_no_history():
+    """Nothing ran yet."""
+    (state,) = documents(container(digest="", class_id="", state="waiting", started=None))
+    assert state.home == "revet-state-containers"
+    assert "provenance.image.digest" not in state.body
+    assert "provenance.verdict" not in state.body
+
+
+# ------------------------------------------------------------------------------------------------ judged
+
+
+def test_verdict_can_be_replayed_byte_for_byte():
+    """`event.original` holds exactly the encoding of the verdict, however long."""
+    world = World()
+    world.trust(policy("signed", signed_by=("dev",)))
+    long_name = "r.example/" + "/".join(["part"] * 40) + ":1"
+    world.send(world.pod("shop", "api-1", {"app": world.image(long_name, signed_by=("dev",) * 3)}))
+    for event in world.verdicts():
+        (made,) = documents(event)
+        original = made.body["event.original"]
+        assert original == msgspec.json.encode(event.verdict).decode()
+        assert msgspec.json.encode(stored_verdict(str(original))).decode() == original
+        assert made.id == event.verdict.id
+
+
+def test_verdict_names_keys_by_name_and_id():
+    """Either paste finds it."""
+    world = World()
+    world.trust(policy("signed", signed_by=("dev",)))
+    world.send(world.pod("shop", "api-1", {"app": world.image("r.example/a:1", signed_by=("dev",))}))
+    (made,) = documents(world.verdicts()[-1])
+    assert made.body["provenance.key.related"] == [world.signer("dev").key_id, "dev"]
+    assert made.body["provenance.signature.trusted"] is True
+    assert made.body["provenance.previous_verdict"] == "unverifiable"
+
+
+def finding(**fields: object) -> Finding:
+    base = Finding(
+        id="f1", code="unsigned", state="open", severity="high", cluster="c1", namespace="shop", owner_kind="Deployment",
+        owner_name="api", container="app", policy="signed", digest=DIGEST, image="r.example/a:1",
+        repository="r.example/a", cause=Cause(), incident="i1", opened=START, changed=START, members=2, message="no",
+        sequence=1,
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **fields)
+
+
+def test_finding_opens_and_closes():
+    """Each transition is history, the newest one is state."""
+    opened = of(finding())
+    assert opened["revet.finding"].body["event.action"] == "finding-opened"
+    assert opened["revet-state-findings"].body["event.severity"] == 3
+    closed = of(finding(state="closed", changed=START + 1, closed=START + 1, close_reason="exempted", sequence=2))
+    assert closed["revet.finding"].body["provenance.finding.status"] == "suppressed"
+    assert closed["revet.finding"].body["message"] == "unsigned closed (exempted): no"
+    assert closed["revet.finding"].id != opened["revet.finding"].id
+
+
+def test_a_finding_that_was_forgotten_and_comes_back_is_newer():
+    """A shard forgets closed findings after a while and counts from one again; time decides."""
+    old = of(finding(state="closed", changed=START, sequence=40))["revet-state-findings"]
+    new = of(finding(changed=START + 1, sequence=1))["revet-state-findings"]
+    same = of(finding(changed=START, sequence=41))["revet-state-findings"]
+    assert old.version is not None
+    assert new.version is not None
+    assert same.version is not None
+    assert old.version < same.version < new.version
+    assert new.version < 2**63
+
+
+def incident(**fields: object) -> Incident:
+    cause = Cause("revocation", "key:" + "ab" * 32, "build", START, 3)
+    base = Incident(
+        id="i1", short_id="INC-AAAAAA", kind="key-revoked", subject=cause.id, cause=cause, policy="signed",
+        severity="critical", state="open", epoch=3, revision=1, opened=START, changed=START, resolved=None, containers=2,
+        workloads=1, namespaces=1, clusters=1, peak_containers=2, teams=(("pay", 2, 1),), examples=(), closed=(),
+        message="m",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **fields)
+
+
+def test_incident_history_has_one_record_per_state_entered():
+    """Counts that change are no transition; coming back is."""
+    rows = [
+        incident(),
+        incident(revision=2, containers=3, changed=START + 1),
+        incident(revision=3, state="resolved", resolved=START + 2, changed=START + 2),
+        incident(revision=4, state="open", reopened=1, changed=START + 3),
+    ]
+    told = [of(row)["revet.incident"] for row in rows]
+    assert [d.id for d in told] == ["i1:open:0", "i1:open:0", "i1:resolved:0", "i1:open:1"]
+    assert [d.body["provenance.incident.transition"] for d in told] == ["opened", "opened", "resolved", "reopened"]
+    assert told[0].body["provenance.key.related"] == ["ab" * 32, "build"]
+    assert of(rows[3])["revet-state-incidents"].version == 4
+
+
+def test_lifecycle_tells_only_what_the_row_does_not():
+    """A note and a refused action are kept; `opened` is told by the incident itself."""
+    note = Lifecycle("i1:2:noted", "i1", "INC-AAAAAA", "noted", START, 2, "open", "high", 1, 1, "bob", "looking")
+    (made,) = documents(note)
+    assert made.body["message"] == "INC-AAAAAA noted by bob: looking"
+    assert list(documents(msgspec.structs.replace(note, transition="opened"))) == []
+
+
+# ------------------------------------------------------------------------------------------------ trust
+
+
+def test_trust_is_a_sentence_with_its_subject():
+    """Who did what; the thing under its own names; the record byte for byte."""
+    world = World(keys=("dev",))
+    record = changes.revoke(
+        world.state.trust, By(author="alice", at=START), "key", "dev", reason="keyCompromise", compromised_since=START - 5
+    )
+    event = TrustChanged("t", START, 2, record.model_dump_json().encode())
+    (made,) = documents(event)
+    key = world.signer("dev").key_id
+    assert str(made.body["message"]).startswith("alice revoked key ")
+    assert made.body["provenance.revocation.subject"] == f"key:{key}"
+    assert made.body["provenance.revocation.compromised_since"] == instant(START - 5)
+    assert made.body["event.original"] == event.record.decode()
+
+
+def test_a_trust_record_nobody_understands_is_an_input_error():
+    """It names the entry."""
+    with pytest.raises(InputError, match="entry 9 of the trust log"):
+        list(documents(TrustChanged("t", START, 9, b'{"kind":"magic"}')))
+
+
+# ------------------------------------------------------------------------------------------------ values
+
+
+@pytest.mark.parametrize(
+    ("time", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000000Z"),
+        (START, "2026-11-18T11:06:40.000000Z"),
+        (-1, "1969-12-31T23:59:59.999999Z"),
+        (-(10**30), "0001-01-01T00:00:00.000000Z"),
+        (10**30, "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_times(time, text):
+    """Always microseconds, always UTC; texts sort as times; what no calendar has is the nearest it has."""
+    assert instant(time) == text
+    assert datetime.fromisoformat(text).tzinfo is not None
+
+
+def test_times_come_back():
+    """The inverse."""
+    assert micros_of(instant(START + 7)) == START + 7
+
+
+def test_ids_of_parts_cannot_imitate_each_other():
+    """A slash inside a name is spelt."""
+    assert path_id("a/b", "c") != path_id("a", "b/c")
+    assert path_parts(path_id("a/b", "c%2F", "")) == ("a/b", "c%2F", "")
+
+
+def test_text_is_kept_unless_no_store_can():
+    """Escapes and marks stay data; NUL and lone surrogates cannot be stored; endless text is cut."""
+    assert clean(HOSTILE) == "a\x1b[2J\u202eb\ufffdc\ufffd\ufffd\ufffdd"
+    assert len(clean("x" * (MAX_TEXT + 1))) == MAX_TEXT
+    assert clean("é") == "é"
+
+
+def test_hostile_text_everywhere_is_stored_and_found():
+    """Names from a cluster may hold anything; every document can be encoded."""
+    world = RecordedWorld()
+    world.trust(policy("signed", signed_by=("dev",)))
+    world.keep(decision(namespace=HOSTILE, user=HOSTILE, images=(ImageAsked(HOSTILE, "main", HOSTILE),), by=HOSTILE))
+    world.keep(container(namespace=HOSTILE, name=HOSTILE, image=HOSTILE, labels=((HOSTILE, HOSTILE),)))
+    world.keep(finding(namespace=HOSTILE, message=HOSTILE, detail=((HOSTILE, HOSTILE),)))
+    world.keep(NamespaceObserved("n", START, HOSTILE, HOSTILE, ((HOSTILE, HOSTILE),)))
+    world.keep(DeadLetter("l", START, HOSTILE, "x", HOSTILE, 1, ""))
+    for made in world.written:
+        msgspec.json.encode(made.body)
+
+
+# ------------------------------------------------------------------------------- every document of a whole story
+
+
+def story() -> RecordedWorld:
+    """Everything that can be kept, once."""
+    world = RecordedWorld(keys=("dev", "ops"))
+    world.feeds()
+    world.namespace("shop", team="pay")
+    world.trust(policy("signed", signed_by=("dev",)))
+    world.now += MINUTE
+    images = {
+        "good": world.image("r.example/good:1", signed_by=("dev",), bundle_by=("ops",)),
+        "bad": world.image("r.example/bad:1", attested_by=("dev",)),
+        "lost": world.image("r.example/lost:1"),
+    }
+    world.broken[("r.example/lost", images["lost"][1])] = "registry-unavailable"
+    for name, image in images.items():
+        pod = world.pod("shop", f"{name}-1", {"app": image})
+        world.send(world.decision(pod), pod)
+    by = By(author="alice", at=world.now, note="why not")
+    scope = changes.ExemptionScope(policy="signed", namespaces=("shop",))
+    until = world.now + 60 * MINUTE
+    world.record(changes.exempt(world.state.trust, by, scope, approver="b", ticket="T", expires=until))
+    world.record(changes.revoke(world.state.trust, by, "key", "dev", reason="keyCompromise", all_signatures=True))
+    world.wait(40 * MINUTE)
+    world.send(world.pod("shop", "good-1", {"app": images["good"]}, gone=True))
+    world.observe(DeadLetter("l", world.now, "f:1", "json-malformed", "not JSON", 3, "00" * 32))
+    world.observe(ConfigurationObserved("c", world.now, "prod-eu", "create", "validatingwebhookconfigurations", "w", "eve"))
+    world.wait(40 * MINUTE)
+    return world
+
+
+PYTHON = {
+    "keyword": (str,), "text": (str,), "date": (str,), "long": (int,), "boolean": (bool,), "ip": (str,), "unindexed": (str,),
+}  # fmt: skip
+
+
+def test_documents_use_the_table_as_it_says():
+    """Names, homes and types of every document of a story; columns have one value; empty values are left out."""
+    world = story()
+    seen: set[str] = set()
+    for made in world.written:
+        short = next(name for name, home in HOMES.items() if home == made.home)
+        seen.add(short)
+        assert made.body["event.kind"] in ECS_KINDS
+        assert made.body.get("event.outcome", "success") in ECS_OUTCOMES
+        assert made.body["event.id"] == made.id
+        for name, value in made.body.items():
+            row = FIELDS[name]
+            assert short in row.homes, f"{name} in {short}"
+            values = value if isinstance(value, list) else [value]
+            assert value not in ("", None, [], {}), f"{name} of {short} is empty"
+            if row.type == "flattened":
+                assert isinstance(value, dict), name
+            elif row.type == "object":
+                assert all(isinstance(v, dict) for v in values), name
+            else:
+                assert all(type(v) in PYTHON[row.type] for v in values), f"{name}={value!r}"
+            if row.column:
+                assert not isinstance(value, list), name
+    assert seen == set(HOMES)
+
+
+def test_every_field_of_the_table_is_written_by_somebody():
+    """A row nobody writes is dead, or its writer forgot it."""
+    used = {name for made in story().written for name in made.body}
+    rest = {
+        *("related.ip", "source.ip", "user.roles", "user_agent.original", "http.response.status_code", "orchestrator.resource.id"),
+        *("kubernetes.audit.auditID", "kubernetes.node.name", "kubernetes.labels", "provenance.cluster.labels"),
+        *("orchestrator.cluster.name", "provenance.workload.static", "provenance.workload.service_account"),
+        *(f"provenance.admission.{n}" for n in ("engine", "webhook", "mark", "failed_open", "exempt", "audited", "mutated_by")),
+        *("provenance.admission.impersonated_by", "provenance.image.index_digest", "provenance.deadletter.excerpt"),
+        *("provenance.evaluation.valid_until", "provenance.revocation.compromised_since", "provenance.finding.detail"),
+        *("provenance.incident.resolved_at", "provenance.image.reference"),
+    }
+    assert set(FIELDS) - used - rest == set()
