@@ -56,11 +56,6 @@ class Entry(NamedTuple):
         """What `--help` prints, at the width of the page."""
         return self.command.get_help(self.context)
 
-    @property
-    def examples(self) -> list[str]:
-        """The command lines its help shows, without the prompt."""
-        return [line.strip().removeprefix("$ ") for line in self.help.splitlines() if line.strip().startswith("$ ")]
-
 
 def entries(command: click.Command = cli, parent: click.Context | None = None, name: str = "revet") -> Iterator[Entry]:
     """The command and everything below it, in the order of the help."""

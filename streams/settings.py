@@ -86,7 +86,7 @@ class EvidenceSettings(_Section):
     @field_validator("source")
     @classmethod
     def _source_is_known(cls, source: str) -> str:
-        if source != "registry" and not source.removeprefix(LAYOUT).strip() or not source.startswith((LAYOUT, "registry")):
+        if source != "registry" and not (source.startswith(LAYOUT) and source != LAYOUT):
             raise ValueError("expected registry or oci-layout:DIR")
         return source
 

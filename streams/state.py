@@ -212,7 +212,8 @@ class Image:
 
     def __init__(self, evidence: ImageEvidence) -> None:
         self.evidence = evidence
-        self.classes: set[str] = set()
+        self.classes: tuple[str, ...] = ()
+        """Ids of the classes that run it; a tuple, because there are many images and few classes of each."""
         self.asked: Micros | None = None
         self.attempts = 0
         self.key: tuple[int, ...] = ()
@@ -305,7 +306,7 @@ class ShardState:
         self.due: list[tuple[Micros, str, str]] = []
         self.due_set: set[tuple[Micros, str, str]] = set()
         self.dirty_parts: set[tuple[str, str, str]] = set()
-        self.memory: dict[str, object] = {}
+        self.memory: dict[str, Any] = {}
         """What handlers remember between events and can always make anew (`handlers.judging.rules`); never stored."""
         self.sweep: Iterator[Sequence[object]] | None = None
         """Re-judging in slices after a trust change; driven between live events."""
@@ -467,7 +468,7 @@ def _unpack_class(state: ShardState, key: str, value: bytes) -> None:
             ImageEvidence(repository=row.repository, digest=row.digest)
         )
     state.classes[key] = Class(key, row, image)
-    image.classes.add(key)
+    image.classes = (*image.classes, key)
 
 
 def _pack_workload(state: ShardState, key: str) -> bytes | None:

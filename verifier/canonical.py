@@ -40,6 +40,7 @@ ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "finding": ("code", "cluster", "namespace", "owner_kind", "owner_name", "container", "policy", "digest"),
     "finding-transition": ("finding", "transition", "sequence"),
     "incident": ("kind", "cause"),
+    "incident-action": ("incident", "action", "by", "time", "text"),
     "slice": ("incident", "destination"),
     "delivery": ("slice", "epoch"),
     "part": ("incident", "shard", "cluster", "namespace"),

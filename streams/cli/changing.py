@@ -155,17 +155,7 @@ def reading(path: Path, *, create: bool = False) -> Reading:
     with open_reading(path) as connection:
         entries = tuple(folded(trust_log(connection)))
         trust = entries[-1].after if entries else TrustState.empty()
-        at = state_now(connection, now())
-        return Reading(trust, _free(at, entries) if recorded_clock(connection) else at, entries)
-
-
-def _free(at: Micros, entries: Iterable[Entry]) -> Micros:
-    """An instant no entry has. A recording's clock stands still, and ids of revocations and exemptions hold their time:
-    what was withdrawn a moment ago could otherwise not be asked for again."""
-    taken = {entry.record.at for entry in entries}
-    while at in taken:
-        at -= 1
-    return at
+        return Reading(trust, state_now(connection, now()), entries)
 
 
 def folded(log: Iterable[tuple[int, bytes]], start: TrustState | None = None) -> Iterable[Entry]:
@@ -185,8 +175,16 @@ def folded(log: Iterable[tuple[int, bytes]], start: TrustState | None = None) ->
 
 
 def asked_by(found: Reading, note: str = "", origin: str = "cli") -> By:
-    """Who asks for a change, at the state's own time."""
-    return by(found.now, note, origin)
+    """Who asks for a change, at the state's own time.
+
+    A recording's clock stands still, and ids of revocations and exemptions hold their time: at an instant of its own
+    each, what was withdrawn a moment ago can be asked for again.
+    """
+    taken = {entry.record.at for entry in found.entries}
+    at = found.now
+    while at in taken:
+        at -= 1
+    return by(at, note, origin)
 
 
 SUFFIXES: Final = (".yaml", ".yml", ".json", BARE_KEY)

@@ -14,6 +14,7 @@ It renders nothing: templates of Helm and bases of Kustomize are for their own t
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -67,6 +68,9 @@ _GROUPS: Final[tuple[tuple[str, ContainerKind], ...]] = (
 _LOADER: Final[type[yaml.SafeLoader | yaml.CSafeLoader]] = (
     yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 )
+_SURROGATES: Final = re.compile(r"\\\\|\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+"""An escaped backslash, or a character beyond 16 bits as JSON escapes it: the one escape that YAML does not have."""
+
 _NULL: Final = "tag:yaml.org,2002:null"
 _MERGE: Final = "tag:yaml.org,2002:merge"
 
@@ -288,10 +292,12 @@ class _Reader:
             if key.tag == _MERGE:
                 for source in reversed(value.value if isinstance(value, yaml.SequenceNode) else [value]):
                     merged |= self.members(source)
-            elif isinstance(key, yaml.ScalarNode):
-                if encodable(key.value) in own:
-                    raise self._wrong(key, f"the member {key.value[:80]!r} stands here twice")
-                own[encodable(key.value)] = value
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                raise self._wrong(key, "a member name is text; a template has to be rendered first")
+            if key.value in own:
+                raise self._wrong(key, f"the member {key.value[:80]!r} stands here twice")
+            own[key.value] = value
         self._members[id(node)] = merged | own
         return self._members[id(node)]
 
@@ -308,11 +314,13 @@ class _Reader:
             return ""
         if not isinstance(node, yaml.ScalarNode):
             raise self._wrong(node, "expected text")
-        return encodable(str(node.value))
+        return str(node.value)
 
     # ---------------------------------------------------------------------------------------------------------- text
 
     def _compose(self, text: str) -> Iterator[yaml.Node]:
+        if text.lstrip()[:1] in ("{", "["):
+            text = _SURROGATES.sub(_joined, text)
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"{self._file}: {len(text)} characters; the limit is {MAX_CHARACTERS}")
         try:
@@ -339,6 +347,13 @@ class _Reader:
 
     def _wrong(self, node: yaml.Node, message: str) -> InputError:
         return InputError(f"{self._file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}: {message}")
+
+
+def _joined(found: re.Match[str]) -> str:
+    """A pair of surrogates as the character it stands for."""
+    if not found[1]:
+        return found[0]
+    return bytes.fromhex(found[1] + found[2]).decode("utf-16-be")
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -29,7 +29,7 @@ from streams.cli.render import safe
 from streams.local.preview import Hit, Preview, Reach
 from verifier.errors import TrustError
 from verifier.trust.changes import revoke
-from verifier.trust.describe import describe
+from verifier.trust.describe import short
 from verifier.trust.records import RevocationPut, RevocationReason
 from verifier.trust.revocation import CLASS_OF
 from verifier.trust.state import SubjectKind
@@ -119,7 +119,7 @@ def _run(kind: SubjectKind, subject: str, request: Request) -> int:
     if hit is None:
         raise TrustError("nothing can be foretold without a state")
     if request.output == "table":
-        _print(record, hit, foretold)
+        _print(record, _name(found, record), hit, foretold)
     if request.dry_run:
         return _looked(record, hit, foretold, request)
     if request.output == "json" and not request.yes:
@@ -177,8 +177,8 @@ def _as_json(record: RevocationPut, hit: Hit, foretold: Preview) -> dict[str, An
 # ------------------------------------------------------------------------------------------------------------- in words
 
 
-def _print(record: RevocationPut, hit: Hit, foretold: Preview) -> None:
-    click.echo(safe(f"{describe(record)}; at {show_time(record.at)}"))
+def _print(record: RevocationPut, name: str, hit: Hit, foretold: Preview) -> None:
+    click.echo(safe(_title(record, name)))
     if record.subject_kind != "digest":
         _print_split(record, hit)
     click.echo()
@@ -192,6 +192,25 @@ def _print(record: RevocationPut, hit: Hit, foretold: Preview) -> None:
     if rows:
         print_table(("cluster", "namespace", "workloads", "image", "containers", "violates"), rows[:SHOWN])
         _more(len(rows))
+
+
+def _name(found: Reading, record: RevocationPut) -> str:
+    """Name of a key; empty for what has none."""
+    return found.trust.name_of(record.subject) if record.subject_kind == "key" else ""
+
+
+def _title(record: RevocationPut, name: str) -> str:
+    named = f"{name} ({short(record.subject)})" if name else record.subject
+    note = f": {record.note}" if record.note else ""
+    return f"to revoke: {record.subject_kind} {named}, {record.reason}, {_timing(record)}{note}"
+
+
+def _timing(record: RevocationPut) -> str:
+    if record.compromised_since is not None:
+        return f"compromised since {show_time(record.compromised_since)}"
+    if record.subject_kind == "key" and CLASS_OF[record.reason] == "hard":
+        return "all its signatures"
+    return f"effective {show_time(record.effective)}"
 
 
 def _print_split(record: RevocationPut, hit: Hit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
@@ -135,7 +136,7 @@ def print_hits(found: SearchResult, columns: Sequence[str]) -> None:
     titles = [_TITLES.get(name, name) for name in columns]
     print_table(titles, [[_cell(hit, name) for name in columns] for hit in found.hits])
     if found.after:
-        say(f"{len(found.hits)} shown; there is more: --after {found.after}")
+        say(f"{len(found.hits)} shown; there is more: --after {shlex.quote(found.after)}")
 
 
 _TITLES: Final = {full: short for short, full in reversed(SHORT_NAMES.items())}
@@ -153,10 +154,15 @@ def _only(found: SearchResult, fields: str | None, columns: Iterable[str]) -> di
     plain = as_json(found)
     if fields is not None:
         plain["hits"] = [
-            {"home": hit.home, "id": hit.id, **{n: values for n in columns if (values := values_of(n, hit.body))}}
+            {"home": hit.home, "id": hit.id, **{n: _value(hit, n) for n in columns if values_of(n, hit.body)}}
             for hit in found.hits
         ]
     return plain
+
+
+def _value(hit: Hit, name: str) -> object:
+    """As the document has it; of a map, the one member that was asked for."""
+    return hit.body[name] if name in hit.body else values_of(name, hit.body)[0]
 
 
 def print_fields(home: str, output: str) -> int:

@@ -94,7 +94,7 @@ def _class(
     if found is None:
         image = image_of(state, repository, digest, problem)
         found = state.classes[key] = Class(key, ClassRow(scope, repository, digest, since), image)
-        image.classes.add(key)
+        image.classes = (*image.classes, key)
         state.touch("class", key)
         govern(state, found)
         wanted.extend(want_evidence(state, image, str(scope.image), "new-digest"))
@@ -167,7 +167,7 @@ def forget_class(state: ShardState, key: str) -> None:
         return
     del state.classes[key]
     state.touch("class", key)
-    cls.image.classes.discard(key)
+    cls.image.classes = tuple(c for c in cls.image.classes if c != key)
     if not cls.image.classes:
         evidence = cls.image.evidence
         state.schedule(state.now + IMAGE_KEPT, "image", f"{evidence.repository}\0{evidence.digest}")

@@ -63,6 +63,7 @@ class Rules:
         self.memo: dict[tuple[object, ...], Judged] = {}
         self.same: dict[tuple[object, ...], Judged] = previous.same if previous is not None else {}
         """Equal answers are one object over all epochs, so that `unchanged` is a comparison of identities."""
+        self.sets: dict[tuple[object, ...], dict[str, Judged]] = previous.sets if previous is not None else {}
         self._shapes: dict[tuple[object, ...], int] = {}
         self.static: dict[tuple[object, ...], int] = previous.static if previous is not None else {}
 
@@ -71,6 +72,10 @@ class Rules:
         decided = judged.decided
         key = (decided.outcome, decided.revocations, decided.why, judged.codes, judged.exempted_by, judged.valid_until)
         return self.same.setdefault(key, judged)
+
+    def together(self, judged: dict[str, Judged]) -> dict[str, Judged]:
+        """The one dictionary that stands for these answers: a fleet has many classes and few sets of answers."""
+        return self.sets.setdefault((*judged, *map(id, judged.values())), judged)
 
     def fact_shape(self, fact: Fact, evidence: ImageEvidence, now: Micros) -> FactShape:
         """The part of a fact that no trust change touches."""
@@ -156,8 +161,9 @@ def judge(state: ShardState, cls: Class, now: Micros) -> bool:
             state.schedule(max(answer.valid_until, now + 1), "class", cls.id)
     if not judged:
         judged[""] = UNGOVERNED
-    changed = judged != cls.judged
-    cls.judged = judged
+    answers = current.together(judged)
+    changed = answers is not cls.judged and answers != cls.judged
+    cls.judged = answers
     cls.epoch = epoch
     if uncertain != (cls.row.uncertain_since is not None):
         _note_uncertainty(state, cls, now, uncertain=uncertain)

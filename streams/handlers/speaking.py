@@ -37,7 +37,8 @@ def speak(
             verdict=verdict,
         )
     if changed or len(said) != len(now_saying):
-        cls.row.spoken = now_saying
+        same = state.memory.setdefault("spoken", {})  # many classes say the same; it is kept once
+        cls.row.spoken = same.setdefault(tuple(now_saying.items()), now_saying)
         state.touch("class", cls.id)
         if containers:
             yield from member_documents(state, cls)

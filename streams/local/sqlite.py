@@ -238,7 +238,7 @@ def _told(connection: sqlite3.Connection, incident: str) -> Told | None:
     return Told(
         short_id=body["provenance.incident.short_id"],
         kind=body["provenance.incident.kind"],
-        subject=body.get("provenance.incident.subject", ""),
+        subject=body.get("provenance.cause.label") or body.get("provenance.incident.subject", ""),
         state=body["provenance.incident.state"],
         containers=body.get("provenance.incident.containers", 0),
     )

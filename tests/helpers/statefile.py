@@ -1,8 +1,8 @@
 """A small state file as a finished replay leaves it, and the program run on it through its front door.
 
-    shop = Shop(tmp_path)                     # one key, one policy, three images: signed early, late, at an unknown time
-    result = shop.run("revoke", "key", "build", ...)
-    result.code, result.out, result.err
+shop = Shop(tmp_path)                     # one key, one policy, three images: signed early, late, at an unknown time
+result = shop.run("revoke", "key", "build", ...)
+result.code, result.out, result.err
 """
 
 from __future__ import annotations

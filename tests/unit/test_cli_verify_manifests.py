@@ -67,7 +67,7 @@ def images(found: Manifests) -> list[str]:
     return [container.image.removeprefix(f"{HOST}/") for container in found.containers]
 
 
-# ------------------------------------------------------------------------------------------------------ what is found
+# ------------------------------------------------------------------------------------------------------- what is found
 
 
 def test_every_kind_of_container_is_found_with_its_scope(tmp_path):
@@ -170,7 +170,7 @@ def test_objects_without_containers_are_named(tmp_path):
     assert (found.containers, found.without) == ((), ("ConfigMap/settings", "(no kind)/(no name)"))
 
 
-# --------------------------------------------------------------------------------------------------------- what is wrong
+# ------------------------------------------------------------------------------------------------------- what is wrong
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_objects_without_containers_are_named(tmp_path):
         ("kind: Deployment\nspec:\n  template: nothing\n", 3, "expected members"),
         ("kind: Pod\nspec:\n  containers: {a: b}\n", 3, "expected a list"),
         ("kind: Pod\nspec:\n  containers: [{image: [a]}]\n", 3, "expected text"),
-        ("kind: Pod\nspec: {{ .Values.spec }}\n", 2, ""),
+        ("kind: Pod\nspec: {{ .Values.spec }}\n", 2, "a member name is text"),
         ("image: {{ .Values.image }}:{{ .Values.tag }}\n", 1, "has to be rendered first"),
         ("a: [\n", 2, "not YAML or JSON"),
     ],
@@ -222,6 +222,21 @@ def test_kubernetes_says_null_and_revet_takes_it_for_absent(tmp_path):
     assert images(read(tmp_path, text)) == ["a"]
 
 
+def test_json_escapes_that_yaml_does_not_have(tmp_path):
+    pod = {
+        "kind": "Pod",
+        "metadata": {"name": "\U0001f600"},
+        "spec": {"containers": [{"name": "a\\\\ud83d", "image": "a"}]},
+    }
+    (container,) = read(tmp_path, json.dumps(pod)).containers
+    assert (container.object_name, container.name) == ("\U0001f600", "a\\\\ud83d")
+
+
+def test_half_a_character_is_an_error(tmp_path):
+    with pytest.raises(InputError, match="Unicode"):
+        read(tmp_path, json.dumps({"kind": "Pod", "metadata": {"name": "\ud800"}}))
+
+
 def test_files_that_are_not_there_or_not_text(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     for name in (str(tmp_path / "none.yaml"), str(tmp_path / "binary.yaml")):
@@ -229,7 +244,7 @@ def test_files_that_are_not_there_or_not_text(tmp_path):
             read_manifests([name])
 
 
-# ----------------------------------------------------------------------------------------------------------- the command
+# --------------------------------------------------------------------------------------------------------- the command
 
 BY_DEV = ("--key", key("dev"), "--evidence", LAYOUT)
 
@@ -248,7 +263,7 @@ def test_each_container_is_judged_and_located(tmp_path):
             ("CronJob/settle: settle", "violates"),
         ],
     )
-    assert ran.json["results"][4]["source"] == f"{tmp_path}/m.yaml:33"
+    assert ran.json["results"][4]["source"] == f"{tmp_path}/m.yaml:35"
 
 
 def test_standard_input():
@@ -319,7 +334,7 @@ def test_what_had_no_containers_is_told():
 
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_hostile_names_in_manifests_never_reach_the_terminal_raw(output):
-    name = "a\x1b[31m\u202e\u200b\n\r\x9b\ud800"
+    name = "a\x1b[31m\u202e\u200b\n\r\x9b"
     pod = {"kind": name, "metadata": {"name": name, "namespace": name}, "spec": {}}
     pod["spec"] = {
         "template": {"metadata": {"labels": {name: name}}, "spec": {"containers": [{"name": name, "image": name}]}}
@@ -327,4 +342,4 @@ def test_hostile_names_in_manifests_never_reach_the_terminal_raw(output):
     text = json.dumps({"kind": "List", "items": [pod, {"kind": name, "metadata": {"name": name}}]})
     ran = revet("verify", "-f", "-", *BY_DEV, "-o", output, stdin=text)
     assert ran.code == 3
-    assert not any(raw in ran.out + ran.err for raw in ("\x1b", "\u202e", "\u200b", "\r", "\x9b", "\ud800"))
+    assert not any(raw in ran.out + ran.err for raw in ("\x1b", "\u202e", "\u200b", "\r", "\x9b"))

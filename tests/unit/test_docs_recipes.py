@@ -1,0 +1,145 @@
+"""The recipes of docs/architecture.md say what has to change together; a step that is forgotten fails here.
+
+Tables are compared with each other, and with what the code asks of them (string literals in the syntax trees).
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from streams import codec, state
+from streams.cli import COMMANDS
+from streams.cli import policy as policy_command
+from streams.events import Observation
+from streams.handlers import HANDLERS
+from streams.handlers.ticks import DUE
+from streams.outputs import output
+from streams.sinks import documents
+from streams.topics import TOPICS, key_of, topic_of
+from verifier.evidence.facts import READERS
+from verifier.models import EvidenceFormat
+from verifier.oci import media
+
+ROOT = Path(__file__).parents[2]
+
+
+def literals(folder: str, name: str, position: int) -> Iterator[tuple[str, str]]:
+    """(place, text) of the string literals that calls of the method `name` have as their argument number `position`."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or getattr(node.func, "attr", "") != name or len(node.args) <= position:
+                continue
+            value = node.args[position]
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", value.value
+
+
+# ------------------------------------------------------------------------------------------------- an evidence format
+
+MEDIA_TYPES = {
+    media.SIMPLE_SIGNING: "cosign-simplesigning",
+    media.DSSE: "cosign-dsse",
+    media.BUNDLE_PREFIX + ".v0.3+json": "sigstore-bundle",
+}
+
+
+def test_every_evidence_format_is_read_and_found():
+    formats = set(get_args(EvidenceFormat))
+    assert set(READERS) == formats, "verifier/evidence/facts.py: READERS"
+    assert set(MEDIA_TYPES.values()) == formats, "which media type is it found by? Say it in this table"
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_the_collector_knows_the_media_type(media_type):
+    assert media.evidence_format(media_type) == MEDIA_TYPES[media_type], "verifier/oci/media.py: evidence_format"
+
+
+# -------------------------------------------------------------------------------------------------- an input or output
+
+EVENTS = get_args(codec.Event)
+NOT_ON_A_TOPIC = {"Tick"}
+"""Time: made where it is needed."""
+ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "DeadLetter"}
+"""Inputs that the judge does not ask (namespaces go to the alerter)."""
+NOT_KEPT = {"PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "IncidentAction"}
+"""Events without documents of their own: another document covers them, or they are questions between our own parts."""
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+def test_every_event_has_a_topic_and_a_key(kind):
+    if kind.__name__ not in NOT_ON_A_TOPIC:
+        bare = object.__new__(kind)  # asked for its type alone
+        assert topic_of(bare) in TOPICS, "streams/topics.py: TOPICS"
+        assert callable(key_of)
+        assert kind in _keyed(), "streams/topics.py: _KEYS"
+
+
+def _keyed() -> set[type]:
+    """Types with a routing key; a trust change has none on purpose, every reader reads it."""
+    from streams.events import TrustChanged
+    from streams.topics import _KEYS
+
+    return {*_KEYS, TrustChanged}
+
+
+def test_everything_on_a_topic_can_be_encoded():
+    assert {kind for topic in TOPICS.values() for kind in topic.holds} <= set(EVENTS), "streams/codec.py: Event"
+
+
+@pytest.mark.parametrize("kind", get_args(Observation), ids=lambda kind: kind.__name__)
+def test_every_observation_has_a_handler_or_is_only_recorded(kind):
+    assert (kind in HANDLERS) != (kind.__name__ in ONLY_RECORDED), "streams/handlers/__init__.py: HANDLERS"
+
+
+@pytest.mark.parametrize("kind", EVENTS, ids=lambda kind: kind.__name__)
+def test_every_event_is_kept_or_is_not_on_purpose(kind):
+    assert (kind in documents._MAKERS) != (kind.__name__ in NOT_KEPT), "streams/sinks/documents.py: _MAKERS"
+
+
+def test_outputs_have_ids_of_their_own():
+    """An event that carries its subject's id needs a row in `streams/outputs.py`, or the log takes it for a repetition."""
+    assert callable(output)
+
+
+# ------------------------------------------------------------------------------------------------- state and due times
+
+
+def test_what_is_stored_can_be_read_back():
+    assert set(state._PACK) == set(state._UNPACK)
+
+
+def test_every_kind_of_state_that_is_touched_can_be_stored():
+    asked = {text: place for place, text in literals("streams", "touch", 0)}
+    assert {kind: place for kind, place in asked.items() if kind not in state._PACK} == {}, "streams/state.py: _PACK"
+
+
+def test_every_due_time_has_somebody_who_looks():
+    asked = {text: place for place, text in literals("streams", "schedule", 1)}
+    assert {kind: place for kind, place in asked.items() if kind not in DUE} == {}, "streams/handlers/ticks.py: DUE"
+    assert set(asked) == set(DUE), "a row of DUE that nobody schedules"
+
+
+# -------------------------------------------------------------------------------------------- an importer or a command
+
+
+def test_every_importer_can_be_asked_for():
+    folder = ROOT / "verifier" / "policy" / "importers"
+    written = {
+        node.name.removeprefix("import_")
+        for path in folder.glob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("import_")
+    }
+    assert written == set(policy_command._IMPORTERS), "streams/cli/policy.py: _IMPORTERS"
+
+
+SHARED = {"__init__", "common", "changing", "manifests", "render", "sources"}
+
+
+def test_every_file_of_a_command_is_in_the_list():
+    files = {path.stem for path in (ROOT / "streams" / "cli").glob("*.py")}
+    listed = {module.rpartition(".")[2] for module, _ in COMMANDS.values()}
+    assert files - SHARED == listed, "streams/cli/__init__.py: COMMANDS"
