@@ -1,6 +1,6 @@
-"""Write docs/cli.md from the commands' own help, and the demo's output into README.md. `--check`: only say what is stale.
+"""Write docs/cli.md from the commands' own help, and the demo's output into README.md. `--check`: say what is stale.
 
-Tests compare both with what is committed; `REVET_REGENERATE=1 make test ARGS=tests/unit/test_docs_cli.py` writes them too.
+Tests compare both with what is committed; tests/unit/test_docs_cli.py writes them too, with REVET_REGENERATE=1.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def reference() -> str:
         "",
         "<!-- generated from the commands' own help: `python scripts/generate_cli_docs.py` -->",
         "",
-        "Every command takes `--help` and shows an example. `--output json` is the interface for programs; each document",
-        "names its schema. Times are RFC 3339 (`2026-11-21T13:00:00Z`), dates, or ages (`90s`, `2h`, `3d`).",
+        "Every command takes `--help` and shows an example. `--output json` is for programs, and names its",
+        "schema. Times are RFC 3339 (`2026-11-21T13:00:00Z`), dates, or ages (`90s`, `2h`, `3d`).",
         "",
         "| exit code | meaning |",
         "|---|---|",

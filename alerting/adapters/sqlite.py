@@ -109,6 +109,11 @@ class SqliteNotifier:
             raise PlaceUnavailable("state-unavailable", f"messages cannot be marked: {error}") from error
         return len(rows)
 
+    def count(self) -> int:
+        """Messages on record."""
+        (found,) = self._connection.execute("SELECT count(*) FROM messages").fetchone()
+        return int(found)
+
     def _headline(self, delivery: str) -> str:
         query = "SELECT headline FROM messages WHERE delivery = ? AND kind IN ('parent', 'update') ORDER BY row DESC LIMIT 1"
         row = self._connection.execute(query, (delivery,)).fetchone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -71,15 +70,15 @@ def command(
 
 
 def answer(
-    look: Look, text: str, kinds: Iterable[SubjectKind], window: Window
+    look: Look, text: str, kinds: tuple[SubjectKind, ...], window: Window
 ) -> tuple[BlastRadius, tuple[RevocationPut, ...]]:
     """The answer, and the revocations that stand when it is about a key.
 
     Raises:
-        InputError: nothing, or several things, are called so; nothing was recorded here.
+        InputError: several things are called so; nothing was recorded here.
         PlaceUnavailable: the state cannot be read.
     """
-    subject = look.find(text, kinds)
+    subject = look.find_or_nothing(text, kinds)
     revocations = look.revocations(subject.values) if subject.kind == "key" else ()
     found = blast_radius(
         look.reader,
@@ -123,6 +122,8 @@ def print_radius(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> 
     """Totals, the split of a key's signatures, then places, owners and images; what could not be seen comes last."""
     subject = found.subject
     click.echo(safe(f"{subject.kind} {subject.name}"))
+    if not subject.values:
+        click.echo("nothing on record is called so")
     for record in revocations:
         since = record.compromised_since
         extent = f", compromised since {show_time(since)}" if since is not None else ""

@@ -37,6 +37,7 @@ from streams.local.preview import Hit, Preview, catch_up, preview, shard_copy, s
 from streams.local.sqlite import (
     Came,
     Progress,
+    Told,
     came_of,
     open_reading,
     progress,
@@ -442,13 +443,17 @@ def sentences(outcome: Outcome) -> list[str]:
         told = _numbers(came.verdicts) or "no verdict changed"
         lines.append(f"re-judged: {count(came.classes, 'class', 'classes')} changed: {told}" if came.classes else told)
         lines.append(f"findings: opened {_numbers(came.opened) or '0'}; closed {_numbers(came.closed) or '0'}")
-    lines += [
-        f"incident {one.short_id}: {one.kind} {one.subject}: {one.state}, {count(one.containers, 'container')}"
-        for one in came.incidents
-    ]
+    lines += [f"incident {one.short_id}: {one.kind} {one.subject}: {_stands(one)}" for one in came.incidents]
     if outcome.waiting:
         lines.append(f"{count(outcome.waiting, 'request')} for evidence wait for `revet run`, or for --evidence")
     return lines
+
+
+def _stands(one: Told) -> str:
+    """How an incident stands. It stays open for a while after the last of it has closed."""
+    changed = [f"{n} {word}" for n, word in ((one.opened, "opened"), (one.closed, "closed")) if n]
+    reach = f", {count(one.containers, 'container')}" if not one.closed else ""
+    return f"{one.state}{reach} (findings: {', '.join(changed)})"
 
 
 def _numbers(values: dict[str, int]) -> str:

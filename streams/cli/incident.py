@@ -105,7 +105,7 @@ def _action(name: Literal["ack", "note", "close"], incident: str, text: str, sta
         row = _row(look, _id(look, incident))
         if row.state == "resolved" and name != "note":
             raise InputError(f"{row.short_id} is resolved since {row.resolved}: nothing to {_VERBS[name]}")
-        time = look.now
+        time = look.stamp()
     by = local_author()
     made = stable_id("incident-action", row.id, name, by, time, text)
     done = act(state, IncidentAction(made, time, row.id, name, by, text))

@@ -47,7 +47,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 @click.command(
     epilog="Examples:\n\n\b\n"
     "  $ revet search 'verdict:violates and namespace:payments'\n"
-    '  $ revet search \'image:registry.example.com/* and not reason:unsigned\' --fields pod,image,reason\n'
+    "  $ revet search 'image:registry.example.com/* and not reason:unsigned' --fields pod,image,reason\n"
     "  $ revet search 'decision:* and user:alice*' --in admission --limit 20 -o json\n"
     "  $ revet search --list-fields --in findings",
 )

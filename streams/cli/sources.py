@@ -28,7 +28,7 @@ from verifier.adapters.fetch import fetch
 from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
-from verifier.errors import InputError, PlaceError, PolicyError, ImageReferenceError, TrustError
+from verifier.errors import ImageReferenceError, InputError, PlaceError, PolicyError, TrustError
 from verifier.evidence.keys import KeySet, key_set, load_public_key
 from verifier.models import ImageReference, Micros, Reason
 from verifier.oci.port import EvidencePlace, EvidenceStore

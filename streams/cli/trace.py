@@ -21,7 +21,8 @@ from verifier.models import Micros
 TEXT_LIMIT: Final = 480
 """Characters of one sentence in the table; JSON has all of it."""
 
-_ID_OF: Final = {"verdict": "", "admitted": "", "denied": "", "errored": "", "finding": "finding_id", "incident": "short_id"}
+_OWN: Final = ("verdict", "admitted", "denied", "errored")
+_ID_OF: Final = {**dict.fromkeys(_OWN, ""), "finding": "finding_id", "incident": "short_id"}
 """Kind of row -> which of its ids to show; empty: the row's own."""
 
 _PROOF: Final = {
@@ -61,10 +62,10 @@ def answer(look: Look, text: str, at: Micros | None) -> Timeline:
     """The timeline of what a text stands for, up to an instant.
 
     Raises:
-        InputError: nothing, or several things, are called so; nothing was recorded here.
+        InputError: several things are called so; nothing was recorded here.
         PlaceUnavailable: the state cannot be read.
     """
-    found = trace(look.reader, look.find(text), end=at, now=look.live)
+    found = trace(look.reader, look.find_or_nothing(text), end=at, now=look.live)
     return found if at is None else _as_of(found, at)
 
 
@@ -85,11 +86,11 @@ def _as_of(found: Timeline, at: Micros) -> Timeline:
 def print_timeline(found: Timeline) -> None:
     """Who signed, then everything in order, then what could not be seen."""
     subject = found.subject
-    click.echo(safe(f"{subject.kind} {subject.name}"))
-    if len(subject.values) > 1 or subject.values[:1] != (subject.name,):
+    click.echo(safe(f"{subject.kind} {subject.name}" if subject.known else subject.name))
+    if subject.values and subject.values != (subject.name,):
         click.echo(safe(f"  on record as {', '.join(subject.values[:6])}{' …' if len(subject.values) > 6 else ''}"))
     if not found.rows and not found.signatures:
-        click.echo("nothing is known of it")
+        click.echo("nothing on record is called so" if not subject.values else "nothing is known of it")
     else:
         runs = f"{count(found.running, 'container')} running, {found.ended} ended"
         click.echo(f"first known of {show_time(found.first_seen)}; {runs}")

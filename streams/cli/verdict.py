@@ -90,7 +90,8 @@ def _tell_all(counts: Counter[str], wrong: list[Replayed], output: str) -> int:
         told = f"{count(total, 'verdict')} replayed: {counts['same']} same byte for byte"
         click.echo(f"{told}, {counts['differs']} differ, {counts['inputs-missing']} without inputs on record")
         for replayed in wrong[:SHOWN]:
-            click.echo(safe(f"\n{replayed.id}: {replayed.image}: {_SENTENCES[replayed.result]}"))
+            click.echo()
+            click.echo(safe(f"{replayed.id}: {replayed.image}: {_SENTENCES[replayed.result]}"))
             _print_details(replayed)
         if len(wrong) > SHOWN:
             say(f"{len(wrong) - SHOWN} more are not the same; -o json names all of them")

@@ -176,8 +176,10 @@ class Receiver:
             return self._answer(413, f"a body has at most {self._options.max_body} bytes")
         except TimeoutError:
             return self._answer(408, f"a body has to come within {self._options.body_seconds:.0f} s")
-        batch = self._parsed(cluster, body)
-        new = await self._intake.accept(batch)
+        try:
+            new = await self._intake.accept(self._parsed(cluster, body))
+        except PlaceUnavailable:
+            return self._answer(503, "not durable; send it again")  # the process ends: whoever drives it has the reason
         self._counts["new", cluster] += new
         self._last_batch = time.monotonic()
         return self._answer(200, "")

@@ -101,6 +101,8 @@ class SqliteEngine:
         self.processor = processor
         self._sinks = sinks or {}
         self._batch = batch
+        self._seen = _NEVER
+        """(version of the file as others wrote it, rows written here) when nothing was left to do."""
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -173,9 +175,13 @@ class SqliteEngine:
         """
         with self.transaction():
             did = any(self._work_on(lane) for lane in _LANES)  # the first lane that has something
+            if not did:
+                (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+                self._seen = (version, self.connection.total_changes)
             slice_ = self.processor.idle()  # between batches too: a backlog does not hold up a sweep
             if slice_ is not None:
                 self.apply(slice_)
+                self._seen = _NEVER
             return did or slice_ is not None
 
     def _work_on(self, lane: str) -> bool:
@@ -240,14 +246,34 @@ class SqliteEngine:
 
     def waiting(self, topic: str, reader: str, limit: int) -> list[Record]:
         """Records of one topic that `reader` has not handled yet."""
+        return self.after(topic, self.position(reader), limit)
+
+    def after(self, topic: str, position: int, limit: int) -> list[Record]:
+        """Records of one topic behind a position."""
         rows = self.connection.execute(
             "SELECT position, topic, 0, key, id, value, time FROM log WHERE position > ? AND topic = ?"
             " ORDER BY position LIMIT ?",
-            (self.position(reader), topic, limit),
+            (position, topic, limit),
         )
         return [Record(*row) for row in rows]
 
+    def count(self, topic: str) -> int:
+        """Records of one topic."""
+        (found,) = self.connection.execute("SELECT count(*) FROM log WHERE topic = ?", (topic,)).fetchone()
+        return int(found)
 
+    def stirred(self) -> bool:
+        """May there be something to do? False only when nothing was written, here or by another process, since the last
+        time `run_once` found nothing. Takes no lock.
+        """
+        (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        if (version, self.connection.total_changes) == self._seen:
+            return False
+        self._seen = _NEVER
+        return True
+
+
+_NEVER: Final = (-1, -1)
 CONTROL: Final = "control"
 DATA: Final = "data"
 _LANES: Final = (CONTROL, DATA)

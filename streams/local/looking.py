@@ -9,7 +9,7 @@ Nothing here writes, and a running service is never held up.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -21,15 +21,14 @@ from alerting.render import Message, render
 from alerting.routing import Routes
 from streams.alerter import BOOK
 from streams.engine.sqlite import Connection, trust_log
-from streams.local.sqlite import open_reading, recorded_clock, state_now
+from streams.local.sqlite import newest_time, open_reading, recorded_clock, state_now
 from streams.queries.results import Subject, SubjectKind
 from streams.queries.sqlite import SqliteReader
-from streams.queries.subjects import KINDS, resolve
+from streams.queries.subjects import KINDS, NothingCalledError, resolve
 from verifier.errors import InputError
 from verifier.models import Micros
 from verifier.trust.records import TRUST_RECORD, RevocationPut
 from verifier.trust.state import TrustState
-
 
 _CUT_HEX: Final = re.compile(r"[0-9a-f]{8,63}")
 """The beginning of a digest as people copy it, without `sha256:`."""
@@ -46,20 +45,37 @@ class Look:
         self.live = None if recorded_clock(connection) else wall
         """To say which feeds are silent: the wall clock, or None where only a recording's time passes."""
 
+    def stamp(self) -> Micros:
+        """An instant later than everything in the log: what is done now comes after what was done before."""
+        return max(self.now, newest_time(self.connection) + 1)
+
     def find(self, text: str, kinds: Iterable[SubjectKind] = ()) -> Subject:
         """The subject a text stands for, of one of `kinds` (default: all).
 
         Raises:
-            InputError: nothing in the record is called so, or several things are.
+            NothingCalledError: nothing in the record is called so.
+            InputError: several things are.
             PlaceUnavailable: the state cannot be read.
         """
         allowed = tuple(kinds) or KINDS
         try:
             return resolve(self.reader, text, allowed)
-        except InputError:
+        except NothingCalledError:
             if "digest" in allowed and _CUT_HEX.fullmatch(text):
                 return resolve(self.reader, f"sha256:{text}", ("digest",))
             raise
+
+    def find_or_nothing(self, text: str, kinds: Sequence[SubjectKind] = ()) -> Subject:
+        """As `find`; a name that nothing has is a subject that the record does not know.
+
+        Raises:
+            InputError: several things are called so.
+            PlaceUnavailable: the state cannot be read.
+        """
+        try:
+            return self.find(text, kinds)
+        except NothingCalledError:
+            return Subject(kinds[0] if len(kinds) == 1 else "image", text, (), known=False)
 
     def revocations(self, keys: Iterable[str]) -> tuple[RevocationPut, ...]:
         """Revocations of keys that are in the trust log and not withdrawn, in the order they were made."""

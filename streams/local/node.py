@@ -22,7 +22,7 @@ from alerting.adapters.sqlite import SqliteNotifier
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
 from streams.codec import decode
-from streams.engine.port import Output
+from streams.engine.port import Output, Record
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
 from streams.events import EvidenceFound, EvidenceWanted
 from streams.local.dated import Dates, mark_of
@@ -204,6 +204,10 @@ class LocalNode:
         with self.engine.transaction():
             self._save(rows)
 
+    def messages(self) -> int:
+        """How many messages are on record; 0 where the state file is not the channel."""
+        return self.notifier.count() if isinstance(self.notifier, SqliteNotifier) else 0
+
     def show_messages(self) -> None:
         """Print messages that are on record and were not printed yet."""
         if isinstance(self.notifier, SqliteNotifier):
@@ -212,17 +216,31 @@ class LocalNode:
     # ------------------------------------------------------------------ evidence
 
     async def fetch_waiting(self) -> bool:
-        """Answer requests for evidence that wait; False when there are none."""
+        """Answer requests for evidence that wait, in their order; False when there are none."""
         records = self.engine.waiting(REQUESTS, FETCHER, FETCHES_AT_ONCE)
         if not records:
             return False
         wanted = [w for r in records if isinstance(w := decode(r.value), EvidenceWanted)]
         answers = await asyncio.gather(*(self._ask(w) for w in wanted))
         with self.engine.transaction():
-            found = [await self._found(w, a) for w, a in zip(wanted, answers, strict=True)]
-            self.engine.append_inside([output(f) for f in found])
+            await self._take_answers(wanted, answers)
             self.engine.move(FETCHER, records[-1].position)
         return True
+
+    async def fetch(self, record: Record) -> None:
+        """Answer one request for evidence; the answer is durable when this returns, the request is not ticked off."""
+        wanted = decode(record.value)
+        if isinstance(wanted, EvidenceWanted):
+            answer = await self._ask(wanted)
+            with self.engine.transaction():
+                await self._take_answers([wanted], [answer])
+
+    async def _take_answers(
+        self, wanted: Sequence[EvidenceWanted], answers: Sequence[Collected | PlaceError | None]
+    ) -> None:
+        """Inside a transaction: nothing in here waits for anything."""
+        found = [await self._found(w, a) for w, a in zip(wanted, answers, strict=True)]
+        self.engine.append_inside([output(f) for f in found])
 
     async def _ask(self, wanted: EvidenceWanted) -> Collected | PlaceError | None:
         """The only step that may take long; nothing is locked meanwhile."""

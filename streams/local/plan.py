@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from verifier.errors import InputError, PolicyError, TrustError
 from verifier.evidence.keys import load_public_key
+from verifier.models import Micros
 from verifier.policy.documents import (
     AnyDocument,
     ClusterDocument,
@@ -165,13 +166,13 @@ class _Planner:
         named = [e for e in self.trust.exemptions.values() if e.record.origin.endswith(f"#{name}")]
         for entry in (e for e in self.trust.exemptions.values() if _says_the_same(e, record, body)):
             self._kept.add(entry.id)
-            if not entry.in_force(by.at) and by.at >= entry.starts:
+            if _is_over(entry, by.at):
                 # Applying one file every night must not renew what was given for thirty days.
                 self._notes.append(f"exemption {name} is over; to renew it change its time, its why or its ticket")
             return None
         self._kept.add(record.id)
         for entry in named:
-            if entry.in_force(by.at):
+            if not _is_over(entry, by.at):
                 self._add(end_exemption(self.trust, by, entry.id))
         return record
 
@@ -194,7 +195,7 @@ class _Planner:
 
     def gone_exemptions(self, _names: set[str]) -> list[TrustRecord]:
         """Exemptions in force that no document stands for."""
-        found = [e for e in self.trust.exemptions.values() if e.ended_epoch is None and e.expires > self._by.at]
+        found = [e for e in self.trust.exemptions.values() if not _is_over(e, self._by.at)]
         return [end_exemption(self.trust, self._by, e.id) for e in found if e.id not in self._kept]
 
     def gone_clusters(self, names: set[str]) -> list[TrustRecord]:
@@ -234,6 +235,10 @@ _CONTENT: Final = (
     *("policy", "reasons", "namespaces", "images", "clusters", "digests"),
     *("owner", "approver", "ticket", "note"),
 )
+
+
+def _is_over(entry: ExemptionEntry, at: Micros) -> bool:
+    return entry.ended_epoch is not None or entry.expires <= at
 
 
 def _says_the_same(entry: ExemptionEntry, wanted: ExemptionPut, body: ExemptionDocument) -> bool:

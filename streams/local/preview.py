@@ -183,7 +183,7 @@ def stored_answers(store: EvidenceStore) -> Answer:
             return None
         trust = state.trust
         pairs = ((trust.name_of(key), load_public_key(pem)) for key, pem in trust.candidate_keys().items())
-        now = max(state.now, wanted.time)
+        now = max(state.now, wanted.time, known.fetched_at + 1)  # newer than what it replaces, in frozen time too
         found = rekey(store, known, key_set(pairs), now)
         name = stable_id("evidence-found", wanted.repository, wanted.digest, found.set.version, now)
         return EvidenceFound(name, now, found.set, found.facts, found.first_seen)

@@ -5,9 +5,9 @@
     replayed.result                  same, differs, or inputs-missing
     replayed.differences             where, what is recorded, what came out
 
-A verdict names its inputs: evidence set, facts, trust epoch, policy version, scope, closure, instant. All of them are in
-the log of the state file: trust is folded up to the epoch, evidence out of every answer of the fetcher by then, and why
-an image cannot be asked about at all out of the pods that were observed. Nothing is fetched, and no clock is read.
+A verdict names its inputs: evidence set, facts, trust epoch, policy version, scope, closure, instant. All of them are
+in the log of the state file: trust is folded up to the epoch, evidence out of every answer of the fetcher by then, and
+why an image cannot be asked about at all out of the pods that were observed. Nothing is fetched, no clock is read.
 
 The record does not say which of two first sights of one evidence set was known at the instant; the verdict is replayed
 when one of them gives it.
@@ -155,7 +155,7 @@ class Replayer:
     # ------------------------------------------------------------------ inputs
 
     def _inputs(self, recorded: Verdict) -> list[ImageEvidence]:
-        """What may have been known of the image at the instant, newest first; empty when the record has nothing of it."""
+        """What may have been known of the image at the instant, newest first; empty when nothing is on record."""
         repository, digest = recorded.scope.image.repository, recorded.closure.running
         if recorded.evidence_set:
             known = self._evidence_of(repository, digest)
@@ -314,7 +314,8 @@ _SAID_TWICE: Final[dict[str, Callable[[Verdict], object]]] = {
 
 def _document_differences(document: Hit, recorded: Verdict) -> Iterator[Difference]:
     for name, told in _SAID_TWICE.items():
-        inside, outside = told(recorded), document.body.get(name)
+        inside: object = told(recorded)
+        outside: object = document.body.get(name)
         if isinstance(inside, list):
             outside = list(dict.fromkeys(outside if isinstance(outside, list) else [outside]))
         if (inside or None) != (outside or None):

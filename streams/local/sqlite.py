@@ -175,6 +175,10 @@ class Told(msgspec.Struct, frozen=True):
     subject: str
     state: str
     containers: int
+    """As it was told last; what has closed is counted out of it after a quiet while."""
+    opened: int
+    """Findings of it that this change opened, and closed."""
+    closed: int
 
 
 class Came(msgspec.Struct, frozen=True):
@@ -198,7 +202,7 @@ def came_of(connection: sqlite3.Connection, mark: int, epochs: Iterable[int]) ->
     opened: Counter[str] = Counter()
     closed: Counter[str] = Counter()
     classes: set[str] = set()
-    incidents: dict[str, None] = {}
+    incidents: dict[str, Counter[str]] = {}
     for home, body in _since(connection, mark):
         if body.get("provenance.trust.epoch") not in wanted:
             continue
@@ -206,13 +210,15 @@ def came_of(connection: sqlite3.Connection, mark: int, epochs: Iterable[int]) ->
             if body.get("provenance.evaluation.trigger") in _BECAUSE:
                 classes.add(body["provenance.class.id"])
                 verdicts[body["provenance.verdict"]] += 1
-        elif body["event.action"] == "finding-closed":
+            continue
+        action = body["event.action"]
+        if action == "finding-closed":
             closed[body.get("provenance.finding.close_reason", "")] += 1
-            incidents[body["provenance.incident.id"]] = None
-        elif body["event.action"] == "finding-opened":
+        elif action == "finding-opened":
             opened[body["event.code"]] += 1
-            incidents[body["provenance.incident.id"]] = None
-    told = tuple(t for name in incidents if (t := _told(connection, name)) is not None)
+        if action != "finding-updated":
+            incidents.setdefault(body["provenance.incident.id"], Counter())[action] += 1
+    told = tuple(t for name, counts in incidents.items() if (t := _told(connection, name, counts)) is not None)
     return Came(len(classes), dict(verdicts), dict(opened), dict(closed), told)
 
 
@@ -228,7 +234,7 @@ def _since(connection: sqlite3.Connection, mark: int) -> Iterator[tuple[str, _Bo
         yield home, orjson.loads(body)
 
 
-def _told(connection: sqlite3.Connection, incident: str) -> Told | None:
+def _told(connection: sqlite3.Connection, incident: str, counts: Counter[str]) -> Told | None:
     """The incident as it stands; None while nobody was to hear of it."""
     query = "SELECT body FROM record WHERE home = ? AND id = ?"
     row = connection.execute(query, (HOMES["incidents"], incident)).fetchone()
@@ -241,6 +247,8 @@ def _told(connection: sqlite3.Connection, incident: str) -> Told | None:
         subject=body.get("provenance.cause.label") or body.get("provenance.incident.subject", ""),
         state=body["provenance.incident.state"],
         containers=body.get("provenance.incident.containers", 0),
+        opened=counts["finding-opened"],
+        closed=counts["finding-closed"],
     )
 
 

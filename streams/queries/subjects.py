@@ -27,11 +27,16 @@ _CUT_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{8,63}")
 _CUT_KEY: Final = re.compile(r"[0-9a-f]{8,63}")
 
 
+class NothingCalledError(InputError):
+    """The record was asked, and nothing in it has that name. An answer, where others are questions put wrongly."""
+
+
 def resolve(reader: RecordReader, text: str, kinds: Iterable[SubjectKind] = ()) -> Subject:
     """The subject a text stands for, of one of `kinds` (default: all of `KINDS`).
 
     Raises:
-        InputError: nothing in the record has that name; the message says what was looked for.
+        NothingCalledError: nothing in the record has that name; the message says what was looked for.
+        InputError: several things have it.
         PlaceUnavailable: the store does not answer.
     """
     allowed = tuple(kinds) or KINDS
@@ -41,12 +46,12 @@ def resolve(reader: RecordReader, text: str, kinds: Iterable[SubjectKind] = ()) 
         found = _FINDERS[kind](reader, rest)
         if found is not None:
             return found
-        raise InputError(f"the record knows no {kind} {rest[:120]!r}")
+        raise NothingCalledError(f"the record knows no {kind} {rest[:120]!r}")
     for candidate in allowed:
         found = _FINDERS[candidate](reader, text)
         if found is not None:
             return found
-    raise InputError(f"nothing in the record is called {text[:120]!r}; looked for {', '.join(allowed)}")
+    raise NothingCalledError(f"nothing in the record is called {text[:120]!r}; looked for {', '.join(allowed)}")
 
 
 def digest_subject(reader: RecordReader, digest: str) -> Subject:

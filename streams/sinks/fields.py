@@ -316,9 +316,7 @@ TERMINAL_ONLY: Final = frozenset(SHORT_NAMES) & {row.name.partition(".")[0] for 
 COLUMNS: Final[dict[str, str]] = {row.name: row.column for row in _ROWS if row.column}
 """Full name -> column of the SQLite record."""
 
-INDEXED: Final = frozenset(
-    {"namespace", "workload", "pod", "class", "repository", "digest", "finding", "incident"}
-)
+INDEXED: Final = frozenset({"namespace", "workload", "pod", "class", "repository", "digest", "finding", "incident"})
 """Columns of the SQLite record with an index of their own; the others narrow a scan."""
 
 TERM_FIELDS: Final[tuple[str, ...]] = tuple(row.name for row in _ROWS if row.terms)

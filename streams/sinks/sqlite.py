@@ -28,7 +28,7 @@ _STATEMENTS: Final = (
     f"""CREATE TABLE IF NOT EXISTS record (
   row INTEGER PRIMARY KEY, home TEXT NOT NULL, id TEXT NOT NULL, version INTEGER, time INTEGER NOT NULL,
   {", ".join(f"{column} TEXT" for column in _HOT.values())}, body TEXT NOT NULL)""",
-    "CREATE UNIQUE INDEX IF NOT EXISTS record_id ON record (home, id)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS record_id ON record (id, home)",
     "CREATE INDEX IF NOT EXISTS record_time ON record (home, time)",
     *(f"CREATE INDEX IF NOT EXISTS record_{c} ON record ({c}) WHERE {c} IS NOT NULL" for c in sorted(INDEXED)),
     """CREATE TABLE IF NOT EXISTS record_terms (

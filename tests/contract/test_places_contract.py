@@ -21,7 +21,7 @@ from tests.helpers.registry_server import (
 )
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
-from verifier.errors import PlaceRefused, ImageReferenceError
+from verifier.errors import ImageReferenceError, PlaceRefused
 from verifier.evidence.identity import check_evidence_id
 from verifier.models import ImageReference
 from verifier.oci.port import Collected, EvidencePlace

@@ -6,6 +6,7 @@ ran.code, ran.json["results"], ran.err
 
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -35,7 +36,8 @@ def revet(*args: object, stdin: str | bytes = b"") -> Ran:
     out, err = io.StringIO(), io.StringIO()
     data = stdin.encode() if isinstance(stdin, str) else stdin
     code: object = 0
-    with redirect_stdout(out), redirect_stderr(err), _standard_input(data):
+    with redirect_stdout(out), redirect_stderr(err), _standard_input(data), mock.patch.dict(os.environ):
+        os.environ.pop("COLUMNS", None)  # of the terminal the tests were started in
         try:
             main([str(arg) for arg in args])
         except SystemExit as end:

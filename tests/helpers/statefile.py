@@ -17,7 +17,7 @@ import click
 from click.testing import CliRunner
 
 from streams.cli import main
-from streams.events import NamespaceObserved
+from streams.events import FeedSeen, NamespaceObserved
 from streams.local.dated import Dates, mark_of
 from streams.local.node import LocalNode, NodeSettings
 from streams.local.sqlite import note_clock
@@ -101,6 +101,8 @@ class Shop:
         node.ingest([NamespaceObserved("ns", START, "prod-eu", "web", (("team", "web"),))])
         node.ingest([self.world.pod("web", f"{name}-1", {"app": image}) for name, image in images.items()])
         asyncio.run(node.drain())
+        node.ingest([FeedSeen("feed", START + 61 * MINUTE, "prod-eu", "pods", START + 60 * MINUTE)])
+        asyncio.run(node.drain())
         node.close()
 
     def _dates(self) -> Dates:
@@ -125,6 +127,10 @@ class Shop:
         assert result.code == 0, result.err
         return result.json
 
+    def epoch(self) -> int:
+        """The trust epoch."""
+        return int(self.ask("trust", "show")["epoch"])
+
     def write(self, name: str, text: str) -> Path:
         """A file beside the state."""
         path = self.folder / name
@@ -135,3 +141,16 @@ class Shop:
     def pem(self, name: str) -> Path:
         """The public key of a signer of the world, as a file `<name>.pub`."""
         return self.write(f"{name}.pub", self.world.signer(name).pem)
+
+
+def document(kind: str, name: str, **spec: object) -> str:
+    """A document as JSON text."""
+    return json.dumps({"apiVersion": "revet/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+
+
+def a_policy(name: str = "strict", key: str = "build", images: str = "r.example/shop/**", mode: str = "audit") -> str:
+    """A policy that one key must have signed, as JSON text."""
+    attestors = {"who": {"keys": [key]}}
+    return document(
+        "Policy", name, mode=mode, match=[{"images": [images]}], attestors=attestors, require={"signedBy": "who"}
+    )

@@ -74,8 +74,8 @@ def on_the_layout(name: str) -> dict[str, dict[str, Any]]:
 
 
 def cosign_passes(image: str, name: str) -> bool:
-    codes = IMAGES[image]["cosign"][name]
-    return 0 in (codes["v3"], codes["v2"])
+    """By either generation, and with or without the trusted root that cosign 2 needs where there is a bundle."""
+    return 0 in IMAGES[image]["cosign"][name].values()
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -176,17 +176,19 @@ ASKED_AGAIN = ("dev", "sec", "p384", "ed25519")
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # some four hundred processes
 @pytest.mark.needs("cosign", "cosign2", "registry")
 def test_real_cosign_still_answers_what_is_recorded(matrix, registry, require):
     assert {name for _, name in DIFFERENT} <= set(ASKED_AGAIN)
     cosigns = matrix.Cosigns(require("cosign"), require("cosign2"))
     matrix.GENERATIONS = ("v3", "v2")
     answers = matrix.run_matrix(registry, list(IMAGES.values()), {n: key(n) for n in ASKED_AGAIN}, cosigns)
+    recorded = {(i, n): IMAGES[i]["cosign"][n] for i in answers for n in ASKED_AGAIN}
     changed = {
-        (image, name): (codes, IMAGES[image]["cosign"][name])
+        (image, name): codes
         for image, by_key in answers.items()
         for name, codes in by_key.items()
-        if codes != IMAGES[image]["cosign"][name]
+        if any(recorded[image, name][which] != code for which, code in codes.items())
     }
     assert changed == {}
 

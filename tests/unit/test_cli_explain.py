@@ -47,7 +47,8 @@ def test_a_finding_says_why_it_may_be_harmless_and_where_to_read_on():
 
 def test_the_list_names_all():
     assert {row["code"] for row in revet("explain", "--list", "-o", "json").json["entries"]} == set(ALL_CODES)
-    assert all(code in revet("explain", "--list").out for code in ALL_CODES)
+    listing = revet("explain", "--list").out
+    assert all(code in listing for code in ALL_CODES)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_a_file_that_is_no_state_fails(tmp_path, content):
 
 def test_a_damaged_state_fails(state):
     with state.open("r+b") as file:
-        file.seek(4_096 + 64)
+        file.seek(4_096)  # the header of the second page
         file.write(b"\xff" * 2_000)
     code, found = checks("--state", state)
     assert (code, found["state"][0]["status"]) == (4, "fail")
@@ -201,17 +202,11 @@ def shown(image: str, *options: object) -> dict:
 def test_what_exists_where_it_was_found_and_who_made_it():
     document = shown("registry.example.com/payments/ledger:3.0", "--trust", DEMO / "keys")
     assert (document["schema"], document["complete"]) == ("revet.evidence/v1", True)
-    found = {
-        e["format"]: (e["place"], [k["name"] for k in e["verified_by"]], e["reaches"]) for e in document["evidence"]
-    }
-    assert (
-        found
-        == {
-            "cosign-simplesigning": ("sig-tag", ["sec"], "exact"),
-            "sigstore-bundle": ("referrers-tag", ["dev"], "exact"),
-        }
-        or found["sigstore-bundle"][0] == "referrers-api"
-    )
+    found = {e["format"]: ([k["name"] for k in e["verified_by"]], e["reaches"]) for e in document["evidence"]}
+    assert found == {"cosign-simplesigning": (["sec"], "exact"), "sigstore-bundle": (["dev"], "exact")}
+    places = {e["format"]: e["place"] for e in document["evidence"]}
+    assert places["cosign-simplesigning"] == "sig-tag"
+    assert places["sigstore-bundle"].startswith("referrers-")
     assert {p["place"] for p in document["places"]} >= {"referrers-api", "referrers-tag", "sig-tag", "att-tag"}
 
 

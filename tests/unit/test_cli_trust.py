@@ -16,9 +16,10 @@ from streams.cli import changing
 from streams.engine.sqlite import connect
 from streams.local.lease import Lease, holder
 from streams.local.node import LocalNode
-from streams.local.sqlite import open_reading, progress, state_now
-from tests.helpers.statefile import SINCE, Shop, revet
+from streams.local.sqlite import Came, open_reading, progress, state_now
+from tests.helpers.statefile import SINCE, Shop, a_policy, revet
 from tests.helpers.world import MINUTE, START
+from verifier.trust.records import PolicyRemoved
 
 LEAK = ("revoke", "key", "build", "--reason", "keyCompromise", "--compromised-since", "2026-11-18T11:36:40Z")
 """`SINCE`, as people write it."""
@@ -37,19 +38,6 @@ def verdicts(shop):
     return {b["container.image.name"].rsplit("/", 1)[-1]: b["provenance.verdict"] for b in found}
 
 
-def epoch(shop):
-    return shop.ask("trust", "show")["epoch"]
-
-
-def document(kind, name, **spec):
-    return json.dumps({"apiVersion": "revet/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-
-
-def a_policy(name="strict", key="build", images="r.example/shop/**"):
-    attestors = {"who": {"keys": [key]}}
-    return document("Policy", name, match=[{"images": [images]}], attestors=attestors, require={"signedBy": "who"})
-
-
 # -------------------------------------------------------------------------------------------------------------- revoke
 
 
@@ -66,7 +54,7 @@ def test_a_dry_run_says_the_split_and_the_reach_and_writes_nothing(shop):
     assert "would begin to violate: 2 containers of 2 workloads" in result.out
     assert "web: 2 containers of 2 workloads" in result.out
     assert "dry run: nothing was applied" in result.out
-    assert epoch(shop) == 2
+    assert shop.epoch() == 2
     assert shop.state.read_bytes() == before
 
 
@@ -78,7 +66,7 @@ def test_a_revocation_is_judged_before_the_command_returns(shop):
     assert split < outcome
     assert "re-judged: 2 classes changed: 2 violates" in result.out
     assert "findings: opened 2 key-revoked; closed 0" in result.out
-    assert "key-revoked build: open, 2 containers" in result.out
+    assert "key-revoked build: open, 2 containers (findings: 2 opened)" in result.out
     assert verdicts(shop) == {
         "early:1": "valid",
         "late:1": "violates",
@@ -103,8 +91,8 @@ def test_withdrawing_restores_what_was_and_it_can_be_revoked_again(shop):
         assert verdicts(shop) != before
         result = shop.run("revocation", "withdraw", record["id"][:14], "--note", "false alarm")
         assert result.code == 0, result.err
-        assert "findings: opened 0; closed 2 withdrawn" in result.out or "closed 2 valid-again" in result.out
-        assert "resolved" in result.out or "open, 0 containers" in result.out
+        assert "findings: opened 0; closed 2 valid-again" in result.out
+        assert "key-revoked build: open (findings: 2 closed)" in result.out
         assert verdicts(shop) == before
     assert shop.ask("revocation", "list")["revocations"] == []
     listed = shop.ask("revocation", "list", "--all")["revocations"]
@@ -127,7 +115,7 @@ def test_a_revocation_that_leaves_a_question_open_is_refused(shop, options, said
     result = shop.run("revoke", "key", "build", *options, "--yes")
     assert result.code == 2
     assert said in result.err
-    assert epoch(shop) == 2
+    assert shop.epoch() == 2
 
 
 def test_nobody_to_ask_means_nothing_is_applied(shop):
@@ -135,7 +123,7 @@ def test_nobody_to_ask_means_nothing_is_applied(shop):
     assert result.code == 2
     assert "signatures: 1 before" in result.out, "the split is said all the same"
     assert "--yes" in result.err
-    assert epoch(shop) == 2
+    assert shop.epoch() == 2
 
 
 @pytest.mark.parametrize(("answer", "code", "after"), [("y\n", 0, 3), ("n\n", 130, 2)])
@@ -144,7 +132,7 @@ def test_on_a_terminal_it_asks(shop, monkeypatch, answer, code, after):
     result = shop.run(*LEAK, input=answer)
     assert result.code == code
     assert "apply this revocation?" in result.err
-    assert epoch(shop) == after
+    assert shop.epoch() == after
 
 
 def test_a_denied_digest_violates_at_once(shop):
@@ -166,7 +154,7 @@ def test_one_signature_can_be_revoked_by_its_id(shop):
 
 def test_ages_count_from_the_clock_of_the_state(shop):
     revocation = shop.ask(
-        "revoke", "key", "build", "--reason", "keyCompromise", "--compromised-since", "1800s", "--dry-run"
+        "revoke", "key", "build", "--reason", "keyCompromise", "--compromised-since", "1860s", "--dry-run"
     )
     assert revocation["revocation"]["compromised_since"] == SINCE
 
@@ -219,13 +207,14 @@ def test_a_key_added_beside_a_running_service_is_checked_before_the_command_retu
 def test_a_service_that_does_not_come_to_it_is_said_so(shop, monkeypatch):
     monkeypatch.setattr(changing, "GIVE_UP", 0.3)
     lease = Lease.try_acquire(shop.state, "run")
+    assert lease is not None
     try:
         result = shop.run(*LEAK, "--yes")
     finally:
         lease.close()
     assert result.code == 4
     assert "has not judged it yet" in result.err
-    assert epoch(shop) == 3, "recorded all the same"
+    assert shop.epoch() == 3, "recorded all the same"
     assert shop.run("trust", "history").out.count("revoked key") == 1
     shop.run("key", "add", "other", "--pem", shop.pem("other"))  # whoever drives next judges it
     assert verdicts(shop)["late:1"] == "violates"
@@ -236,215 +225,21 @@ def test_a_lease_is_held_once_and_ends_with_its_holder(tmp_path):
     first = Lease.try_acquire(path, "run")
     assert first is not None
     assert Lease.try_acquire(path) is None
-    assert holder(path).what == "run"
+    assert (found := holder(path)) is not None
+    assert found.what == "run"
     first.close()
     first.close()
-    with Lease.try_acquire(path, "again") as second:
-        assert second is not None
-        assert holder(path).what == "again"
+    second = Lease.try_acquire(path, "again")
+    assert second is not None
+    with second:
+        assert Lease.try_acquire(path) is None
 
 
 def test_nobody_holds_what_was_never_held(tmp_path):
     assert holder(tmp_path / "none") is None
 
 
-# -------------------------------------------------------------------------------------------------------------- apply
-
-
-def test_applying_twice_writes_once(shop):
-    files = [shop.pem("ops"), shop.write("p.yaml", a_policy(key="ops"))]
-    first = shop.run("trust", "apply", *files, "--note", "onboarding")
-    assert first.code == 0, first.err
-    assert "put key ops" in first.out
-    assert "put policy strict in force" in first.out
-    assert epoch(shop) == 4
-    second = shop.run("trust", "apply", *files)
-    assert second.code == 0
-    assert "nothing to do: 2 documents" in second.out
-    assert epoch(shop) == 4
-
-
-def test_a_folder_holds_every_kind(shop):
-    shop.write("trust/keys/ops.pub", shop.world.signer("ops").pem)
-    shop.write("trust/.hidden.yaml", "not: ours")
-    shop.write("trust/a.yaml", a_policy(key="ops"))
-    shop.write("trust/cluster.json", document("Cluster", "eu", id="prod-eu", labels={"env": "prod"}))
-    exemption = {"policy": "strict", "namespaces": ["web"], "why": "vendor", "owner": "web", "days": 10}
-    shop.write("trust/exemption.yaml", document("Exemption", "vendor", **exemption))
-    plan = shop.ask("trust", "apply", shop.folder / "trust", "--dry-run")
-    kinds = [record["kind"] for record in plan["records"]]
-    assert kinds == ["cluster-put", "key-put", "exemption-put", "policy-put"], "nothing is needed before it is there"
-    assert [record["expects"] for record in plan["records"]] == [2, 3, 4, 5]
-    assert epoch(shop) == 2
-    result = shop.run("trust", "apply", shop.folder / "trust")
-    assert result.code == 0, result.err
-    assert "ignored" not in result.out
-    assert "findings: opened 0" in result.out, "the exemption stands before the policy it is about"
-    assert "nothing to do" in shop.run("trust", "apply", shop.folder / "trust").out
-
-
-def test_a_document_on_standard_input(shop):
-    result = shop.run("trust", "apply", "-", input=a_policy())
-    assert result.code == 0, result.err
-    assert epoch(shop) == 3
-
-
-def test_pruning_removes_what_the_files_leave_out_of_their_kinds(shop):
-    result = shop.run("trust", "apply", shop.write("p.yaml", a_policy()), "--prune")
-    assert result.code == 0, result.err
-    shown = shop.ask("trust", "show")
-    assert [p["id"] for p in shown["policies"]] == ["strict"]
-    assert [k["name"] for k in shown["keys"]] == ["build"], "keys were not among the kinds given"
-    kinds = [e["record"]["kind"] for e in shop.ask("trust", "history")["entries"]]
-    assert kinds[:2] == ["policy-removed", "policy-put"], "newest first; what replaces it came before it went"
-
-
-def test_a_pruned_key_leaves_the_ring_and_clusters_stay(shop):
-    shop.run("trust", "apply", "-", input=document("Cluster", "eu", id="prod-eu"))
-    given = [shop.pem("ops"), shop.write("c.yaml", document("Cluster", "us", id="prod-us"))]
-    result = shop.run("trust", "apply", *given, "--prune")
-    assert result.code == 0, result.err
-    assert "clusters stay enrolled" in result.err
-    assert [k["name"] for k in shop.ask("key", "list")["keys"]] == ["ops"]
-    assert {c["name"] for c in shop.ask("trust", "show", "clusters")["clusters"]} == {"eu", "us"}
-
-
-def test_a_changed_exemption_replaces_the_one_of_its_name(shop):
-    spec = {"policy": "signed", "namespaces": ["web"], "why": "vendor", "owner": "web", "days": 10}
-    assert shop.run("trust", "apply", "-", input=document("Exemption", "vendor", **spec)).code == 0
-    assert shop.run("trust", "apply", "-", input=document("Exemption", "vendor", **spec | {"ticket": "T-1"})).code == 0
-    everything = shop.ask("exempt", "list", "--all")["exemptions"]
-    assert sorted((e["ticket"], e["status"].split()[0]) for e in everything) == [("", "ended"), ("T-1", "in")]
-
-
-def test_an_exemption_that_is_over_is_not_renewed_by_applying_its_file_again(shop):
-    spec = {"policy": "signed", "namespaces": ["web"], "why": "vendor", "owner": "web", "days": 10}
-    text = document("Exemption", "vendor", **spec)
-    assert shop.run("trust", "apply", "-", input=text).code == 0
-    (entry,) = shop.ask("exempt", "list")["exemptions"]
-    assert shop.run("exempt", "end", entry["id"]).code == 0
-    result = shop.run("trust", "apply", "-", input=text)
-    assert "nothing to do" in result.out
-    assert "exemption vendor is over" in result.err
-
-
-def test_a_wrong_document_applies_nothing_and_says_where(shop):
-    good = shop.write("good.yaml", a_policy())
-    bad = shop.write("bad.yaml", "apiVersion: revet/v1\nkind: Policy\nmetadata: {name: x}\nspec:\n  mach: []\n")
-    result = shop.run("trust", "apply", good, bad)
-    assert result.code == 2
-    assert "bad.yaml:5:3: spec.mach: unknown member; did you mean match?" in result.err
-    assert epoch(shop) == 2
-
-
-def test_a_policy_that_names_an_unknown_key_applies_nothing(shop):
-    result = shop.run("trust", "apply", shop.write("p.yaml", a_policy(key="bulid")))
-    assert result.code == 2
-    assert "there is no key named bulid" in result.err
-
-
-def test_a_key_file_that_would_take_a_name_over_is_refused(shop):
-    other = shop.write("build.pub", shop.world.signer("other").pem)
-    result = shop.run("trust", "apply", other)
-    assert result.code == 2
-    assert "build.pub:1:" in result.err
-    assert "rotate it" in result.err
-
-
-def test_a_bare_key_changes_neither_owner_nor_window(shop):
-    pem = shop.pem("ops")
-    assert shop.run("key", "add", "ops", "--pem", pem, "--owner", "platform", "--valid-until", "2031-01-01").code == 0
-    assert "nothing to do" in shop.run("trust", "apply", pem).out
-    (ops,) = [k for k in shop.ask("key", "list")["keys"] if k["name"] == "ops"]
-    assert (ops["owner"], ops["valid_until"]) == ("platform", "2031-01-01T00:00:00Z")
-
-
-def test_a_key_document_reads_the_file_beside_it(shop):
-    shop.write("keys/ops.pem", shop.world.signer("ops").pem)
-    shop.write("keys/ops.yaml", document("Key", "ops", file="ops.pem", owner="platform"))
-    assert shop.run("trust", "apply", shop.folder / "keys" / "ops.yaml").code == 0
-    missing = shop.write("k.yaml", document("Key", "sec", file="sec.pem"))
-    result = shop.run("trust", "apply", missing)
-    assert result.code == 2
-    assert "k.yaml:1:" in result.err
-    assert "sec.pem" in result.err
-
-
-def test_an_empty_folder_is_an_error(shop):
-    (shop.folder / "empty").mkdir()
-    result = shop.run("trust", "apply", shop.folder / "empty")
-    assert result.code == 2
-    assert "no .yaml" in result.err
-
-
-@pytest.mark.parametrize("seen", [0, 1, 7])
-def test_a_change_made_for_another_epoch_is_refused(shop, seen):
-    result = shop.run("trust", "apply", shop.pem("ops"), "--expects", seen)
-    assert result.code == 2
-    assert f"trust is at epoch 2, expected {seen}" in result.err
-    assert epoch(shop) == 2
-
-
-def test_two_administrators_cannot_overwrite_each_other_unseen(shop, monkeypatch):
-    """The log moves on between reading and writing: nothing is written, and the command says so."""
-    real = changing.append_trust
-
-    def slow(connection, records, at, expects):
-        real(connection, records, at, None)  # another one was quicker
-        return real(connection, records, at, expects)
-
-    monkeypatch.setattr(changing, "append_trust", slow)
-    result = shop.run("key", "add", "ops", "--pem", shop.pem("ops"))
-    assert result.code == 2
-    assert "prepared at 2" in result.err
-
-
-def test_the_first_change_makes_the_state_file(tmp_path):
-    state = tmp_path / "new" / "state.sqlite"
-    pem = tmp_path / "dev.pub"
-    pem.write_text(Shop(tmp_path).world.signer("dev").pem)
-    result = revet("trust", "apply", pem, "--state", state)
-    assert result.code == 0, result.err
-    assert state.stat().st_mode & 0o077 == 0
-    shown = revet("trust", "show", "keys", "--state", state, "-o", "json").json
-    assert [k["name"] for k in shown["keys"]] == ["dev"]
-
-
-def test_trust_can_be_dated_to_the_recording_that_is_to_come(tmp_path):
-    pem = tmp_path / "dev.pub"
-    pem.write_text(Shop(tmp_path).world.signer("dev").pem)
-    state = tmp_path / "new.sqlite"
-    assert revet("trust", "apply", pem, "--state", state, "--at", "2026-11-01T00:00:00Z").code == 0
-    (entry,) = revet("trust", "history", "--state", state, "-o", "json").json["entries"]
-    assert entry["time"] == "2026-11-01T00:00:00Z"
-
-
-def test_the_past_of_a_state_that_has_one_cannot_be_written(shop):
-    result = shop.run("trust", "apply", shop.pem("ops"), "--at", "2020-01-01")
-    assert result.code == 2
-    assert "has already come to 2026-11-18" in result.err
-
-
-@pytest.mark.parametrize(
-    "command",
-    [["trust", "show"], ["trust", "history"], ["key", "list"], ["revocation", "list"], ["exempt", "list"], LEAK],
-    ids=lambda command: " ".join(command[:2]),
-)
-def test_a_state_that_is_not_there_is_said_so(tmp_path, command):
-    result = revet(*command, "--state", tmp_path / "none.sqlite")
-    assert result.code == 2
-    assert "no state at" in result.err
-    assert not (tmp_path / "none.sqlite").exists()
-
-
-def test_a_file_that_is_no_state_is_said_so(tmp_path):
-    (tmp_path / "x.sqlite").write_text("hello, I am a text file" * 100)
-    result = revet("trust", "show", "--state", tmp_path / "x.sqlite")
-    assert result.code == 2
-    assert "is not a revet state file" in result.err
-
-
-# --------------------------------------------------------------------------------------------------- show, history, diff
+# -------------------------------------------------------------------------------------------------- show, history, diff
 
 
 def test_show_tells_every_kind(shop):
@@ -470,10 +265,7 @@ def test_history_is_newest_first_and_limited(shop):
 
 def test_history_names_what_was_ignored(shop):
     node = LocalNode.open(shop.state, shop.settings)
-    record = changing.TRUST_RECORD.validate_python(
-        {"kind": "policy-removed", "author": "bob", "at": START, "policy_id": "signed", "expects": 0}
-    )
-    changing.append_trust(node.connection, [changing.TRUST_RECORD.dump_json(record)], START, None)
+    node.change_trust([PolicyRemoved(author="bob", at=START, policy_id="signed", expects=0)])
     node.close()
     assert "ignored, stale: made for epoch 0" in shop.run("trust", "history").out
 
@@ -484,7 +276,7 @@ def test_diff_with_files_says_what_apply_would_change(shop):
     assert result.code == 0, result.err
     assert "~ policy signed: changed" in result.out
     assert any(line.strip().startswith("+") and "signedBy" in line for line in result.out.splitlines())
-    assert epoch(shop) == 2
+    assert shop.epoch() == 2
     shop.run("trust", "apply", "-", input=text)
     assert "no difference" in shop.run("trust", "diff", "-", input=text).out
 
@@ -539,7 +331,7 @@ def test_a_key_that_is_none_is_refused(shop):
         "key", "add", "x", "--pem", "-", input="-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
     )
     assert result.code == 2
-    assert epoch(shop) == 2
+    assert shop.epoch() == 2
 
 
 EXEMPT = (
@@ -619,12 +411,12 @@ def test_a_live_state_lives_in_the_time_of_the_wall(tmp_path):
 
 def test_a_replay_lives_in_its_own_time(shop):
     with open_reading(shop.state) as connection:
-        assert state_now(connection, START + 10**15) == START + 60 * MINUTE
+        assert state_now(connection, START + 10**15) == START + 61 * MINUTE
     (entry, *_) = shop.ask("trust", "history")["entries"]
     assert entry["epoch"] == 2
     shop.run(*LEAK, "--yes")
     with open_reading(shop.state) as connection:
-        assert state_now(connection, 0) == START + 60 * MINUTE, "a change moves no clock"
+        assert state_now(connection, 0) == START + 61 * MINUTE, "a change moves no clock"
 
 
 def test_reading_never_writes(shop):
@@ -640,9 +432,13 @@ def test_reading_never_writes(shop):
 
 @pytest.mark.parametrize(
     "command",
-    ["trust apply", "trust show", "trust history", "trust diff", "key add", "key rotate", "key remove", "key list"]
-    + ["revoke key", "revoke digest", "revoke evidence", "revocation list", "revocation withdraw"]
-    + ["exempt add", "exempt list", "exempt end", "policy check", "policy import", "policy preview", "policy schema"],
+    [
+        *("trust apply", "trust show", "trust history", "trust diff"),
+        *("key add", "key rotate", "key remove", "key list"),
+        *("revoke key", "revoke digest", "revoke evidence", "revocation list", "revocation withdraw"),
+        *("exempt add", "exempt list", "exempt end"),
+        *("policy check", "policy import", "policy preview", "policy schema"),
+    ],
 )
 def test_every_help_has_an_example(command):
     result = revet(*command.split(), "--help")
@@ -651,5 +447,5 @@ def test_every_help_has_an_example(command):
 
 
 def test_an_outcome_is_plain_data():
-    outcome = changing.Outcome((), "nobody", True, changing.Came())
+    outcome = changing.Outcome((), "nobody", True, Came())
     assert msgspec.json.decode(msgspec.json.encode(outcome))["came"]["incidents"] == []

@@ -47,7 +47,7 @@ def test_a_folder_of_documents_and_bare_keys(tmp_path):
 
 
 def test_a_policy_may_stand_before_its_keys_and_in_another_file(tmp_path):
-    late = f"apiVersion: revet/v1\nkind: Key\nmetadata: {{name: dev}}\nspec: {{file: dev.pem, owner: team}}\n"
+    late = "apiVersion: revet/v1\nkind: Key\nmetadata: {name: dev}\nspec: {file: dev.pem, owner: team}\n"
     (tmp_path / "dev.pem").write_text(key("dev").read_text())
     trust = read(tmp_path, a_yaml=POLICY, z_yaml=late)
     assert trust.keys[trust.names["dev"]].owner == "team"
@@ -91,7 +91,7 @@ _KEY = "apiVersion: revet/v1\nkind: Key\nmetadata: {name: dev}\nspec: "
         (POLICY.replace("{signedBy: dev}", "{}"), "a.yaml:7", "an empty requirement would accept every image"),
         (POLICY.replace("keys: [dev]", "keys: [ops]"), "a.yaml:6", "there is no key named ops"),
         (POLICY.replace('"**"', '"Registry.example.com/**"'), "a.yaml:5", "can never match"),
-        (POLICY + "---\n" + POLICY, "a.yaml:10", "stands in"),
+        (POLICY + "---\n" + POLICY, "a.yaml:11", "stands in"),
         (POLICY.replace("revet/v1", "kyverno.io/v1"), "a.yaml:1", "revet policy import --dialect kyverno"),
         (POLICY.replace("kind: Policy", "kind: Pod"), "a.yaml:2", "kind is one of"),
         ("a: [\n", "a.yaml:2", ""),

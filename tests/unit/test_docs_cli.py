@@ -8,9 +8,18 @@ import os
 import click
 import pytest
 
-from scripts.generate_cli_docs import CLI, DEMO_BEGIN, DEMO_END, EXIT_CODES, README, demo_output, entries, excerpt
+from scripts.generate_cli_docs import (
+    CLI,
+    DEMO_BEGIN,
+    DEMO_END,
+    EXIT_CODES,
+    README,
+    demo_output,
+    entries,
+    excerpt,
+    reference,
+)
 from scripts.generate_cli_docs import readme as readme_with
-from scripts.generate_cli_docs import reference
 from streams.cli import COMMANDS, common
 from tests.helpers.docs import command_lines, understood
 

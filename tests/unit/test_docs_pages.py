@@ -25,8 +25,8 @@ def test_a_command_line_can_be_typed(place, line):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({fence.file for fence in FENCES if fence.language == "console"}))
 def test_what_a_page_lets_people_run_runs(name, tmp_path, monkeypatch):
-    """Every `console` block of a page, in order, from the checkout with an empty home: `# exit N` says what is expected,
-    without it 0."""
+    """Every `console` block of a page, in order, from the checkout with an empty home. `# exit N`: what is expected when
+    it is not 0."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("XDG_STATE_HOME", "REVET_STATE"):
@@ -96,5 +96,5 @@ def test_every_page_is_in_the_index():
     """docs/README.md names each page, or the folder whose own index does."""
     index = NAMES["docs/README.md"].read_text(encoding="utf-8")
     pages = [p.relative_to(ROOT / "docs").as_posix() for p in DOCUMENTS if (ROOT / "docs") in p.parents]
-    missing = [p for p in pages if p != "README.md" and f"({p})" not in index and f"({p.split('/')[0]}/README.md)" not in index]
-    assert missing == []
+    wanted = {page: {f"({page})", f"({page.split('/')[0]}/README.md)"} for page in pages if page != "README.md"}
+    assert [page for page, ways in wanted.items() if not any(way in index for way in ways)] == []

@@ -69,7 +69,7 @@ BAD = Is(VERDICT, "violates")
         ('namespace:"sh*"', Is(NAMESPACE, "sh*")),
         (r"namespace:\or", Is(NAMESPACE, "or")),
         (r"namespace:orders", Is(NAMESPACE, "orders")),
-        (r'digest:sha256\:ab', Is("provenance.image.digest", "sha256:ab")),
+        (r"digest:sha256\:ab", Is("provenance.image.digest", "sha256:ab")),
         ('digest:"sha256:ab"', Is("provenance.image.digest", "sha256:ab")),
         (r'namespace:"say \"hi\" \\ there"', Is(NAMESPACE, 'say "hi" \\ there')),
         ("affected >= 10", Compare("provenance.finding.affected_count", ">=", 10)),
@@ -151,7 +151,9 @@ def test_now_needs_a_clock():
         parse("started > now")
 
 
-@pytest.mark.parametrize("query", ["\\", '"', "(", ":", "<", "a:<", "not", "or or", "a:(b", "a:()", "()", "\0", "a\udcff", "\u202e:x"])
+@pytest.mark.parametrize(
+    "query", ["\\", '"', "(", ":", "<", "a:<", "not", "or or", "a:(b", "a:()", "()", "\0", "a\udcff", "\u202e:x"]
+)
 def test_rubbish_is_an_input_error(query):
     """No other kind of error leaves the parser."""
     with pytest.raises(InputError):
@@ -217,21 +219,29 @@ def test_helpers_flatten():
 
 def test_conditions_of_different_kinds_differ():
     """All of and any of the same are not equal."""
-    assert AllOf((SHOP,)) != AnyOf((SHOP,))
+    same: list[Condition] = [AllOf((SHOP,)), AnyOf((SHOP,))]
+    assert same[0] != same[1]
 
 
 # --------------------------------------------------------------------------- two ways of answering, one answer
 
 _TEXTS = st.sampled_from(["shop", "pay", "prod", "a*b", "a?b", "[x]", "é", "Shop", "", 'q"uote', "b\\s", "x y"])
-_KEYWORDS = (NAMESPACE, VERDICT, POLICY, "provenance.image.index_digest", "provenance.reason.code", "kubernetes.labels.app")
+_KEYWORDS = (
+    NAMESPACE,
+    VERDICT,
+    POLICY,
+    "provenance.image.index_digest",
+    "provenance.reason.code",
+    "kubernetes.labels.app",
+)
 _FIELDS = st.sampled_from(_KEYWORDS)
 
 
 def _leaves() -> st.SearchStrategy[Condition]:
     numbers = st.integers(-3, 3)
     operators = st.sampled_from(["<", "<=", ">", ">="])
-    parts = st.lists(_TEXTS, min_size=2, max_size=4).filter(lambda p: any(p)).map(
-        lambda p: (p[0], *(x for x in p[1:-1] if x), p[-1])
+    parts = (
+        st.lists(_TEXTS, min_size=2, max_size=4).filter(any).map(lambda p: (p[0], *(x for x in p[1:-1] if x), p[-1]))
     )
     return st.one_of(
         st.just(EVERYTHING),
@@ -244,7 +254,10 @@ def _leaves() -> st.SearchStrategy[Condition]:
         st.builds(Is, st.just("provenance.signature.exists"), st.booleans()),
         st.builds(Says, st.just("message"), _TEXTS.filter(str.strip)),
         st.builds(
-            Compare, st.just("@timestamp"), operators, st.sampled_from([f"2026-11-20T00:00:0{n}.000000Z" for n in range(3)])
+            Compare,
+            st.just("@timestamp"),
+            operators,
+            st.sampled_from([f"2026-11-20T00:00:0{n}.000000Z" for n in range(3)]),
         ),
     )
 

@@ -80,7 +80,8 @@ def a_revocation(world: World, chance: random.Random) -> TrustRecord:
     reason = chance.choice(REASONS)
     times: dict[str, object] = {}
     if reason == "keyCompromise":
-        times = chance.choice(({"all_signatures": True}, {"compromised_since": START + chance.randint(-1, 9) * MINUTE}))
+        since = START + chance.randint(-1, 9) * MINUTE
+        times = {"all_signatures": True} if chance.random() < 0.5 else {"compromised_since": since}
     elif reason != "weakKey":
         times = {"effective": world.now + chance.randint(-20, 3) * MINUTE}
     return changes.revoke(world.state.trust, by(world), "key", chance.choice(KEYS), reason=reason, **times)  # type: ignore[arg-type]

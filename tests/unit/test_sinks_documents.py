@@ -21,8 +21,8 @@ from streams.events import (
     PolicyVerdict,
     Tick,
     TrustChanged,
-    VerdictReached,
 )
+from streams.queries.conditions import values_of
 from streams.sinks.document import MAX_TEXT, Document, clean, instant, micros_of, path_id, path_parts
 from streams.sinks.documents import documents
 from streams.sinks.fields import FIELDS, HOMES
@@ -100,8 +100,9 @@ def test_pinned_images_are_found_by_digest():
     )
     body = of(decision(images=images))["revet.admission"].body
     assert body["related.hash"] == [DIGEST, DIGEST.removeprefix("sha256:")]
-    assert DIGEST in body["provenance.image.asked"]
-    assert "not a reference!" in body["provenance.image.asked"]
+    asked = values_of("provenance.image.asked", body)
+    assert DIGEST in asked
+    assert "not a reference!" in asked
     assert body["provenance.image.count"] == 2
 
 
@@ -218,9 +219,10 @@ def test_verdict_names_keys_by_name_and_id():
 
 def finding(**fields: object) -> Finding:
     base = Finding(
-        id="f1", code="unsigned", state="open", severity="high", cluster="c1", namespace="shop", owner_kind="Deployment",
-        owner_name="api", container="app", policy="signed", digest=DIGEST, image="r.example/a:1",
-        repository="r.example/a", cause=Cause(), incident="i1", opened=START, changed=START, members=2, message="no",
+        id="f1", code="unsigned", state="open", severity="high", cluster="c1", namespace="shop",
+        owner_kind="Deployment", owner_name="api", container="app", policy="signed", digest=DIGEST,
+        image="r.example/a:1", repository="r.example/a", cause=Cause(), incident="i1", opened=START, changed=START, members=2,
+        message="no",
         sequence=1,
     )  # fmt: skip
     return msgspec.structs.replace(base, **fields)
@@ -253,9 +255,9 @@ def incident(**fields: object) -> Incident:
     cause = Cause("revocation", "key:" + "ab" * 32, "build", START, 3)
     base = Incident(
         id="i1", short_id="INC-AAAAAA", kind="key-revoked", subject=cause.id, cause=cause, policy="signed",
-        severity="critical", state="open", epoch=3, revision=1, opened=START, changed=START, resolved=None, containers=2,
-        workloads=1, namespaces=1, clusters=1, peak_containers=2, teams=(("pay", 2, 1),), examples=(), closed=(),
-        message="m",
+        severity="critical", state="open", epoch=3, revision=1, opened=START, changed=START, resolved=None,
+        containers=2, workloads=1, namespaces=1, clusters=1, peak_containers=2, teams=(("pay", 2, 1),), examples=(),
+        closed=(), message="m",
     )  # fmt: skip
     return msgspec.structs.replace(base, **fields)
 
@@ -290,7 +292,12 @@ def test_trust_is_a_sentence_with_its_subject():
     """Who did what; the thing under its own names; the record byte for byte."""
     world = World(keys=("dev",))
     record = changes.revoke(
-        world.state.trust, By(author="alice", at=START), "key", "dev", reason="keyCompromise", compromised_since=START - 5
+        world.state.trust,
+        By(author="alice", at=START),
+        "key",
+        "dev",
+        reason="keyCompromise",
+        compromised_since=START - 5,
     )
     event = TrustChanged("t", START, 2, record.model_dump_json().encode())
     (made,) = documents(event)
@@ -384,13 +391,16 @@ def story() -> RecordedWorld:
     world.wait(40 * MINUTE)
     world.send(world.pod("shop", "good-1", {"app": images["good"]}, gone=True))
     world.observe(DeadLetter("l", world.now, "f:1", "json-malformed", "not JSON", 3, "00" * 32))
-    world.observe(ConfigurationObserved("c", world.now, "prod-eu", "create", "validatingwebhookconfigurations", "w", "eve"))
+    world.observe(
+        ConfigurationObserved("c", world.now, "prod-eu", "create", "validatingwebhookconfigurations", "w", "eve")
+    )
     world.wait(40 * MINUTE)
     return world
 
 
 PYTHON = {
-    "keyword": (str,), "text": (str,), "date": (str,), "long": (int,), "boolean": (bool,), "ip": (str,), "unindexed": (str,),
+    "keyword": (str,), "text": (str,), "date": (str,), "long": (int,), "boolean": (bool,), "ip": (str,),
+    "unindexed": (str,),
 }  # fmt: skip
 
 
@@ -424,10 +434,20 @@ def test_every_field_of_the_table_is_written_by_somebody():
     """A row nobody writes is dead, or its writer forgot it."""
     used = {name for made in story().written for name in made.body}
     rest = {
-        *("related.ip", "source.ip", "user.roles", "user_agent.original", "http.response.status_code", "orchestrator.resource.id"),
+        *(
+            "related.ip",
+            "source.ip",
+            "user.roles",
+            "user_agent.original",
+            "http.response.status_code",
+            "orchestrator.resource.id",
+        ),
         *("kubernetes.audit.auditID", "kubernetes.node.name", "kubernetes.labels", "provenance.cluster.labels"),
         *("orchestrator.cluster.name", "provenance.workload.static", "provenance.workload.service_account"),
-        *(f"provenance.admission.{n}" for n in ("engine", "webhook", "mark", "failed_open", "exempt", "audited", "mutated_by")),
+        *(
+            f"provenance.admission.{n}"
+            for n in ("engine", "webhook", "mark", "failed_open", "exempt", "audited", "mutated_by")
+        ),
         *("provenance.admission.impersonated_by", "provenance.image.index_digest", "provenance.deadletter.excerpt"),
         *("provenance.evaluation.valid_until", "provenance.revocation.compromised_since", "provenance.finding.detail"),
         *("provenance.incident.resolved_at", "provenance.image.reference"),

@@ -1,0 +1,403 @@
+"""`revet run`: the single-machine mode, playing recordings, listening for audit events, or one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from rich.progress import Progress as Bar
+from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from streams.cli.changing import folded, read_documents
+from streams.cli.common import (
+    EXIT_OK,
+    INSTANT,
+    console,
+    default_state,
+    local_author,
+    output_option,
+    print_json,
+    print_table,
+    say,
+    show_time,
+)
+from streams.cli.sources import EvidenceSource, evidence_source, opened
+from streams.collectors.server import CLUSTER, MIB, Receiver, ReceiverOptions
+from streams.engine.sqlite import trust_log
+from streams.local.dated import Dates, read_dates
+from streams.local.lease import Lease, holder
+from streams.local.node import LocalNode, NodeSettings, wall_clock
+from streams.local.plan import plan
+from streams.local.replay import STDIN, Progress, Replay, ReplaySource
+from streams.local.service import LIVE_BATCH, Service, Summary, summary
+from streams.local.sqlite import note_clock
+from streams.settings import Settings, host_and_port, load_settings
+from verifier.errors import InputError, PlaceUnavailable
+from verifier.oci.port import EvidencePlace
+from verifier.policy.check import check_documents
+from verifier.trust.changes import By
+from verifier.trust.state import TrustState
+
+SCHEMA: Final = "revet.run/v1"
+EXIT_INTERRUPTED: Final = 130
+LEASE_SECONDS: Final = 3.0
+"""How long a start waits for a command that is just judging its own change."""
+TELL_EVERY: Final = 5.0
+"""Seconds between two lines of progress where there is no terminal."""
+BEFORE: Final = 1_000_000
+"""Trust that a replay brings along is in force this long before the recording: pods are dated to the second."""
+
+_FILE: Final = click.Path(path_type=Path)
+
+
+class Played(msgspec.Struct, frozen=True):
+    """What a replay came to."""
+
+    items: int = 0
+    new: int = 0
+    ignored: dict[str, int] = {}
+    seconds: float = 0.0
+    finished: bool = True
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n"
+    "  $ revet run --replay audit.jsonl --replay pods.jsonl --trust trust/ --evidence oci-layout:images\n"
+    "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu\n\n"
+    "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/operations.md."
+)
+@click.option("--replay", multiple=True, metavar="[CLUSTER=]FILE", help="Play a recording; `-` is standard input. Repeatable.")
+@click.option("--until", type=INSTANT, metavar="TIME", help="Play up to here, and let time pass until then.")
+@click.option("--listen", metavar="HOST:PORT", help="Take events of the API server's audit webhook.")
+@click.option("--listen-token-file", type=_FILE, metavar="FILE", help="Bearer token that senders must show.")
+@click.option("--cluster", metavar="NAME", help="Cluster of what names none.  [default: local]")
+@click.option("--state", type=_FILE, metavar="FILE", help="State file.  [default: $REVET_STATE or the user's state folder]")
+@click.option("--trust", multiple=True, type=_FILE, metavar="FILE|DIR", help="Apply these documents first. Repeatable.")
+@click.option("--evidence", metavar="oci-layout:DIR|registry", help="Where signatures are looked for.  [default: registry]")
+@click.option("--plain-http", is_flag=True, default=None, help="Speak HTTP without TLS to registries.")
+@click.option("--ca-file", type=_FILE, metavar="FILE", help="PEM bundle of a private CA, beside the system's.")
+@click.option("--docker-config", type=_FILE, metavar="FILE", help="Docker config.json with credentials; else anonymous.")
+@click.option("--mirror", multiple=True, metavar="HOST=URL", help="Ask this origin in the place of registry HOST. Repeatable.")
+@click.option("--platform", metavar="OS/ARCH", help="Of a multi-platform image, look at this child too.")
+@click.option("--first-seen", type=_FILE, metavar="FILE", help="Dated first observations of evidence (JSON lines).")
+@click.option("--quiet", is_flag=True, default=None, help="Print no messages; they are recorded all the same.")
+@click.option("--settings", "settings_file", type=_FILE, metavar="FILE", help="Settings file.  [default: revet.yaml, where it exists]")
+@output_option
+def command(replay: tuple[str, ...], until: int | None, settings_file: Path | None, output: str, **flags: object) -> int:
+    """The single-machine mode: nothing beside Python and one file.
+
+    With --replay it plays recordings of audit events and pods in the order of their time, prints a summary and ends.
+    With --listen it stays, takes events as they happen, and judges every trust change within a second.
+    """
+    settings = load_settings(settings_file, os.environ, _given(flags))
+    sources = [_source(text, settings.cluster) for text in replay]
+    if not sources and not settings.listen.address:
+        raise click.UsageError("nothing to do: give --replay FILE, or --listen HOST:PORT to stay")
+    if until is not None and settings.listen.address:
+        raise click.UsageError("--until ends a replay; with --listen time goes on by itself")
+    state = settings.state or default_state()
+    with _lease(state):
+        return asyncio.run(_Run(settings, state, sources, until, output).run())
+
+
+_PLACES: Final[dict[str, tuple[str, ...]]] = {
+    "listen": ("listen", "address"),
+    "listen_token_file": ("listen", "token_file"),
+    "cluster": ("cluster",),
+    "state": ("state",),
+    "trust": ("trust",),
+    "evidence": ("evidence", "source"),
+    "plain_http": ("evidence", "plain_http"),
+    "ca_file": ("evidence", "ca_file"),
+    "docker_config": ("evidence", "docker_config"),
+    "mirror": ("evidence", "mirrors"),
+    "platform": ("evidence", "platform"),
+    "first_seen": ("first_seen",),
+    "quiet": ("quiet",),
+}
+"""Option -> its place in the settings tree."""
+
+
+def _given(flags: Mapping[str, object]) -> dict[tuple[str, ...], object]:
+    given: dict[tuple[str, ...], object] = {_PLACES[name]: value for name, value in flags.items() if value not in (None, ())}
+    mirrors = given.get(("evidence", "mirrors"))
+    if isinstance(mirrors, tuple):
+        given["evidence", "mirrors"] = dict(str(text).partition("=")[::2] for text in mirrors)
+    return given
+
+
+def _source(text: str, cluster: str) -> ReplaySource:
+    """`prod-eu=audit.jsonl`, or a path alone. A file whose own name has `=` in it is taken as a file."""
+    name, equals, path = text.partition("=")
+    if equals and not Path(text).exists() and CLUSTER.fullmatch(name):
+        cluster, text = name, path
+    if text != str(STDIN) and not Path(text).is_file():
+        raise InputError(f"--replay {text}: no such file; example: --replay prod-eu=audit.jsonl")
+    return ReplaySource(cluster, Path(text))
+
+
+@contextmanager
+def _lease(state: Path) -> Iterator[None]:
+    """Drive the state alone. Raises PlaceUnavailable while another process does."""
+    deadline = time.monotonic() + LEASE_SECONDS
+    while (lease := Lease.try_acquire(state, "revet run")) is None:
+        if time.monotonic() > deadline:
+            other = holder(state)
+            who = f"{other.what or 'a process'} (pid {other.pid} on {other.host})" if other else "another process"
+            advice = "commands work beside it; to run another one give it another --state"
+            raise PlaceUnavailable("state-unavailable", f"{who} drives {state} already; {advice}")
+        time.sleep(0.1)
+    with lease:
+        yield
+
+
+class _Stdout:
+    """Standard output as it is when something is written: a progress bar may stand in front of it."""
+
+    encoding: str = getattr(sys.stdout, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+class _Run:
+    """One run of the command."""
+
+    def __init__(
+        self, settings: Settings, state: Path, sources: list[ReplaySource], until: int | None, output: str
+    ) -> None:
+        self.settings, self.state, self.sources, self.until, self.output = settings, state, sources, until, output
+        self.stop = asyncio.Event()
+
+    async def run(self) -> int:
+        self._watch_signals()
+        self._announce()
+        source = _evidence(self.settings)
+        async with opened(source) as place:
+            played = await self._play(place) if self.sources else None
+            if played is not None and not played.finished:
+                say(f"revet: stopped after {played.items:,} items; run it again to go on where it stopped")
+                return EXIT_INTERRUPTED
+            if self.settings.listen.address:
+                await self._serve(place)
+        return EXIT_OK
+
+    def _announce(self) -> None:
+        say("revet: single-machine mode: one process, one file, no other services")
+        say(f"revet: state {self.state}, evidence from {self.settings.evidence.source}, cluster {self.settings.cluster}")
+
+    def _watch_signals(self) -> None:
+        """The first signal ends after the batch, the second one at once: whatever is durable stays so."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: signal.Signals) -> None:
+        if self.stop.is_set():
+            os._exit(128 + number)
+        say(f"revet: {number.name}: finishing what was begun; once more ends at once")
+        self.stop.set()
+
+    # ------------------------------------------------------------------ replay
+
+    async def _play(self, place: EvidencePlace) -> Played:
+        began = time.perf_counter()
+        with self._opened(place, live=False) as node:
+            recording = Replay(self.sources, self.until)
+            await self._apply_trust(node, recording.begins)
+            progress = Progress(0, 0, 0)
+            with _telling() as tell:
+                async with aclosing(recording.play(node)) as steps:
+                    async for progress in steps:
+                        tell(progress)
+                        await asyncio.sleep(0)  # signals are heard between batches
+                        if self.stop.is_set():
+                            break
+            finished = not self.stop.is_set()
+            if finished and self.until is not None:
+                await node.advance(self.until)
+            seconds = time.perf_counter() - began
+            played = Played(progress.items, progress.new, dict(recording.ignored), seconds, finished)
+            if finished:
+                self._print(played, summary(node))
+            return played
+
+    def _print(self, played: Played, found: Summary) -> None:
+        if self.output == "json":
+            print_json({"schema": SCHEMA, "state": str(self.state), "replay": played, "summary": found})
+            return
+        rows: list[tuple[str, str]] = [
+            ("items read", f"{played.items:,} in {played.seconds:.1f} s"),
+            ("observations new", f"{played.new:,}"),
+            ("asked for nothing", _counts(played.ignored)),
+            ("dead letters", f"{found.deadletters:,}"),
+            ("clock", show_time(found.clock or None)),
+            ("trust epoch", str(found.trust_epoch)),
+            ("running containers", f"{found.containers:,} of {found.images:,} images"),
+            ("verdicts", _counts(found.verdicts)),
+            ("open findings", _counts(found.findings)),
+            ("incidents", _counts(found.incidents)),
+            ("messages", f"{found.messages:,}"),
+        ]
+        print_table(("", "whole state, after the replay"), rows)
+
+    # ------------------------------------------------------------------ live
+
+    async def _serve(self, place: EvidencePlace) -> None:
+        with self._opened(place, live=True) as node:
+            await self._apply_trust(node, lambda: None)
+            service = Service(node)
+            receiver = Receiver(service, self._receiver_options())
+            service.busy = lambda: receiver.busy
+            async with self._listening(receiver):
+                await service.run(self.stop)
+
+    @asynccontextmanager
+    async def _listening(self, receiver: Receiver) -> AsyncIterator[None]:
+        host, port = host_and_port(self.settings.listen.address)
+        async with receiver.listening(host, port) as bound:
+            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+            say(f"revet: listening on http://{shown}/audit and /audit/CLUSTER")
+            if not _is_loopback(host) and not self._token():
+                say(f"revet: warning: whoever reaches {shown} can send events; set --listen-token-file, and TLS in front")
+            yield
+
+    def _receiver_options(self) -> ReceiverOptions:
+        listen = self.settings.listen
+        return ReceiverOptions(
+            cluster=self.settings.cluster,
+            token=self._token(),
+            max_body=listen.max_body_mib * MIB,
+            max_requests=listen.max_requests,
+            body_seconds=float(listen.body_seconds),
+        )
+
+    def _token(self) -> bytes:
+        listen = self.settings.listen
+        if listen.token is not None:
+            return listen.token.get_secret_value().encode()
+        if listen.token_file is None:
+            return b""
+        try:
+            token = listen.token_file.read_bytes().strip()
+        except OSError as error:
+            raise InputError(f"listen.token_file: {listen.token_file}: {error.strerror or error}") from error
+        if not token:
+            raise InputError(f"listen.token_file: {listen.token_file} is empty; put a long random text into it")
+        return token
+
+    # ------------------------------------------------------------------ both
+
+    @contextmanager
+    def _opened(self, place: EvidencePlace, *, live: bool) -> Iterator[LocalNode]:
+        made = NodeSettings(
+            place=place,
+            replay=not live,
+            dates=_dates(self.settings.first_seen),
+            routes=self.settings.owners.routes(),
+            platform=self.settings.evidence.platform,
+            batch=LIVE_BATCH if live else NodeSettings().batch,
+        )
+        node = LocalNode.open(self.state, made)
+        try:
+            stream = None if self.settings.quiet else sys.stderr if self.output == "json" else _Stdout()
+            node.keep_messages(stream)
+            note_clock(node.connection, recorded=not live)
+            yield node
+        finally:
+            node.close()
+
+    async def _apply_trust(self, node: LocalNode, begins: Callable[[], int | None]) -> None:
+        """Bring trust to what the files say; in a replay, from just before the recording on."""
+        if not self.settings.trust:
+            return
+        if node.settings.replay and not node.now:
+            node.tick((begins() or wall_clock()) - BEFORE)
+        whole = TrustState.empty()
+        for entry in folded(trust_log(node.connection)):
+            whole = entry.after
+        documents, errors = read_documents([str(path) for path in self.settings.trust])
+        problems = check_documents(documents, ring=whole.names, policies=whole.policies, now=node.now)
+        wrong = [str(e) for e in errors]
+        wrong += [f"{p.file}:{p.line}: {p.field}: {p.message}; {p.todo}" for p in problems if p.severity == "error"]
+        for text in wrong[:-1]:
+            say(f"revet: {text}")
+        if wrong:
+            raise InputError(wrong[-1])
+        made = plan(whole, documents, By(local_author(), node.now, "run", "applied at start"))
+        for note in made.notes:
+            say(f"revet: note: {note}")
+        if made.records:
+            node.change_trust(made.records, whole.epoch)
+        say(f"revet: trust: {len(made.records)} written, {len(made.unchanged)} unchanged, epoch {made.after.epoch}")
+
+
+def _evidence(settings: Settings) -> EvidenceSource:
+    evidence = settings.evidence
+    return evidence_source(
+        evidence.source,
+        plain_http=evidence.plain_http,
+        ca_file=evidence.ca_file,
+        docker_config=evidence.docker_config,
+        mirror=evidence.mirrors.items(),
+        platform=evidence.platform,
+    )
+
+
+def _dates(path: Path | None) -> Dates:
+    if path is None:
+        return Dates()
+    try:
+        with path.open("rb") as lines:
+            return read_dates(lines, str(path))
+    except OSError as error:
+        raise InputError(f"first_seen: {path}: {error.strerror or error}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return re.fullmatch(r"localhost", host) is not None
+
+
+def _counts(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(numbers.items())) or "none"
+
+
+@contextmanager
+def _telling() -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, a line now and then elsewhere."""
+    shown = console(stderr=True)
+    if shown.is_terminal:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Bar(*columns, console=shown, transient=True) as bar:
+            task = bar.add_task("replaying", total=None)
+            yield lambda p: bar.update(task, description=_line(p))
+        return
+    last = [time.monotonic()]
+
+    def tell(progress: Progress) -> None:
+        if time.monotonic() - last[0] >= TELL_EVERY:
+            last[0] = time.monotonic()
+            say(f"revet: {_line(progress)}")
+
+    yield tell
+
+
+def _line(progress: Progress) -> str:
+    return f"replayed {progress.items:,} items, {progress.new:,} new, clock {show_time(progress.time or None)}"
