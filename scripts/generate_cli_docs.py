@@ -124,10 +124,11 @@ def demo_output() -> str:
 
 
 def excerpt(output: str) -> str:
-    """The chapters of SHOWN, between markers."""
+    """The chapters of SHOWN, between markers; the message's list of workloads is left out."""
     chapters = re.split(r"\n(?=\d\. )", output)
     shown = [text.strip() for text in chapters if text[:1].isdigit() and int(text[0]) in SHOWN]
     body = "\n".join(line.rstrip() for text in shown for line in (*text.splitlines(), ""))
+    body = re.sub(r"(?m)^    cluster  namespace.*\n(?:.+\n)+", "    …\n", body)
     return f"{DEMO_BEGIN}\n```text\n{body.rstrip()}\n```\n{DEMO_END}"
 
 

@@ -124,6 +124,7 @@ def print_radius(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> 
     click.echo(safe(f"{subject.kind} {subject.name}"))
     if not subject.values:
         click.echo("nothing on record is called so")
+        return
     for record in revocations:
         since = record.compromised_since
         extent = f", compromised since {show_time(since)}" if since is not None else ""

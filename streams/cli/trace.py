@@ -21,6 +21,9 @@ from verifier.models import Micros
 TEXT_LIMIT: Final = 480
 """Characters of one sentence in the table; JSON has all of it."""
 
+FOLLOWED_BY_RADIUS: Final = frozenset({"key", "policy"})
+"""Kinds whose timeline follows no containers: `revet blast-radius` counts what they touch."""
+
 _OWN: Final = ("verdict", "admitted", "denied", "errored")
 _ID_OF: Final = {**dict.fromkeys(_OWN, ""), "finding": "finding_id", "incident": "short_id"}
 """Kind of row -> which of its ids to show; empty: the row's own."""
@@ -92,8 +95,10 @@ def print_timeline(found: Timeline) -> None:
     if not found.rows and not found.signatures:
         click.echo("nothing on record is called so" if not subject.values else "nothing is known of it")
     else:
-        runs = f"{count(found.running, 'container')} running, {found.ended} ended"
-        click.echo(f"first known of {show_time(found.first_seen)}; {runs}")
+        runs = f"; {count(found.running, 'container')} running, {found.ended} ended"
+        if subject.kind in FOLLOWED_BY_RADIUS:
+            runs = ""  # what it touches is another question
+        click.echo(f"first known of {show_time(found.first_seen)}{runs}")
         _print_signatures(found.signatures)
         click.echo()
         print_table(("time", "what", "sentence", "id"), [_row(row) for row in found.rows])

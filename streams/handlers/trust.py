@@ -16,7 +16,7 @@ from streams.handlers.speaking import speak
 from streams.state import Class, Image, ShardState, WorkloadKey
 from verifier.impact import Impact, touched
 from verifier.trust.describe import describe
-from verifier.trust.records import TRUST_RECORD, TrustRecord
+from verifier.trust.records import TRUST_RECORD, PolicyPut, PolicyRemoved, TrustRecord
 
 JUDGE_SLICE: Final = 2000
 """Classes judged per slice (some milliseconds; a slice must stay under 20 ms, DESIGN 3)."""
@@ -37,7 +37,9 @@ def on_trust(state: ShardState, event: TrustChanged) -> Iterator[Output]:
     impact = touched(before, state.trust, record)
     classes = _touched_classes(state, impact, record)
     yield from _want_crypto(state, impact)
-    state.sweep = sweep(state, classes, describe(record))
+    # A policy's mode or version changes what is said and told even where the answer stays the same.
+    spoken_anew = isinstance(record, PolicyPut | PolicyRemoved)
+    state.sweep = sweep(state, classes, describe(record), everything=spoken_anew)
 
 
 def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord) -> list[Class]:

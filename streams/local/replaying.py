@@ -158,12 +158,10 @@ class Replayer:
         """What may have been known of the image at the instant, newest first; empty when nothing is on record."""
         repository, digest = recorded.scope.image.repository, recorded.closure.running
         if recorded.evidence_set:
-            known = self._evidence_of(repository, digest)
-            return [
-                seen.evidence
-                for seen in reversed(known)
-                if seen.time <= recorded.instant and _is_of(seen.evidence, recorded)
-            ]
+            known = [seen for seen in self._evidence_of(repository, digest) if seen.time <= recorded.instant]
+            found = [seen.evidence for seen in reversed(known) if _version(seen.evidence) == recorded.evidence_set]
+            # Facts that no such set has are a difference, not an input that is missing.
+            return [e for e in found if tuple(f.id for f in e.facts) == recorded.facts] or found
         bare = ImageEvidence(repository=repository, digest=digest)
         if digest:
             return [bare]
@@ -199,9 +197,8 @@ class Replayer:
         return (decode(value) for (value,) in rows)
 
 
-def _is_of(evidence: ImageEvidence, recorded: Verdict) -> bool:
-    same_set = evidence.set is not None and evidence.set.version == recorded.evidence_set
-    return same_set and tuple(fact.id for fact in evidence.facts) == recorded.facts
+def _version(evidence: ImageEvidence) -> str:
+    return evidence.set.version if evidence.set is not None else ""
 
 
 def _without_digest(event: PodObserved) -> Iterator[tuple[str, Reason]]:

@@ -1,9 +1,9 @@
 """Conditions as SQL over the SQLite record (`streams.sinks.sqlite`). Pure: text and parameters, nothing is run.
 
-    where(is_("digest", "sha256:…"))  ->  Sql("(digest IS NOT NULL AND digest = ?)", ["sha256:…"])
+    where(is_("pod", "api-1"))  ->  Sql("(pod_mark IN (?) AND (pod IS NOT NULL AND pod = ?))", [123, "api-1"])
 
-A field with a column is asked there (and by its index); one with terms through the term table; every other one in the
-body. Names in the text come from the field table alone; everything from a query is a parameter.
+A field with a column is asked there (and by its index of marks); one with terms through the term table; every other one in
+the body. Names in the text come from the field table alone; everything from a query is a parameter.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from streams.queries.conditions import (
     resolve,
 )
 from streams.sinks.document import Scalar, micros_of
-from streams.sinks.fields import FIELDS, INDEXED
+from streams.sinks.fields import FIELDS, INDEXED, mark, term_mark
 
 Parameter = str | int
 
@@ -51,15 +51,25 @@ def _tested(field: str, test: str, parameters: list[Parameter]) -> Sql:
     row = FIELDS[field]
     if row.column:
         return Sql(f"({row.column} IS NOT NULL AND {test.format(row.column)})", parameters)
-    inside = _IN_BODY.format(row.name, test.format("value"))
-    if row.terms:
-        held = _IN_TERMS.format(row.name, test.format("value"))
-        return Sql(f"({held} AND {inside})", [*parameters, *parameters])
-    return Sql(inside, parameters)
+    return Sql(_IN_BODY.format(row.name, test.format("value")), parameters)
 
 
 _IN_BODY: Final = """EXISTS (SELECT 1 FROM json_each(body, '$."{}"') WHERE {})"""
-_IN_TERMS: Final = "row IN (SELECT row FROM record_terms WHERE field = '{}' AND {})"
+_IN_TERMS: Final = "row IN (SELECT row FROM record_terms WHERE mark IN ({}))"
+
+
+def _equal(field: str, values: list[Parameter]) -> Sql:
+    """One value of the field is one of these; where there are marks they narrow, and the text decides."""
+    marks = ",".join("?" * len(values))
+    exact = _tested(field, f"{{}} IN ({marks})" if len(values) != 1 else "{} = ?", values)
+    row = FIELDS.get(field)
+    texts = [str(v) for v in values]
+    if row is not None and row.column in INDEXED:
+        return Sql(f"({row.column}_mark IN ({marks}) AND {exact.text})", [*map(mark, texts), *exact.parameters])
+    if row is not None and row.terms:
+        narrowed = [term_mark(field, v) for v in texts]
+        return Sql(f"({_IN_TERMS.format(marks)} AND {exact.text})", [*narrowed, *exact.parameters])
+    return exact
 
 
 def narrows(condition: Condition) -> bool:
@@ -75,14 +85,13 @@ def narrows(condition: Condition) -> bool:
 
 
 def _is(condition: Is) -> Sql:
-    return _tested(condition.field, "{} = ?", [_stored(condition.field, condition.value)])
+    return _equal(condition.field, [_stored(condition.field, condition.value)])
 
 
 def _one_of(condition: OneOf) -> Sql:
     if not condition.values:
         return Sql("0", [])
-    marks = ",".join("?" * len(condition.values))
-    return _tested(condition.field, f"{{}} IN ({marks})", [_stored(condition.field, v) for v in condition.values])
+    return _equal(condition.field, [_stored(condition.field, v) for v in condition.values])
 
 
 def _like(condition: Like) -> Sql:

@@ -11,6 +11,7 @@ Names are those of ECS 9.4 where ECS has one, of the Elastic Kubernetes integrat
 from __future__ import annotations
 
 import difflib
+import zlib
 from typing import Final, Literal, NamedTuple
 
 from verifier.errors import InputError
@@ -317,7 +318,7 @@ COLUMNS: Final[dict[str, str]] = {row.name: row.column for row in _ROWS if row.c
 """Full name -> column of the SQLite record."""
 
 INDEXED: Final = frozenset({"namespace", "workload", "pod", "class", "repository", "digest", "finding", "incident"})
-"""Columns of the SQLite record with an index of their own; the others narrow a scan."""
+"""Columns of the SQLite record that are looked up by value; the others narrow a scan."""
 
 TERM_FIELDS: Final[tuple[str, ...]] = tuple(row.name for row in _ROWS if row.terms)
 
@@ -354,6 +355,16 @@ def home_of(name: str) -> str:
         return name
     known = f"state: {', '.join(CURRENT)}; history: {', '.join(HISTORY)}"
     raise InputError(f"{name[:60]!r} is no part of the record; {known}")
+
+
+def mark(value: str) -> int:
+    """A small number that stands for a text in an index of the SQLite record; equal texts have equal marks."""
+    return zlib.crc32(value.encode()) & 0x7FFFFFFF
+
+
+def term_mark(field: str, value: str) -> int:
+    """The mark of one value of a field in the term table."""
+    return mark(f"{field}\0{value}")
 
 
 def is_current(home: str) -> bool:

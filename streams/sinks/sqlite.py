@@ -1,7 +1,8 @@
 """The record of the single-machine mode: documents in the state file, inside the caller's transaction.
 
 One table holds history and state. What queries ask for most has a column (`fields.COLUMNS`) or rows in the term table
-(`fields.TERM_FIELDS`); the whole document stands beside it as JSON. No command writes here: the node does.
+(`fields.TERM_FIELDS`); the whole document stands beside it as JSON. Indexes hold small numbers (`fields.mark`) instead of
+digests and names: a batch then touches few pages, and the text itself is compared afterwards. No command writes here.
 
     record = SqliteRecord(connection)
     connection.execute("BEGIN IMMEDIATE"); record.write(documents); connection.execute("COMMIT")
@@ -10,13 +11,14 @@ One table holds history and state. What queries ask for most has a column (`fiel
 from __future__ import annotations
 
 import sqlite3
+from zlib import crc32
 from collections.abc import Iterable
 from typing import Any, Final
 
 import orjson
 
 from streams.sinks.document import Document
-from streams.sinks.fields import COLUMNS, INDEXED, TERM_FIELDS
+from streams.sinks.fields import COLUMNS, INDEXED, TERM_FIELDS, mark, term_mark
 from verifier.errors import PlaceUnavailable
 
 _OWN: Final = {"@timestamp": "time", "event.id": "id"}
@@ -24,27 +26,31 @@ _OWN: Final = {"@timestamp": "time", "event.id": "id"}
 
 _HOT: Final[dict[str, str]] = {name: column for name, column in COLUMNS.items() if name not in _OWN}
 
+_MARKED: Final = tuple((name, column) for name, column in _HOT.items() if column in INDEXED)
+
 _STATEMENTS: Final = (
     f"""CREATE TABLE IF NOT EXISTS record (
   row INTEGER PRIMARY KEY, home TEXT NOT NULL, id TEXT NOT NULL, version INTEGER, time INTEGER NOT NULL,
-  {", ".join(f"{column} TEXT" for column in _HOT.values())}, body TEXT NOT NULL)""",
+  {", ".join(f"{column} TEXT" for column in _HOT.values())},
+  {", ".join(f"{column}_mark INTEGER" for _, column in _MARKED)}, body TEXT NOT NULL)""",
     "CREATE UNIQUE INDEX IF NOT EXISTS record_id ON record (id, home)",
     "CREATE INDEX IF NOT EXISTS record_time ON record (home, time)",
-    *(f"CREATE INDEX IF NOT EXISTS record_{c} ON record ({c}) WHERE {c} IS NOT NULL" for c in sorted(INDEXED)),
+    *(f"CREATE INDEX IF NOT EXISTS record_{c} ON record ({c}_mark) WHERE {c}_mark IS NOT NULL" for _, c in _MARKED),
     """CREATE TABLE IF NOT EXISTS record_terms (
-  field TEXT NOT NULL, value TEXT NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (field, value, row)) WITHOUT ROWID""",
+  mark INTEGER NOT NULL, row INTEGER NOT NULL, PRIMARY KEY (mark, row)) WITHOUT ROWID""",
 )
 
-_COLUMNS: Final = ("home", "id", "version", "time", *_HOT.values(), "body")
+_COLUMNS: Final = ("home", "id", "version", "time", *_HOT.values(), *(f"{c}_mark" for _, c in _MARKED), "body")
 _MARKS: Final = ", ".join("?" * len(_COLUMNS))
 _NEWER: Final = ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS[2:])
 _INSERT: Final = f"INSERT INTO record ({', '.join(_COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT (home, id)"  # noqa: S608
 _KEEP: Final = f"{_INSERT} DO NOTHING"
 _REPLACE: Final = f"{_INSERT} DO UPDATE SET {_NEWER} WHERE excluded.version >= version"
-_TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, ?, row FROM record WHERE home = ? AND id = ?"
+_TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, row FROM record WHERE id = ? AND home = ?"
 """A replaced document may leave a term behind; readers look into the body as well (`streams.queries.sql`)."""
 
 _VALUES: Final = tuple(_HOT)
+_MARKED_AT: Final = tuple(_VALUES.index(name) for name, _ in _MARKED)
 
 
 class SqliteRecord:
@@ -62,7 +68,7 @@ class SqliteRecord:
         """
         kept: list[tuple[Any, ...]] = []
         replaced: list[tuple[Any, ...]] = []
-        terms: list[tuple[str, str, str, str]] = []
+        terms: list[tuple[int, str, str]] = []
         for document in documents:
             (kept if document.version is None else replaced).append(_row(document))
             body = document.body
@@ -91,18 +97,26 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
-    body = document.body
+    rest = document.body.copy()
+    take = rest.pop
+    take("@timestamp")
+    take("event.id")
+    take("event.dataset")
+    take("event.module")
+    take("ecs.version")
+    hot = [take(name, None) for name in _VALUES]
     return (
         document.home,
         document.id,
         document.version,
         document.time,
-        *map(body.get, _VALUES),
-        orjson.dumps(body).decode(),
+        *hot,
+        *[None if (value := hot[at]) is None else crc32(value.encode()) & 0x7FFFFFFF for at in _MARKED_AT],
+        orjson.dumps(rest).decode(),
     )
 
 
-def _terms(field: str, document: Document) -> list[tuple[str, str, str, str]]:
+def _terms(field: str, document: Document) -> list[tuple[int, str, str]]:
     value = document.body[field]
     values = value if isinstance(value, list) else [value]
-    return [(field, v, document.home, document.id) for v in values if isinstance(v, str)]
+    return [(term_mark(field, v), document.id, document.home) for v in values if isinstance(v, str)]

@@ -50,10 +50,12 @@ def command_lines(text: str) -> Iterator[str]:
 
 
 def revet_words(line: str) -> list[str] | None:
-    """The words of the `revet` call in a line (behind the last pipe), or None when there is none."""
+    """The words of the `revet` call in a line, behind the last pipe and before a redirection; None when there is none."""
     words = shlex.split(line, comments=True)
     if "|" in words:
         words = words[len(words) - words[::-1].index("|") :]
+    if ">" in words:
+        words = words[: words.index(">")]
     return words[1:] if words[:1] == ["revet"] else None
 
 

@@ -9,32 +9,38 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-_QUERIES = {
-    "record": "SELECT home, id, version, time, body FROM record",
-    "terms": "SELECT t.field, t.value, r.home, r.id FROM record_terms t JOIN record r ON r.row = t.row",
-    "log": "SELECT topic, key, id, time, hex(value) FROM log",
-    "messages": "SELECT delivery, kind, part, ts, destination, time, headline, text, printed FROM messages",
-    "sources": "SELECT source, progress FROM sources",
-    "evidence": "SELECT * FROM evidence",
-}
-"""What people and queries are answered from. Rows of shards (`state`) are working memory and compared apart."""
-
-_WORKING = "SELECT kind, key, hex(value) FROM state WHERE kind <> 'alert-expiry' AND key NOT LIKE '[\"reached%'"
+PLACES = frozenset({"row", "position", "place", "batch"})
+"""Columns that number rows in the order of writing."""
+APART = frozenset({"raw", "record_terms", "positions", "state", "sqlite_sequence", "meta"})
+"""Tables that are dumped in a way of their own, or hold only how far somebody has come."""
 
 
 def dump(path: Path, *, working: bool = False) -> dict[str, list[str]]:
     """Table -> its rows as text, sorted; `working` adds the state of judge and alerter."""
     with closing(sqlite3.connect(path)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        found = {
-            name: sorted(map(repr, connection.execute(query)))
-            for name, query in _QUERIES.items()
-            if name in tables or name == "terms"
-        }
-        found["originals"] = list(_originals(connection))
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: sorted(_rows(connection, name)) for name in tables if name not in APART}
+        if "record_terms" in tables:
+            found["record_terms"] = sorted(_terms(connection))
+        found["raw"] = list(_originals(connection))
         if working:
-            found["state"] = sorted(map(repr, connection.execute(_WORKING)))
+            query = "SELECT kind, key, hex(value) FROM state WHERE kind <> 'alert-expiry' AND key NOT LIKE '[\"reached%'"
+            found["state"] = sorted(map(repr, connection.execute(query)))
         return found
+
+
+def columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[1] not in PLACES]
+
+
+def _rows(connection: sqlite3.Connection, table: str) -> Iterator[str]:
+    yield from map(repr, connection.execute(f"SELECT {', '.join(columns(connection, table))} FROM {table}"))
+
+
+def _terms(connection: sqlite3.Connection) -> Iterator[str]:
+    own = ", ".join(f"t.{name}" for name in columns(connection, "record_terms"))
+    query = f"SELECT {own}, r.home, r.id FROM record_terms t JOIN record r ON r.row = t.row"
+    yield from map(repr, connection.execute(query))
 
 
 def _originals(connection: sqlite3.Connection) -> Iterator[str]:

@@ -284,3 +284,16 @@ def test_trial_policy_is_judged_and_silent() -> None:
     world.send(world.pod("p", "a-1", {"app": world.image("r.example/a:1")}))
     assert world.open() == []
     assert world.verdicts()[-1].verdict.outcome == "violates"
+
+
+def test_a_policy_that_leaves_trial_begins_to_tell_and_one_that_returns_stops() -> None:
+    """The answer is the same; the mode decides whether anybody hears of it."""
+    world = World()
+    world.trust(policy("signed", signed_by=("dev",), mode="trial"))
+    world.now += MINUTE
+    world.send(world.pod("p", "a-1", {"app": world.image("r.example/a:1")}))
+    assert world.open() == []
+    world.trust(policy("signed", signed_by=("dev",), mode="audit"))
+    assert [(f.code, f.policy) for f in world.open()] == [("unsigned", "signed")]
+    world.trust(policy("signed", signed_by=("dev",), mode="trial"))
+    assert world.open() == []

@@ -72,7 +72,7 @@ def a_world(chance: random.Random) -> World:
         world.send(*((pod,) if chance.random() < 0.3 else (world.decision(pod), pod)))
         if chance.random() < 0.2:
             world.send(world.pod(f"ns{number % 2}", f"w{number % 4}-{number}", chosen, gone=True))
-    world.now += chance.randint(0, 20) * MINUTE
+    world.now += chance.randint(1, 20) * MINUTE  # evidence asked twice at one instant has no newer answer
     return world
 
 
@@ -99,7 +99,9 @@ def an_exemption(world: World, chance: random.Random) -> TrustRecord:
 
 def a_policy(world: World, chance: random.Random) -> TrustRecord:
     name = chance.choice(("p0", "p9"))
-    return changes.put_policy(world.state.trust, by(world), policy(name, signed_by=chance.sample(KEYS, 2)))
+    known = world.state.trust.policies.get(name)
+    mode = known.policy.mode if known is not None else "audit"
+    return changes.put_policy(world.state.trust, by(world), policy(name, signed_by=chance.sample(KEYS, 2), mode=mode))
 
 
 def an_enrolment(world: World, chance: random.Random) -> TrustRecord:

@@ -221,9 +221,8 @@ def finding(**fields: object) -> Finding:
     base = Finding(
         id="f1", code="unsigned", state="open", severity="high", cluster="c1", namespace="shop",
         owner_kind="Deployment", owner_name="api", container="app", policy="signed", digest=DIGEST,
-        image="r.example/a:1", repository="r.example/a", cause=Cause(), incident="i1", opened=START, changed=START, members=2,
-        message="no",
-        sequence=1,
+        image="r.example/a:1", repository="r.example/a", cause=Cause(), incident="i1", opened=START, changed=START,
+        members=2, message="no", sequence=1,
     )  # fmt: skip
     return msgspec.structs.replace(base, **fields)
 

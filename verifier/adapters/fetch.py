@@ -110,7 +110,8 @@ def rekey(store: EvidenceStore, known: EvidenceSet, keyset: KeySet, instant: Mic
     Raises:
         PlaceUnavailable, PlaceRefused: the store failed.
     """
-    framed = msgspec.structs.replace(known, keyset=keyset.id, fetched_at=instant)
+    # Newer than what it replaces even where a recording's clock stands still: the newest set wins.
+    framed = msgspec.structs.replace(known, keyset=keyset.id, fetched_at=max(instant, known.fetched_at + 1))
     return _fetched(store, framed, _all_kept(store, known.repository, known.closure), keyset)
 
 
