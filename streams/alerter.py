@@ -16,9 +16,8 @@ from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
-from alerting.render import render
-from alerting.routing import Routes, team_of
-from alerting.render import Message
+from alerting.render import Message, render
+from alerting.routing import Ownership, Routes, team_of
 from streams.events import NamespaceObserved
 from verifier.trust.state import TrustState
 
@@ -26,6 +25,7 @@ Output = Incident | Lifecycle | Finding
 BOOK: Final = "alert-book"
 LEDGER: Final = "alert-ledger"
 EXPIRY: Final = "alert-expiry"
+OWNER: Final = "alert-owner"
 
 
 class Alerter:
@@ -35,6 +35,9 @@ class Alerter:
         self.routes = routes or Routes()
         self.book = IncidentBook(self.routes)
         self.ledger = Ledger()
+        self.owners: dict[tuple[str, str], Ownership] = {}
+        """(cluster, namespace) -> whose it is, and which rule said so."""
+        self._owners_dirty: set[tuple[str, str]] = set()
         self._expiring: dict[str, Known] = {}
         self._expiry_due: int | None = None
         self._trust = TrustState.empty()
@@ -49,6 +52,9 @@ class Alerter:
             yield from self._out(self.book.act(event))
         elif isinstance(event, NamespaceObserved):
             owner = team_of(event.cluster, event.namespace, dict(event.labels), self.routes)
+            if self.owners.get((event.cluster, event.namespace)) != owner:
+                self.owners[event.cluster, event.namespace] = owner
+                self._owners_dirty.add((event.cluster, event.namespace))
             self.book.own(event.cluster, event.namespace, owner.team, now)
 
     def trust_changed(self, trust: TrustState, now: int) -> Iterator[Output]:
@@ -95,6 +101,11 @@ class Alerter:
         rows: list[tuple[str, str, bytes | None]] = [(BOOK, key, value) for key, value in self.book.dirty().items()]
         self.book.saved()
         rows += self.take_ledger()
+        rows += [
+            (OWNER, msgspec.json.encode(place).decode(), msgspec.msgpack.encode(self.owners[place]))
+            for place in sorted(self._owners_dirty)
+        ]
+        self._owners_dirty.clear()
         rows.append((EXPIRY, "", msgspec.msgpack.encode((self._expiring, self._expiry_due))))
         return rows
 
@@ -110,7 +121,10 @@ class Alerter:
         kept = list(entries)
         self.book = IncidentBook.from_rows([(k, v) for kind, k, v in kept if kind == BOOK], self.routes)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
-        for kind, _, value in kept:
+        for kind, key, value in kept:
+            if kind == OWNER:
+                place = msgspec.json.decode(key, type=tuple[str, str])
+                self.owners[place] = msgspec.msgpack.decode(value, type=Ownership)
             if kind == EXPIRY:
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(
                     value, type=tuple[dict[str, Known], int | None]

@@ -80,7 +80,9 @@ class EvidenceSettings(_Section):
     """Docker config.json with credentials; none: anonymous."""
     mirrors: dict[str, str] = Field(default={}, examples=["registry.example.com=http://127.0.0.1:5000"])
     """Registry -> origin that is asked in its place."""
-    platform: str | None = Field(default=None, pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$", examples=["linux/amd64"])
+    platform: str | None = Field(
+        default=None, pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$", examples=["linux/amd64"]
+    )
     """Of a multi-platform image, look at this child too."""
 
     @field_validator("source")
@@ -121,7 +123,9 @@ class Settings(_Section):
 
     state: Path | None = Field(default=None, examples=["/var/lib/revet/revet.sqlite"])
     """State file; none: `revet/revet.sqlite` in the user's state folder."""
-    cluster: str = Field(default="local", pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$", examples=["prod-eu"])
+    cluster: str = Field(
+        default="local", pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$", examples=["prod-eu"]
+    )
     """Cluster that recordings and senders belong to when they name none: its stable id, or a name of your choice."""
     first_seen: Path | None = Field(default=None, examples=["first-observations.jsonl"])
     """Dated first observations that came with a recording (JSON lines)."""
@@ -202,7 +206,9 @@ def _read(file: Path) -> Tree | None:
     if errors:
         raise errors[0]
     if len(trees) > 1 or (trees and not isinstance(trees[0].data, dict)):
-        raise PolicyError("expected one document with settings, such as `listen: {address: 127.0.0.1:9880}`", file=str(file))
+        raise PolicyError(
+            "expected one document with settings, such as `listen: {address: 127.0.0.1:9880}`", file=str(file)
+        )
     return trees[0] if trees else None
 
 
@@ -250,7 +256,10 @@ def _merged(data: Mapping[str, Any], found: Values) -> dict[str, Any]:  # Any: s
 
 
 def _explained(
-    detail: Any, data: Mapping[str, Any], tree: Tree | None, by_hand: set[tuple[str, ...]]  # Any: pydantic's, and JSON
+    detail: Any,
+    data: Mapping[str, Any],
+    tree: Tree | None,
+    by_hand: set[tuple[str, ...]],  # Any: pydantic's, and JSON
 ) -> str:
     place = tuple(detail["loc"])
     name = field_text(place) or "settings"

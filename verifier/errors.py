@@ -1,14 +1,14 @@
 """Errors that leave `verifier`. A failed check is never one of these: it is a verdict with reasons.
 
-    RevetError
-    ├── InputError                  what was given cannot be used; the message says what, where and what to do
-    │   ├── ImageReferenceError      an image reference or imageID that follows no known grammar
-    │   ├── EvidenceError           bytes of evidence that cannot be parsed (carries a reason code and a limit)
-    │   ├── PolicyError             a policy, key or trust document that is wrong (file, line, column, field)
-    │   └── TrustError              a trust change that cannot be applied (unknown id, stale epoch, weakening import)
-    └── PlaceError                  a place that was asked did not answer (registry, layout, store)
-        ├── PlaceUnavailable        retryable: time-out, 429, 5xx, connection refused
-        └── PlaceRefused            permanent until somebody acts: 401, 403, TLS failure, malformed answer
+RevetError
+├── InputError                  what was given cannot be used; the message says what, where and what to do
+│   ├── ImageReferenceError      an image reference or imageID that follows no known grammar
+│   ├── EvidenceError           bytes of evidence that cannot be parsed (carries a reason code and a limit)
+│   ├── PolicyError             a policy, key or trust document that is wrong (file, line, column, field)
+│   └── TrustError              a trust change that cannot be applied (unknown id, stale epoch, weakening import)
+└── PlaceError                  a place that was asked did not answer (registry, layout, store)
+    ├── PlaceUnavailable        retryable: time-out, 429, 5xx, connection refused
+    └── PlaceRefused            permanent until somebody acts: 401, 403, TLS failure, malformed answer
 """
 
 from __future__ import annotations

@@ -173,9 +173,8 @@ async def _rotation(story: Story) -> None:
     opened, closed = await story.rotate()
     _line(f"Findings opened: {len(opened)}. Closed: {len(closed)}. Messages sent: {len(story.heard.take())}.")
     for finding in closed:
-        _line(
-            f"  closed: {finding.code} of {finding.image.removeprefix('registry.example.com/').partition('@')[0]}, which the successor signed"
-        )
+        image = finding.image.removeprefix("registry.example.com/").partition("@")[0]
+        _line(f"  closed: {finding.code} of {image}, which the successor signed")
     _line("What release-2025 signed stays good; release-2026 counts from now on.")
 
 

@@ -66,6 +66,7 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-65536")
         connection.execute("PRAGMA foreign_keys=ON")
         connection.executescript(_SCHEMA)
         _check_version(connection, path)

@@ -68,7 +68,7 @@ def _known_pod(state: ShardState, workload: Workload, event: DecisionObserved) -
     if event.uid:
         key = pod_key(event.cluster, event.uid)
         return key if key in state.pods else None
-    for key in dict.fromkeys(k for class_id in workload.classes for k in state.classes[class_id].pods):
+    for key in sorted({k for class_id in workload.classes for k in state.classes[class_id].pods}):
         row = state.pod(key)  # level Metadata: only the name is known
         if row is not None and event.name and row.name == event.name:
             return key

@@ -81,12 +81,12 @@ def rejudge_image(state: ShardState, image: Image, trigger: str, cause: str) -> 
         cls = state.classes[class_id]
         judge(state, cls, state.now)
         yield from speak(state, cls, trigger, cause)
-        for key in dict.fromkeys(cls.pods):  # the closure may explain or prove a drift
+        for key in sorted(set(cls.pods)):  # the closure may explain or prove a drift
             row = state.pod(key)
             if row is not None:
                 settle(state, key, row, state.workload(row.workload))
         workloads.update(dict.fromkeys(cls.workloads))
-    for workload in workloads:
+    for workload in sorted(workloads):
         yield from refresh(state, state.workload(workload))
 
 

@@ -58,7 +58,7 @@ class Raised(msgspec.Struct):
 def refresh(state: ShardState, workload: Workload) -> Iterator[Finding]:
     """Bring the open findings of a workload to what they should be; yields the ones that changed."""
     wanted, held = _wanted(state, workload)
-    for slot, raised in wanted.items():
+    for slot, raised in sorted(wanted.items(), key=lambda entry: entry[0]):  # what was read first must not matter
         text = "\0".join(slot)
         finding_id = workload.findings.get(text)
         if finding_id is None:
@@ -105,12 +105,13 @@ def _add(wanted: dict[Slot, Raised], slot: Slot, count: int, cls: Class, judged:
         wanted[slot] = Raised(count, cls, judged, cause)
     else:
         raised.members += count
-        if raised.cls is not None and cls.row.since < raised.cls.row.since:  # the oldest contributor names the cause
+        known = raised.cls  # the oldest contributor names the cause
+        if known is not None and (cls.row.since, cls.id) < (known.row.since, known.id):
             raised.cls, raised.judged, raised.cause = cls, judged, cause
 
 
 def _add_suspects(state: ShardState, workload: Workload, wanted: dict[Slot, Raised]) -> None:
-    for suspects in workload.suspects.values():
+    for _, suspects in sorted(workload.suspects.items()):
         for suspect in suspects:
             slot = Slot(
                 suspect.code, suspect.container, "", suspect.digest if FINDINGS[suspect.code].digest_in_id else ""
@@ -126,7 +127,7 @@ def _add_suspects(state: ShardState, workload: Workload, wanted: dict[Slot, Rais
         detail = {"webhook": webhook, "image": image}
         wanted[Slot("failed-open", webhook, "", "")] = Raised(1, cls, None, Cause(), detail)
     for container, digests in _mixed(state, workload):
-        classes = [state.classes[c] for c, names in workload.classes.items() if container in names]
+        classes = [state.classes[c] for c, names in sorted(workload.classes.items()) if container in names]
         count = sum(workload.classes[c.id][container] for c in classes)
         detail = {"digests": ", ".join(digests), "count": str(len(digests))}
         wanted[Slot("mixed-digests", container, "", "")] = Raised(count, classes[0], None, Cause(), detail)

@@ -55,7 +55,7 @@ def _verdict(state: ShardState, cls: Class, policy_id: str) -> Verdict:
 def member_documents(state: ShardState, cls: Class) -> Iterator[ContainerChanged]:
     """The documents of every container of a class."""
     verdicts = policy_verdicts(state, cls)
-    for key in dict.fromkeys(cls.pods):
+    for key in sorted(set(cls.pods)):  # the same order after a restart
         pod = state.pod(key)
         if pod is None:
             continue

@@ -63,7 +63,7 @@ def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord) -> 
                 found[class_id] = cls
     for image in _touched_images(state, impact):
         image.key_epoch = -1
-        found.update((class_id, state.classes[class_id]) for class_id in image.classes)
+        found.update((class_id, state.classes[class_id]) for class_id in sorted(image.classes))
     return list(found.values())
 
 
@@ -71,7 +71,7 @@ def _touched_images(state: ShardState, impact: Impact) -> Iterator[Image]:
     slots: set[tuple[str, str]] = set()
     for key_id in impact.key_ids:
         slots |= state.key_images.get(key_id, set())
-    yield from (state.images[s] for s in slots if s in state.images)
+    yield from (state.images[s] for s in sorted(slots) if s in state.images)  # the same order in every process
     if impact.digests or impact.evidence or impact.needs_crypto:
         for slot, image in state.images.items():
             if slot not in slots and _image_touched(image, impact):
@@ -127,7 +127,7 @@ def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bo
     workloads: dict[WorkloadKey, None] = {}
     for cls in changed:
         workloads.update(dict.fromkeys(cls.workloads))
-    yield from _tell(state, list(workloads))
+    yield from _tell(state, sorted(workloads))
     for start in range(0, len(changed), REFRESH_SLICE):
         out: list[Output] = []
         for cls in changed[start : start + REFRESH_SLICE]:

@@ -140,7 +140,7 @@ class Story:
             for document in documents:
                 await self.apply(self._record(document))
         trust = self.node.trust
-        policies = [(p, e.policy.mode, e.policy.description) for p, e in trust.policies.items()]
+        policies = [(p, str(e.policy.mode), e.policy.description) for p, e in trust.policies.items()]
         return [f"{name} ({file}.pub)" for name, file in KEYS], policies
 
     def _record(self, document: Document) -> TrustRecord:

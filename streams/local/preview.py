@@ -19,7 +19,7 @@ import msgspec
 
 from alerting.models import Finding
 from alerting.routing import UNOWNED
-from streams.alerter import BOOK, EXPIRY, LEDGER
+from streams.alerter import BOOK, EXPIRY, LEDGER, OWNER
 from streams.events import EvidenceFound, EvidenceWanted, Tick, TrustChanged
 from streams.handlers import finish_sweep, handle, restored
 from streams.state import Class, Image, ShardState
@@ -41,7 +41,7 @@ Teams = Mapping[tuple[str, str], str]
 """(cluster, namespace) -> team."""
 Part = Literal["before", "after", "unknown"]
 
-_NOT_OF_THE_JUDGE: Final = frozenset({BOOK, LEDGER, EXPIRY})
+_NOT_OF_THE_JUDGE: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER})
 
 
 class Counts(msgspec.Struct, frozen=True):

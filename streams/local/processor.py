@@ -8,14 +8,16 @@ import msgspec
 
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from alerting.routing import Routes
-from streams.alerter import BOOK, EXPIRY, LEDGER, Alerter
+from streams.alerter import BOOK, EXPIRY, LEDGER, OWNER, Alerter
 from streams.codec import decode
 from streams.engine.port import Effects, Output, Record
 from streams.events import EvidenceWanted, NamespaceObserved, Tick, TrustChanged
 from streams.handlers import HANDLERS, Event, finish_sweep, handle, restored, sweep_slice
 from streams.local.kept import KEPT_KINDS, KeptState
 from streams.outputs import output
+from streams.sinks.document import Document
 from streams.sinks.documents import documents
+from streams.sinks.known import KnownFromTrust
 from streams.topics import ACTIONS, CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, TRUST
 from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState
@@ -23,7 +25,7 @@ from verifier.trust.state import TrustState
 RECORD = "record"
 """Name of the sink that takes documents; not a topic."""
 
-_ALERTER_KINDS = frozenset({BOOK, LEDGER, EXPIRY})
+_ALERTER_KINDS = frozenset({BOOK, LEDGER, EXPIRY, OWNER})
 
 
 class LocalProcessor:
@@ -41,6 +43,7 @@ class LocalProcessor:
     ) -> None:
         self.state = KeptState()
         self.alerter = Alerter(routes)
+        self._known: tuple[TrustState | None, KnownFromTrust] = (None, KnownFromTrust(self.state.trust))
         self._trust_log = trust_log
         self._replay = replay
         """In a replay evidence is fetched, and people are told, before the next record, so that batches and restarts
@@ -89,7 +92,7 @@ class LocalProcessor:
     def tick(self, now: int) -> Effects:
         """Let time reach `now`."""
         outputs = list(self._follow(handle(self.state, Tick(id="", time=now))))
-        outputs += [_document(d) for out in self.alerter.tick(now) for d in documents(out)]
+        outputs += [_document(d) for out in self.alerter.tick(now) for d in self._documents(out)]
         return self._finished(outputs, 0)
 
     def idle(self) -> Effects | None:
@@ -98,7 +101,7 @@ class LocalProcessor:
         if outputs is None:
             return None
         made = list(self._follow(outputs))
-        made += [_document(d) for out in self.alerter.tick(self.now) for d in documents(out)]
+        made += [_document(d) for out in self.alerter.tick(self.now) for d in self._documents(out)]
         return self._finished(made, 0)
 
     def next_due(self) -> int | None:
@@ -106,7 +109,7 @@ class LocalProcessor:
         return min((t for t in (self.state.next_due(), self.alerter.next_due()) if t is not None), default=None)
 
     def _one(self, event: object) -> Iterator[Output]:
-        yield from (_document(d) for d in documents(event))
+        yield from (_document(d) for d in self._documents(event))
         if isinstance(event, (NamespaceObserved, IncidentAction)):
             yield from self._alert(event)
         if type(event) in HANDLERS:
@@ -115,8 +118,8 @@ class LocalProcessor:
             if self._replay:  # nothing lies between a trust change and what it comes to, wherever a batch ends
                 yield from self._follow(finish_sweep(self.state))
             said = self.alerter.trust_changed(self.state.trust, self.now)
-            yield from (_document(d) for out in said for d in documents(out))
-        yield from (_document(d) for out in self.alerter.tick(self.now) for d in documents(out))
+            yield from (_document(d) for out in said for d in self._documents(out))
+        yield from (_document(d) for out in self.alerter.tick(self.now) for d in self._documents(out))
 
     def _timely(self, event: object) -> Event:
         """A trust change that is made beside a recording is made now, and now is what the recording says."""
@@ -132,10 +135,16 @@ class LocalProcessor:
                 self.state.asked(out.repository, out.digest)
                 yield output(out)
             else:
-                yield from (_document(d) for d in documents(out))
+                yield from (_document(d) for d in self._documents(out))
+
+    def _documents(self, event: object) -> Iterator[Document]:
+        """The documents of an event, with the names that trust and namespaces give to its ids."""
+        if self._known[0] is not self.state.trust:
+            self._known = (self.state.trust, KnownFromTrust(self.state.trust, self.alerter.owners))
+        return documents(event, self._known[1])
 
     def _alert(self, event: object) -> Iterator[Output]:
-        yield from (_document(d) for out in self.alerter.handle(event, self.now) for d in documents(out))
+        yield from (_document(d) for out in self.alerter.handle(event, self.now) for d in self._documents(out))
 
     def _finished(self, outputs: list[Output], consumed: int) -> Effects:
         if self.state.now != self._stored_now:

@@ -2,8 +2,8 @@
 
     where(is_("pod", "api-1"))  ->  Sql("(pod_mark IN (?) AND (pod IS NOT NULL AND pod = ?))", [123, "api-1"])
 
-A field with a column is asked there (and by its index of marks); one with terms through the term table; every other one in
-the body. Names in the text come from the field table alone; everything from a query is a parameter.
+A field with a column is asked there (and by its index of marks); one with terms through the term table; every other one
+in the body. Names in the text come from the field table alone; everything from a query is a parameter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The record of the single-machine mode: documents in the state file, inside the caller's transaction.
 
 One table holds history and state. What queries ask for most has a column (`fields.COLUMNS`) or rows in the term table
-(`fields.TERM_FIELDS`); the whole document stands beside it as JSON. Indexes hold small numbers (`fields.mark`) instead of
-digests and names: a batch then touches few pages, and the text itself is compared afterwards. No command writes here.
+(`fields.TERM_FIELDS`); the whole document stands beside it as JSON. Indexes hold small numbers (`fields.mark`) instead
+of digests and names, so that a batch touches few pages; the text itself is compared afterwards. Only the node writes.
 
     record = SqliteRecord(connection)
     connection.execute("BEGIN IMMEDIATE"); record.write(documents); connection.execute("COMMIT")
@@ -11,7 +11,6 @@ digests and names: a batch then touches few pages, and the text itself is compar
 from __future__ import annotations
 
 import sqlite3
-from zlib import crc32
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -50,7 +49,7 @@ _TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, row FROM record WHE
 """A replaced document may leave a term behind; readers look into the body as well (`streams.queries.sql`)."""
 
 _VALUES: Final = tuple(_HOT)
-_MARKED_AT: Final = tuple(_VALUES.index(name) for name, _ in _MARKED)
+_MARKED_VALUES: Final = tuple(name for name, _ in _MARKED)
 
 
 class SqliteRecord:
@@ -97,22 +96,15 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
-    rest = document.body.copy()
-    take = rest.pop
-    take("@timestamp")
-    take("event.id")
-    take("event.dataset")
-    take("event.module")
-    take("ecs.version")
-    hot = [take(name, None) for name in _VALUES]
+    body = document.body
     return (
         document.home,
         document.id,
         document.version,
         document.time,
-        *hot,
-        *[None if (value := hot[at]) is None else crc32(value.encode()) & 0x7FFFFFFF for at in _MARKED_AT],
-        orjson.dumps(rest).decode(),
+        *map(body.get, _VALUES),
+        *[mark(value) if (value := body.get(name)) is not None else None for name in _MARKED_VALUES],  # type: ignore[arg-type]  # columns hold texts
+        orjson.dumps(body).decode(),
     )
 
 

@@ -50,7 +50,7 @@ def command_lines(text: str) -> Iterator[str]:
 
 
 def revet_words(line: str) -> list[str] | None:
-    """The words of the `revet` call in a line, behind the last pipe and before a redirection; None when there is none."""
+    """The words of the `revet` call in a line, behind the last pipe, before a redirection; None when there is none."""
     words = shlex.split(line, comments=True)
     if "|" in words:
         words = words[len(words) - words[::-1].index("|") :]

@@ -207,13 +207,13 @@ def test_search_finds_what_violates_in_a_namespace():
 
 
 def test_search_prints_a_table_of_the_columns_asked_for():
-    out = look("search", "pod:payments-fx-rates", "--fields", "pod,reason").out
+    out = look("search", "pod:payments-fx-rates and verdict:*", "--fields", "pod,reason").out
     assert out.splitlines()[0].split() == ["pod", "reason"]
     assert out.splitlines()[1].split() == ["payments-fx-rates", "unsigned"]
 
 
 def test_search_json_has_only_the_fields_asked_for():
-    (hit,) = ask("search", "pod:payments-fx-rates", "--fields", "pod,reason")["hits"]
+    (hit,) = ask("search", "pod:payments-fx-rates and verdict:*", "--fields", "pod,reason")["hits"]
     assert set(hit) == {"home", "id", "kubernetes.pod.name", "provenance.reason.code"}
     assert hit["provenance.reason.code"] == ["unsigned"]
 

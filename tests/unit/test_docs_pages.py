@@ -25,8 +25,9 @@ def test_a_command_line_can_be_typed(place, line):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({fence.file for fence in FENCES if fence.language == "console"}))
 def test_what_a_page_lets_people_run_runs(name, tmp_path, monkeypatch):
-    """Every `console` block of a page, in order, from the checkout with an empty home. `# exit N`: expected when it is not
-    0."""
+    """Every `console` block of a page, in order, from the checkout with an empty home. `# exit N` at the end of a line
+    says what is expected when it is not 0.
+    """
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in ("XDG_STATE_HOME", "REVET_STATE"):

@@ -4,19 +4,25 @@ Tables are compared with each other, and with what the code asks of them (string
 """
 
 import ast
+import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from alerting.adapters.sqlite import SqliteNotifier
 from streams import codec, outputs, state, topics
 from streams.cli import COMMANDS
 from streams.cli import policy as policy_command
+from streams.engine.sqlite import connect
 from streams.events import Observation
 from streams.handlers import HANDLERS
 from streams.handlers.ticks import DUE
 from streams.sinks import documents
+from streams.sinks.sqlite import create_record_tables
+from verifier.adapters.sqlite import create_evidence_tables
 from verifier.evidence.facts import READERS
 from verifier.models import EvidenceFormat
 from verifier.oci import media
@@ -82,7 +88,8 @@ def test_every_event_has_a_topic_a_key_and_an_id(kind):
     )
 
 
-def test_everything_on_a_topic_can_be_encoded():
+def test_everything_observed_or_on_a_topic_can_be_encoded():
+    assert set(get_args(Observation)) <= set(EVENTS), "streams/codec.py: Event"
     assert {kind for topic in topics.TOPICS.values() for kind in topic.holds} <= set(EVENTS), "streams/codec.py: Event"
 
 
@@ -128,10 +135,30 @@ def test_every_importer_can_be_asked_for():
     assert written == set(policy_command._IMPORTERS), "streams/cli/policy.py: _IMPORTERS"
 
 
-SHARED = {"__init__", "common", "changing", "manifests", "render", "sources"}
-
-
-def test_every_file_of_a_command_is_in_the_list():
-    files = {path.stem for path in (ROOT / "streams" / "cli").glob("*.py")}
+def test_every_file_with_a_command_is_in_the_list():
+    files = {path.stem for path in (ROOT / "streams" / "cli").glob("*.py") if defines(path, "command")}
     listed = {module.rpartition(".")[2] for module, _ in COMMANDS.values()}
-    assert files - SHARED == listed, "streams/cli/__init__.py: COMMANDS"
+    assert files == listed, "streams/cli/__init__.py: COMMANDS"
+
+
+def defines(path: Path, name: str) -> bool:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    return any(isinstance(node, ast.FunctionDef) and node.name == name for node in body)
+
+
+# -------------------------------------------------------------------------------------------------- a table of the file
+
+
+def test_the_architecture_page_names_every_table_of_the_state_file(tmp_path):
+    connection = connect(tmp_path / "state.sqlite", create=True)
+    with closing(connection):
+        create_evidence_tables(connection)
+        create_record_tables(connection)
+        SqliteNotifier(connection)
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = [
+        line.split("|")[1] for line in page[page.index("## What is stored") :].splitlines() if line.startswith("| `")
+    ]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {name for name in tables if not name.startswith("sqlite_")} == named
