@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.cli.render import safe
+from streams.settings import load_settings
 from verifier.errors import InputError, RevetError
 from verifier.trust.changes import By
 
@@ -34,7 +35,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def default_state() -> Path:
-    """$REVET_STATE, else revet.sqlite under the user's state folder (XDG)."""
+    """The state file nobody named: of the profile, else $REVET_STATE, else revet.sqlite in the user's state folder (XDG).
+
+    Raises:
+        InputError: the profile is not there, or names no state.
+    """
+    context = click.get_current_context(silent=True)
+    profile = context.meta.get(PROFILE) if context is not None else None
+    if profile:
+        return profile_state(profile)
     named = os.environ.get("REVET_STATE")
     if named:
         return Path(named)
@@ -42,15 +51,63 @@ def default_state() -> Path:
     return Path(base) / "revet" / DEFAULT_STATE
 
 
+PROFILE: Final = "revet.profile"
+
+
+def profile_file(profile: str) -> Path:
+    """The settings file of a profile: a path, or NAME.yaml in the user's configuration folder (XDG).
+
+    Raises:
+        InputError: there is none; says where it was looked for.
+    """
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")) / "revet"
+    file = Path(profile) if "/" in profile or profile.endswith((".yaml", ".yml")) else base / f"{profile}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(f.stem for f in base.glob("*.yaml"))) or "none"
+        raise InputError(f"no profile {profile}: {file} is not there; profiles in {base}: {known}")
+    return file
+
+
+def profile_state(profile: str) -> Path:
+    """The state file a profile's settings name. Raises InputError as `profile_file`, or when it names none."""
+    file = profile_file(profile)
+    state = load_settings(file, {}, {}).state
+    if state is None:
+        raise InputError(f"{file}: profile {profile} names no state; add `state: /path/to/revet.sqlite`")
+    return state
+
+
 def state_option(function: F) -> F:
-    """`--state FILE`."""
-    return click.option(
+    """`--state FILE` and `--profile NAME`; on a terminal the command says which state it speaks to."""
+    with_state = click.option(
         "--state",
         type=click.Path(dir_okay=False, path_type=Path),
         default=default_state,
-        show_default="$REVET_STATE or ~/.local/state/revet/revet.sqlite",
+        show_default="of the profile, $REVET_STATE, or ~/.local/state/revet/revet.sqlite",
+        callback=_say_which,
         help="State file of the single-machine mode.",
     )(function)
+    return click.option(
+        "--profile",
+        metavar="NAME",
+        envvar="REVET_PROFILE",
+        expose_value=False,
+        is_eager=True,
+        callback=_keep_profile,
+        help="Settings that name the state: a file, or NAME.yaml in ~/.config/revet.  [env: REVET_PROFILE]",
+    )(with_state)
+
+
+def _keep_profile(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    if value:
+        context.meta[PROFILE] = value
+
+
+def _say_which(context: click.Context, _parameter: click.Parameter, value: Path) -> Path:
+    if sys.stderr.isatty():
+        profile = context.meta.get(PROFILE)
+        say(f"revet: state {value}" + (f" (profile {profile})" if profile else ""))
+    return value
 
 
 def output_option(function: F) -> F:

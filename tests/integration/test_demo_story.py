@@ -376,7 +376,7 @@ def test_one_message_is_sent_and_it_counts_the_pods_of_the_recording():
 def test_the_message_names_every_workload_that_runs_what_fell():
     told = chapter("It is revoked")
     start = next(i for i, line in enumerate(told) if line.split()[:3] == ["cluster", "namespace", "workload"])
-    printed = Counter()
+    printed: Counter[tuple[str, str, str]] = Counter()
     for place, image in zip(told[start + 1 :: 2], told[start + 2 :: 2], strict=False):
         if "@sha256:" not in image:
             break

@@ -1,0 +1,110 @@
+"""`revet` as a process of its own: started, killed, asked where it listens."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.helpers.cluster import DEMO_DATA
+
+ROOT = Path(__file__).resolve().parents[2]
+EVIDENCE = ("--evidence", f"oci-layout:{DEMO_DATA / 'oci'}", "--first-seen", str(DEMO_DATA / "first-observations.jsonl"))
+
+
+def command(*args: str) -> list[str]:
+    return [sys.executable, "-c", "from streams.cli import main; main()", *args]
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment without settings of whoever runs the tests."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("REVET_")}
+    return {**own, "PYTHONPATH": str(ROOT), **extra}
+
+
+def run(*args: str, timeout: float = 110, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Run to its end."""
+    return subprocess.run(
+        command(*args), capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT, env=environment(**extra)
+    )
+
+
+class Revet:
+    """One running process; what it prints is kept."""
+
+    def __init__(self, *args: str, cwd: Path = ROOT, **extra: str) -> None:
+        self.process = subprocess.Popen(
+            command(*args), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment(**extra)
+        )
+        self._out: list[str] = []
+        self._err: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=pair, daemon=True)
+            for pair in ((self.process.stdout, self._out), (self.process.stderr, self._err))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(stream, lines: list[str]) -> None:
+        lines.extend(iter(stream.readline, ""))
+
+    @property
+    def out(self) -> str:
+        return "".join(self._out)
+
+    @property
+    def err(self) -> str:
+        return "".join(self._err)
+
+    def port(self, timeout: float = 30) -> int:
+        """Where it listens, once it does."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if found := re.search(r"listening on http://\S*:(\d+)/audit", self.err):
+                return int(found[1])
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError(f"never listened; said: {self.err}")
+
+    def kill(self) -> None:
+        """As power loss would: no handler runs."""
+        self.process.send_signal(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, timeout: float = 110) -> int:
+        """Its exit code, with everything it said read."""
+        code = self.process.wait(timeout)
+        for reader in self._readers:
+            reader.join(timeout=10)
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+        return code
+
+    def end(self, timeout: float = 60) -> int:
+        """Ask it to end, and wait."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def __enter__(self) -> Revet:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
+
+def run_args(state: Path, audit: Path, pods: Path, trust: Path, *more: str) -> Sequence[str]:
+    """A replay of both files with real evidence."""
+    sources = ("--replay", str(audit), "--replay", str(pods), "--cluster", "c1")
+    return ("run", *sources, "--trust", str(trust), *EVIDENCE, "--state", str(state), *more)
