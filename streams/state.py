@@ -19,7 +19,7 @@ import msgspec
 
 from alerting.models import Cause, Finding, Member, Severity
 from streams.events import ContainerKind, EvidenceFound, Owner, RunState
-from verifier.models import Micros, Scope
+from verifier.models import Micros, Reason, Scope
 from verifier.trust.state import TrustState
 from verifier.verify import Decided, ImageEvidence
 
@@ -234,6 +234,8 @@ class ClassRow(msgspec.Struct, array_like=True):
     spoken: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
     """policy id -> (policy version, outcome, codes, exempted_by) last emitted; `""` for ungoverned."""
     uncertain_since: int | None = None
+    problem: Reason | None = None
+    """Why nothing can be asked about its image (`ImageEvidence.problem`)."""
 
 
 class Judged(msgspec.Struct, frozen=True):
@@ -465,7 +467,7 @@ def _unpack_class(state: ShardState, key: str, value: bytes) -> None:
     image = state.images.get((row.repository, row.digest))
     if image is None:
         image = state.images[(row.repository, row.digest)] = Image(
-            ImageEvidence(repository=row.repository, digest=row.digest)
+            ImageEvidence(repository=row.repository, digest=row.digest, problem=row.problem)
         )
     state.classes[key] = Class(key, row, image)
     image.classes = (*image.classes, key)

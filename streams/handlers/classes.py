@@ -93,7 +93,7 @@ def _class(
     found = state.classes.get(key)
     if found is None:
         image = image_of(state, repository, digest, problem)
-        found = state.classes[key] = Class(key, ClassRow(scope, repository, digest, since), image)
+        found = state.classes[key] = Class(key, ClassRow(scope, repository, digest, since, problem=problem), image)
         image.classes = (*image.classes, key)
         state.touch("class", key)
         govern(state, found)

@@ -152,13 +152,14 @@ def _of_policy(reader: RecordReader, subject: Subject, at: Micros | None) -> Aff
 
 def _of_findings(field: str) -> Callable[[RecordReader, Subject, Micros | None], Affected]:
     def find(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
-        """Containers that findings hold. Where the digest is what is wrong, only those that run it."""
-        named = tuple(map(full_name, ("workload_id", "container", "digest", "finding")))
+        """Containers that findings hold. Where the digest is what is wrong, only those that run it; a finding that is
+        closed held what ran then, not what took its place."""
+        named = (*map(full_name, ("workload_id", "container", "digest", "finding")), "provenance.finding.status")
         held: dict[tuple[str, str], set[str]] = {}
-        for workload, container, digest, code in (
+        for workload, container, digest, code, status in (
             group.values for group in reader.groups(HOMES["findings"], one_of(field, subject.values), named)
         ):
-            exact = code in FINDINGS and FINDINGS[code].digest_in_id
+            exact = status == "fixed" or (code in FINDINGS and FINDINGS[code].digest_in_id)
             held.setdefault((workload, container), set()).add(digest if exact else "")
         return Affected(_in_chunks("workload_id", (w for w, _ in held if w)), lambda row: _held(row, held))
 

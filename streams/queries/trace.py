@@ -165,7 +165,8 @@ def _image_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
 
 
 def _pod_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
-    return _placed_plan(reader, around, _pods(subject), either(_pods(subject), one_of("id", around.decisions)))
+    denials = both(one_of("workload_id", around.workloads), is_("admission", "denied"))  # they name no UID
+    return _placed_plan(reader, around, _pods(subject), either(_pods(subject), one_of("id", around.decisions), denials))
 
 
 def _pods(subject: Subject) -> Condition:

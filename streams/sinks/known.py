@@ -51,7 +51,7 @@ class KnownFromTrust:
 
     def __init__(self, trust: TrustState, owners: Mapping[tuple[str, str], Ownership] | None = None) -> None:
         self._trust = trust
-        self._owners = owners or {}
+        self._owners = {} if owners is None else owners  # an empty one is filled later
 
     def owner(self, cluster: str, namespace: str) -> Ownership | None:
         """See `Known`."""

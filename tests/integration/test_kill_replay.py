@@ -91,7 +91,7 @@ def test_a_process_killed_at_random_instants_ends_in_the_same_state(
     done = run(*args)
     assert done.returncode == 0, done.stderr
     assert kills > 0
-    assert differences(undisturbed.state, dump(state, working=True)) == []
+    assert "\n".join(differences(undisturbed.state, dump(state, working=True))) == ""
     _every_message_was_printed(state, printed + done.stdout)
 
 
@@ -124,7 +124,7 @@ def test_the_same_recording_again_changes_nothing(undisturbed: Played, tmp_path:
         source.backup(copy)
     done = run(*run_args(state, undisturbed.recording.audit, undisturbed.recording.pods, undisturbed.trust))
     assert done.returncode == 0, done.stderr
-    assert differences(undisturbed.state, dump(state, working=True)) == []
+    assert "\n".join(differences(undisturbed.state, dump(state, working=True))) == ""
     assert "observations new    0" in done.stdout
 
 
@@ -136,7 +136,7 @@ def test_a_recording_in_two_parts_gives_the_same_record(undisturbed: Played, tmp
     args = run_args(state, parts[0], undisturbed.recording.pods, undisturbed.trust)
     done = run("run", *sources, *args[5:])
     assert done.returncode == 0, done.stderr
-    assert differences(_without_places(undisturbed.path), _without_places(state)) == []
+    assert "\n".join(differences(_without_places(undisturbed.path), _without_places(state))) == ""
 
 
 def _halves(file: Path, folder: Path) -> tuple[Path, Path]:
@@ -278,4 +278,4 @@ def test_death_after_any_transaction_leaves_no_trace(
     while not _live(path, recording, trust, chance.randrange(1, 40 if seed % 2 else 160)):
         deaths += 1
     assert deaths > 2
-    assert differences(whole, dump(path, working=True)) == []
+    assert "\n".join(differences(whole, dump(path, working=True))) == ""

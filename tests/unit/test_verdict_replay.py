@@ -243,3 +243,15 @@ def test_an_unknown_verdict_is_a_wrong_question():
     ran = revet("verdict", "replay", "v1:nothing", "--state", played_demo().state)
     assert ran.code == 2
     assert "no verdict 'v1:nothing'" in ran.err
+
+
+def test_after_a_restart_every_verdict_still_replays(tmp_path: Path) -> None:
+    """A command that drives the state restores the judge; what it says again must be what was said before."""
+    state = tmp_path / "demo.sqlite"
+    assert revet("demo", "--state", str(state)).code == 0
+    incidents = revet("incident", "list", "--all", "--state", str(state), "--output", "json").json
+    noted = revet("incident", "note", incidents["incidents"][0]["short_id"], "seen", "--state", str(state))
+    assert noted.code == 0
+    replayed = revet("verdict", "replay", "--all", "--state", str(state))
+    assert replayed.code == 0, replayed.out
+    assert "0 differ" in replayed.out
