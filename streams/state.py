@@ -44,7 +44,6 @@ class ContainerRow(msgspec.Struct, array_like=True, gc=False):
     started: int | None
     ended: int | None
     end_reason: str
-    problem: str = ""
     launched: int | None = None
     """When the process that runs now began; tells whether a container was restarted after its image was patched."""
 
@@ -98,7 +97,6 @@ class _SharedContainer(msgspec.Struct, frozen=True, gc=False):
     state: RunState
     image: str
     end_reason: str
-    problem: str
 
 
 class _SmallRow(msgspec.Struct, array_like=True, gc=False):
@@ -165,7 +163,7 @@ class DeniedRow(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class WorkloadRow(msgspec.Struct, array_like=True):
-    """What a shard remembers of a workload beyond its pods. Only `denials`, `admissions`, `tags` are stored."""
+    """What a shard remembers of a workload beyond its pods. Stored whole."""
 
     denials: list[DeniedRow] = []
     admissions: dict[str, str] = {}
@@ -379,7 +377,7 @@ class ShardState:
     def _container(self, number: int, started: int | None, ended: int | None, launched: int | None) -> ContainerRow:
         s = self._containers.values[number]
         return ContainerRow(
-            s.kind, s.name, s.digest, s.class_id, s.state, s.image, started, ended, s.end_reason, s.problem, launched
+            s.kind, s.name, s.digest, s.class_id, s.state, s.image, started, ended, s.end_reason, launched
         )
 
     def load_pod(self, key: PodKey, row: PodRow) -> None:
@@ -445,7 +443,7 @@ class ShardState:
 
 
 def _shared_container(c: ContainerRow) -> _SharedContainer:
-    return _SharedContainer(c.kind, c.name, c.digest, c.class_id, c.state, c.image, c.end_reason, c.problem)
+    return _SharedContainer(c.kind, c.name, c.digest, c.class_id, c.state, c.image, c.end_reason)
 
 
 def _pack_pod(state: ShardState, key: str) -> bytes | None:

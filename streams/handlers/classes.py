@@ -32,11 +32,6 @@ IMAGE_KEPT: Final = 30 * 24 * 60 * MINUTE
 """Facts are dropped this long after the digest last ran."""
 
 
-def observed_name(container: ObservedContainer) -> str:
-    """Name of a container inside its workload; image volumes live in a name space of their own."""
-    return f"volume:{container.name}" if container.kind == "image-volume" else container.name
-
-
 def class_of(
     state: ShardState, pod: PodRow, container: ObservedContainer, wanted: list[EvidenceWanted]
 ) -> Class | None:
@@ -181,7 +176,7 @@ def forget_image(state: ShardState, key: str) -> None:
         return
     del state.images[(repository, digest)]
     for fact in image.evidence.facts:
-        for key_id in fact.verified_by:
+        for key_id in (*fact.verified_by, *(claim.source_key for claim in fact.times)):
             state.key_images.get(key_id, set()).discard((repository, digest))
     state.touch("image", key)
 

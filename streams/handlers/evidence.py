@@ -70,7 +70,7 @@ def index_keys(state: ShardState, image: Image) -> None:
     """Remember which keys signed this image."""
     slot = (image.evidence.repository, image.evidence.digest)
     for fact in image.evidence.facts:
-        for key_id in fact.verified_by:
+        for key_id in (*fact.verified_by, *(claim.source_key for claim in fact.times)):
             state.key_images.setdefault(key_id, set()).add(slot)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import msgspec
+
 from alerting.models import Finding
 from streams.events import ContainerChanged, EvidenceWanted, ObservedContainer, PodObserved, VerdictReached
 from streams.handlers.classes import class_of, join, leave, short_mark
@@ -152,17 +154,11 @@ def _started(seen: ObservedContainer, previous: ContainerRow | None) -> int | No
 def _ended_with_pod(event: PodObserved, row: PodRow, container: ContainerRow) -> ContainerRow:
     if alive(row) or (container.ended is not None and container.end_reason not in ("", "completed")):
         return container
-    return ContainerRow(
-        kind=container.kind,
-        name=container.name,
-        digest=container.digest,
-        class_id=container.class_id,
+    return msgspec.structs.replace(
+        container,
         state="terminated",
-        image=container.image,
-        started=container.started,
         ended=container.ended if container.ended is not None else event.time,
         end_reason=FINISHED_PHASES.get(row.phase, "pod-deleted"),
-        launched=container.launched,
     )
 
 
@@ -194,17 +190,11 @@ def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | N
         current = now_running.get((previous.kind, previous.name))
         if previous.class_id and previous.ended is None and (current is None or current.digest != previous.digest):
             ended.append(
-                ContainerRow(
-                    kind=previous.kind,
-                    name=previous.name,
-                    digest=previous.digest,
-                    class_id=previous.class_id,
+                msgspec.structs.replace(
+                    previous,
                     state="terminated",
-                    image=previous.image,
-                    started=previous.started,
                     ended=(current.started if current is not None else None) or state.now,
                     end_reason="replaced",
-                    launched=previous.launched,
                 )
             )
     return ended

@@ -79,10 +79,8 @@ def _touched_images(state: ShardState, impact: Impact) -> Iterator[Image]:
 
 
 def _image_touched(image: Image, impact: Impact) -> bool:
-    closure = image.evidence.closure
-    if impact.digests and not impact.digests.isdisjoint((closure.running, *closure.indexes, *closure.children)):
-        return True
-    if impact.evidence and any(f.evidence_id in impact.evidence for f in image.evidence.facts):
+    """The same questions as `verifier.impact` answers; keys are looked up in the index instead of asked here."""
+    if impact.hits_closure(image.evidence.closure) or any(map(impact.hits_fact, image.evidence.facts)):
         return True
     return bool(impact.needs_crypto) and _unresolved(image)
 
@@ -103,7 +101,9 @@ def _want_crypto(state: ShardState, impact: Impact) -> Iterator[EvidenceWanted]:
 
 def _relabel(state: ShardState, cluster: str) -> None:
     """A cluster's name or labels changed: policies see that through the scope of its classes."""
-    entry = state.trust.clusters[cluster]
+    entry = state.trust.clusters.get(cluster)
+    if entry is None:  # the record was refused
+        return
     for cls in state.classes.values():
         if cls.row.scope.cluster == cluster:
             labels = entry.labels

@@ -250,7 +250,7 @@ def test_after_a_restart_every_verdict_still_replays(tmp_path: Path) -> None:
     state = tmp_path / "demo.sqlite"
     assert revet("demo", "--state", str(state)).code == 0
     incidents = revet("incident", "list", "--all", "--state", str(state), "--output", "json").json
-    noted = revet("incident", "note", incidents["incidents"][0]["short_id"], "seen", "--state", str(state))
+    noted = revet("incident", "note", incidents["rows"][0]["short_id"], "seen", "--state", str(state))
     assert noted.code == 0
     replayed = revet("verdict", "replay", "--all", "--state", str(state))
     assert replayed.code == 0, replayed.out
