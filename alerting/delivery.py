@@ -29,8 +29,8 @@ from alerting.lifecycle import Notification, Reply
 from alerting.render import Message
 from alerting.routing import team_of_destination
 from alerting.schedule import Schedule, Urgency
-from alerting.timing import MINUTE, SECOND
 from verifier.canonical import stable_id
+from verifier.times import MINUTE, SECOND
 
 DeliveryState = Literal["pending", "posting", "posted", "updating", "reconciling", "closed", "dead"]
 

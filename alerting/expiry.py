@@ -14,8 +14,8 @@ import msgspec
 from alerting.findings import incident_of, message_of
 from alerting.models import Cause, Finding, IncidentPart, Severity
 from alerting.text import utc
-from alerting.timing import DAY
 from verifier.canonical import stable_id
+from verifier.times import DAY
 
 CODE: Final = "expires-soon"
 TRUST_SHARD: Final = -1

@@ -12,8 +12,9 @@ for reading back: a backslash stays a backslash.
 from __future__ import annotations
 
 import unicodedata
-from datetime import UTC, datetime, timedelta
 from typing import Final
+
+from verifier.times import DAY, HOUR, MINUTE, SECOND, format_instant
 
 TEXT_LIMIT: Final = 200
 """Default length of one shown value, in characters."""
@@ -27,8 +28,6 @@ _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0"
     chr(code) for code in (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0))
 )
 """Characters that Unicode calls printable and that show nothing: fillers, blank Braille, variation selectors."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Untrusted(str):
@@ -102,18 +101,17 @@ def _broken(text: str, columns: int) -> list[str]:
 def utc(micros: int) -> str:
     """`2026-03-01 10:02:11Z`; `unknown` for a time outside the calendar."""
     try:
-        instant = _EPOCH + timedelta(microseconds=micros)
+        return format_instant(micros, "seconds").replace("T", " ")
     except OverflowError:
         return "unknown"
-    return instant.strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def duration(micros: int) -> str:
     """A length of time in its two largest units: `3d 4h`, `12m 5s`, `0s`."""
-    rest = max(0, micros) // 1_000_000
+    rest = max(0, micros)
     parts: list[str] = []
-    for unit, seconds in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
-        count, rest = divmod(rest, seconds)
+    for unit, length in (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND)):
+        count, rest = divmod(rest, length)
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"

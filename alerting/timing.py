@@ -9,11 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from alerting.models import Severity
-
-SECOND: Final = 1_000_000
-MINUTE: Final = 60 * SECOND
-HOUR: Final = 60 * MINUTE
-DAY: Final = 24 * HOUR
+from verifier.times import DAY, MINUTE, SECOND
 
 ROW_DELAY: Final = SECOND
 """Changed totals are gathered this long before the incident's row is written again."""

@@ -23,7 +23,18 @@ import msgspec
 from pydantic import ValidationError
 
 from alerting.text import count
-from streams.cli.common import EXIT_OK, EXIT_SERVICE, EXIT_USAGE, by, now, parse_instant, print_json, read_text, say
+from streams.cli.common import (
+    EXIT_OK,
+    EXIT_SERVICE,
+    EXIT_USAGE,
+    TIME_EXPECTED,
+    by,
+    now,
+    parse_time,
+    print_json,
+    read_text,
+    say,
+)
 from streams.cli.manifests import manifest_files
 from streams.cli.render import safe
 from streams.cli.sources import evidence_source, opened
@@ -92,17 +103,9 @@ def when(text: str, now: Micros, option: str) -> Micros:
         click.BadParameter: it is none.
     """
     try:
-        return _ago(text, now) if text[-1:] in _UNITS and text[:-1].isdigit() else parse_instant(text)
+        return parse_time(text, now)
     except ValueError as error:
-        expected = "give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d"
-        raise click.BadParameter(f"{safe(text[:80])} is no time; {expected}", param_hint=option) from error
-
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def _ago(text: str, now: Micros) -> Micros:
-    return now - int(text[:-1]) * _UNITS[text[-1]] * 1_000_000
+        raise click.BadParameter(f"{safe(text[:80])} is no time; {TIME_EXPECTED}", param_hint=option) from error
 
 
 def when_given(text: str | None, now: Micros, option: str) -> Micros | None:

@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,6 +20,8 @@ from rich.text import Text
 from streams.cli.render import safe
 from streams.settings import load_settings
 from verifier.errors import InputError, RevetError
+from verifier.models import Micros
+from verifier.times import FIRST, parse_age, parse_utc, show_instant
 from verifier.trust.changes import By
 
 EXIT_OK: Final = 0
@@ -187,25 +188,26 @@ class Instant(click.ParamType):
         if isinstance(value, int):
             return value
         try:
-            return parse_instant(str(value))
+            return parse_time(str(value), now())
         except ValueError:
-            self.fail(
-                f"{value!r} is no time; give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d", param, ctx
-            )
+            self.fail(f"{value!r} is no time; {TIME_EXPECTED}", param, ctx)
 
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+TIME_EXPECTED: Final = "give 2026-11-21T13:00:00Z, 2026-11-21, or an age like 90s, 2h, 3d"
 
 
-def parse_instant(text: str, now: datetime | None = None) -> int:
-    """Microseconds UTC of a time as `Instant` takes it. Raises ValueError."""
-    if text and text[-1] in _UNITS and text[:-1].isdigit():
-        moment = (now or datetime.now(UTC)) - timedelta(seconds=int(text[:-1]) * _UNITS[text[-1]])
-    else:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-    return round(moment.timestamp() * 1_000_000)
+def parse_time(text: str, now: Micros) -> Micros:
+    """Microseconds UTC of a time as `Instant` takes it; ages count back from `now`.
+
+    Raises:
+        ValueError: it is no time, or an age that reaches beyond the calendar.
+    """
+    age = parse_age(text)
+    if age is None:
+        return parse_utc(text)
+    if now - age < FIRST:
+        raise ValueError("older than the calendar")
+    return now - age
 
 
 INSTANT: Final = Instant()
@@ -234,11 +236,9 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
-def show_time(micros: int | None) -> str:
+def show_time(micros: Micros | None) -> str:
     """RFC 3339 UTC to the second, or `-`."""
-    if micros is None:
-        return "-"
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "-" if micros is None else show_instant(micros, "seconds")
 
 
 def local_author() -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,8 +20,9 @@ from alerting.models import Incident
 from streams.cli.common import EXIT_OK, console, default_state, print_table, show_time
 from streams.cli.render import safe
 from streams.events import DecisionObserved
-from streams.local.demo import DATA, MINUTE, Story
+from streams.local.demo import DATA, Story
 from streams.local.preview import Hit, Preview, Reach
+from verifier.times import MINUTE
 from verifier.trust.records import RevocationPut
 
 
@@ -196,6 +199,8 @@ async def _after(story: Story) -> None:
 def _look_further(state: Path, story: Story) -> None:
     _chapter(9, "Look further; the state is still there")
     incident = next((i for i in story.incidents() if i.kind == "key-revoked"), None)
+    if shutil.which("revet") is None:  # installed into a folder of its own, as `make demo` does
+        _command(f"export PATH={shlex.quote(str(Path(sys.argv[0]).resolve().parent))}:$PATH")
     _command(f"export REVET_STATE={shlex.quote(str(state))}")
     for text in (
         "revet trace registry.example.com/payments/refunds:2.3",

@@ -13,11 +13,13 @@ cycle, so none is tracked by the garbage collector (`gc=False`).
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 import msgspec
+
+from verifier.times import since_epoch
 
 UNREADABLE: Final = (ValueError, RecursionError)
 """What a decoder raises on content: malformed JSON, another type, invalid UTF-8 (all ValueError), nesting."""
@@ -359,7 +361,6 @@ def text_of(raw: msgspec.Raw | None) -> str:
         return ""
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def _moment(text: str | None) -> int | None:
@@ -371,8 +372,7 @@ def _moment(text: str | None) -> int | None:
         return None
     if moment.tzinfo is None or not 1970 <= moment.year <= 2261:
         return None
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return since_epoch(moment)
 
 
 micros: Final = lru_cache(maxsize=4096)(_moment)

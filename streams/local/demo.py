@@ -30,6 +30,7 @@ from streams.state import Class
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.models import Outcome
 from verifier.policy.documents import ClusterDocument, Document, PolicyDocument, load_documents
+from verifier.times import MINUTE
 from verifier.trust import changes
 from verifier.trust.records import RevocationPut, TrustRecord
 from verifier.verify import SEVERITY_OF_OUTCOME, worst
@@ -38,7 +39,6 @@ DATA: Final = Path(__file__).parent.parent / "demo_data"
 """The recorded input that is installed with the program."""
 KEYS: Final = (("dev", "dev"), ("sec", "sec"), ("ops", "ops"), ("release", "release-2025"), ("build", "build-2026"))
 """(name in the trust ring, file of the public key). `release` is rotated later; `rogue` is trusted by nobody."""
-MINUTE: Final = 60_000_000
 
 
 class Timeline(msgspec.Struct, frozen=True):

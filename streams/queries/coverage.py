@@ -13,10 +13,10 @@ from streams.queries.conditions import EVERYTHING, Condition, at_time, both, one
 from streams.queries.port import RecordReader, every
 from streams.queries.reading import text_of
 from streams.queries.results import Coverage, Sight
-from streams.sinks.document import Body, micros_of
+from streams.sinks.document import Body
 from streams.sinks.fields import HOMES
 from verifier.models import Micros
-from verifier.policy.times import show_instant
+from verifier.times import parse_instant, show_instant
 
 QUIET: Final[Micros] = 5 * 60_000_000
 """A feed that said nothing for this long is not known to be alive."""
@@ -57,7 +57,7 @@ def _sights(reader: RecordReader) -> tuple[Sight, ...]:
 
 
 def _sight(cluster: str, feed: str, bodies: list[Body]) -> Sight:
-    spans = sorted((micros_of(text_of(b, "since")), micros_of(text_of(b, "last"))) for b in bodies)
+    spans = sorted((parse_instant(text_of(b, "since")), parse_instant(text_of(b, "last"))) for b in bodies)
     gaps: list[tuple[Micros, Micros]] = []
     seen_until = spans[0][1]
     for since, last in spans[1:]:

@@ -44,7 +44,7 @@ from streams.sinks.document import Scalar, instant
 from streams.sinks.fields import FIELDS, TERMINAL_ONLY, FieldType, Resolved
 from verifier.errors import InputError
 from verifier.models import Micros
-from verifier.policy.times import parse_instant
+from verifier.times import DAY, UNITS, parse_instant
 
 MAX_QUERY: Final = 8192
 """Characters of a query."""
@@ -325,7 +325,7 @@ def _squeezed(parts: tuple[str, ...]) -> tuple[str, ...]:
 
 _BOOLEANS: Final = {"true": True, "false": False}
 _AGE: Final = re.compile(r"now(?:([+-])(\d{1,6})([smhdw]))?")
-_UNIT: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNITS: Final = {**UNITS, "w": 7 * DAY}
 
 
 def _typed(parser: _Parser, found: Resolved, token: _Token) -> Scalar:
@@ -353,7 +353,7 @@ def _as_date(parser: _Parser, token: _Token) -> Scalar:
     if age is not None:
         if parser.now is None:
             raise QueryError(parser.query, token.column, "`now` cannot be used here; write the time")
-        shift = int(age[2]) * _UNIT[age[3]] * 1_000_000 if age[1] else 0
+        shift = int(age[2]) * _UNITS[age[3]] if age[1] else 0
         return instant(parser.now - shift if age[1] == "-" else parser.now + shift)
     try:
         return instant(parse_instant(token.text))

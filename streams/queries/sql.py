@@ -25,8 +25,9 @@ from streams.queries.conditions import (
     Says,
     resolve,
 )
-from streams.sinks.document import Scalar, micros_of
+from streams.sinks.document import Scalar
 from streams.sinks.fields import FIELDS, INDEXED, mark, term_mark
+from verifier.times import parse_instant
 
 Parameter = str | int
 
@@ -125,7 +126,7 @@ def _not(condition: Not) -> Sql:
 def _stored(field: str, value: Scalar) -> Parameter:
     """A value as the record holds it: time is a number in its column, truth is 1 or 0 in JSON."""
     if field == "@timestamp" and isinstance(value, str):
-        return micros_of(value)
+        return parse_instant(value)
     return int(value) if isinstance(value, bool) else value
 
 

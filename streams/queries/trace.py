@@ -21,7 +21,7 @@ from streams.queries.results import Row, Signature, Subject, SubjectKind, Timeli
 from streams.sinks.document import shown_image
 from streams.sinks.fields import HOMES
 from verifier.models import Micros
-from verifier.policy.times import show_instant
+from verifier.times import show_instant
 
 ROWS_PER_DATASET: Final = 1000
 """Rows of one dataset in a timeline; what is left out is named."""

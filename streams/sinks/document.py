@@ -10,7 +10,6 @@ can keep is replaced (NUL, lone surrogates), and what is endless is cut.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from streams.sinks.fields import ECS_VERSION, HOMES
 from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference, Micros
 from verifier.reference import parse_reference
+from verifier.times import FIRST, LAST, format_instant
 
 MAX_TEXT: Final = 4096
 """Characters of one value. Elasticsearch refuses keywords beyond 32,766 bytes; nothing honest comes near."""
@@ -32,10 +32,6 @@ Value = Scalar | list[str] | dict[str, str] | list[dict[str, object]]
 Body = dict[str, Value]
 Loose = Mapping[str, object]
 """A body as its maker writes it: with empty values, tuples and None."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST: Final = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
-_LAST: Final = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 class Document(msgspec.Struct, frozen=True, gc=False):
@@ -55,7 +51,7 @@ def document(home: str, id_: str, time: Micros, *parts: Body, version: int | Non
     Raises:
         KeyError: no home of that name.
     """
-    full, id_, time = HOMES[home], clean(id_), min(max(time, _FIRST), _LAST)
+    full, id_, time = HOMES[home], clean(id_), min(max(time, FIRST), LAST)
     body: Body = {
         "@timestamp": instant(time),
         "ecs.version": ECS_VERSION,
@@ -110,18 +106,12 @@ def clean(text: str) -> str:
 @lru_cache(maxsize=4096)
 def instant(time: Micros) -> str:
     """RFC 3339 UTC, always with microseconds, so that texts sort as times. Outside the years 1 to 9999 the nearest."""
-    moment = _EPOCH + timedelta(microseconds=min(max(time, _FIRST), _LAST))
-    return f"{moment.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return format_instant(min(max(time, FIRST), LAST), "microseconds")
 
 
 def instant_or_none(time: Micros | None) -> str | None:
     """As `instant`; None stays None."""
     return None if time is None else instant(time)
-
-
-def micros_of(text: str) -> Micros:
-    """The inverse of `instant`. Raises ValueError for anything else."""
-    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
 
 
 def hashes(*digests: str) -> list[str]:
@@ -156,11 +146,6 @@ def image_fields(text: str, repository: str = "", digest: str = "") -> Body:
 def path_id(*parts: str) -> str:
     """`cluster/namespace/kind/name`; a slash inside a part is written `%2F`, so that no name can imitate two parts."""
     return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
-
-
-def path_parts(text: str) -> tuple[str, ...]:
-    """The inverse of `path_id`."""
-    return tuple(part.replace("%2F", "/").replace("%25", "%") for part in text.split("/"))
 
 
 def shown_image(repository: str, digest: str, text: str = "") -> str:

@@ -19,7 +19,7 @@ from alerting.models import Cause, Incident, IncidentAction, IncidentPart, Membe
 from alerting.render import HEADLINE_LIMIT, render, render_reply, repository_of
 from alerting.routing import Routes
 from alerting.text import width
-from alerting.timing import DAY, HOUR, MINUTE, SECOND
+from verifier.times import DAY, HOUR, MINUTE, SECOND
 
 T0 = 1_767_225_600 * SECOND
 DIGEST = "sha256:" + "ab" * 32

@@ -18,7 +18,7 @@ from alerting.delivery import (
 from alerting.lifecycle import Notification, Reply
 from alerting.render import Message, Table
 from alerting.text import Untrusted
-from alerting.timing import MINUTE, SECOND
+from verifier.times import MINUTE, SECOND
 
 T0 = 1_767_225_600 * SECOND
 OVER = SEND_DEADLINE + ANSWER_TIMEOUT

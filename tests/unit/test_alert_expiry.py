@@ -7,7 +7,7 @@ import pytest
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.incidents import IncidentBook
 from alerting.models import ShardReached
-from alerting.timing import DAY, HOUR, SECOND
+from verifier.times import DAY, HOUR, SECOND
 
 T0 = 1_767_225_600 * SECOND
 KEY = Expiring("key", "aa", "payments-ops", T0 + 40 * DAY)

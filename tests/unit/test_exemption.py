@@ -8,8 +8,8 @@ import pytest
 from verifier.models import Scope
 from verifier.reasons import REASONS
 from verifier.reference import parse_reference
+from verifier.times import DAY
 from verifier.trust.exemptions import (
-    DAY,
     DEFAULT_DURATION,
     MAX_DURATION,
     PROOF_OF_COMPROMISE,

@@ -13,7 +13,8 @@ from alerting.incidents import IncidentBook, short_id
 from alerting.lifecycle import Lifecycle, Notification
 from alerting.models import Cause, Incident, IncidentAction, IncidentPart, Member, ShardReached
 from alerting.routing import Routes
-from alerting.timing import DAY, HOUR, KEEP_RESOLVED, MINUTE, SECOND, TIMINGS
+from alerting.timing import KEEP_RESOLVED, TIMINGS
+from verifier.times import DAY, HOUR, MINUTE, SECOND
 
 T0 = 1_767_225_600 * SECOND
 REVOKED = Cause("revocation", "key:aa", "ops", T0, 3)

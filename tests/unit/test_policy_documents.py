@@ -15,7 +15,7 @@ from verifier.errors import PolicyError
 from verifier.policy import documents as documents_module
 from verifier.policy.documents import load_documents, plain, policy_document
 from verifier.policy.model import MAX_REQUIREMENT_DEPTH, Attestor, MatchRule, Policy, Requirement, with_version
-from verifier.policy.times import format_instant, parse_instant
+from verifier.times import format_instant, parse_instant
 from verifier.policy.yamltree import MAX_ALIASES, MAX_DEPTH, MAX_DOCUMENTS, MAX_TEXT_BYTES
 from verifier.trust.exemptions import DAY, DEFAULT_DURATION, MAX_DURATION
 from verifier.trust.records import TRUST_RECORD, PolicyPut

@@ -10,6 +10,7 @@ from verifier.errors import TrustError
 from verifier.evidence.keys import load_public_key
 from verifier.models import DigestClosure, Fact, TimeClaim
 from verifier.policy.model import Attestor, MatchRule, Policy, Requirement
+from verifier.times import DAY
 from verifier.trust.changes import (
     By,
     ExemptionScope,
@@ -26,7 +27,6 @@ from verifier.trust.changes import (
     rotate_key,
     withdraw,
 )
-from verifier.trust.exemptions import DAY
 from verifier.trust.records import TRUST_RECORD, RevocationPut
 from verifier.trust.revocation import CLASS_OF, NEVER_SOUND
 from verifier.trust.standing import standings

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from verifier.evidence.keys import keyset_id, load_public_key
 from verifier.models import Mode
 from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, with_version
-from verifier.trust.describe import describe, diff, rfc3339
+from verifier.trust.describe import describe, diff
 from verifier.trust.records import (
     TRUST_RECORD,
     ClusterPut,

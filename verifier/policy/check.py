@@ -19,7 +19,7 @@ from verifier.policy.lint import Severity, idle_nodes, overreach, why_never
 from verifier.policy.model import Dialect, MatchRule, PolicySpec
 from verifier.policy.pem import is_pem
 from verifier.policy.selection import unmatched_patterns
-from verifier.policy.times import show_instant
+from verifier.times import show_instant
 from verifier.policy.yamltree import field_text
 
 

@@ -39,6 +39,7 @@ from verifier.policy.model import (
 from verifier.policy.pem import public_key_pem
 from verifier.policy.yamltree import Path, Position, Tree, read_trees
 from verifier.reasons import REASONS
+from verifier.times import DAY
 
 API_VERSION: Final = "revet/v1"
 
@@ -50,8 +51,6 @@ MAX_EXEMPTION_DAYS: Final = 180
 
 MAX_TEXT_CHARACTERS: Final = 2_000
 """Characters of a description, of a why, an owner, a ticket: they travel in every record."""
-
-_DAY: Final[Micros] = 86_400_000_000
 
 Text = Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]
 Said = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
@@ -202,10 +201,10 @@ class ExemptionSpec(Model):
             ValueError: it ends before it starts, or lasts longer than `MAX_EXEMPTION_DAYS`.
         """
         starts = now if self.starts is None else self.starts
-        expires = starts + (self.days or DEFAULT_EXEMPTION_DAYS) * _DAY if self.expires is None else self.expires
+        expires = starts + (self.days or DEFAULT_EXEMPTION_DAYS) * DAY if self.expires is None else self.expires
         if expires <= starts:
             raise ValueError("the exemption ends before it starts")
-        if expires - starts > MAX_EXEMPTION_DAYS * _DAY:
+        if expires - starts > MAX_EXEMPTION_DAYS * DAY:
             raise ValueError(f"an exemption lasts at most {MAX_EXEMPTION_DAYS} days; renew it when it is still needed")
         return starts, expires
 

@@ -44,7 +44,7 @@ from pydantic import (
 
 from verifier.canonical import stable_id
 from verifier.policy.pem import is_pem, public_key_pem
-from verifier.policy.times import parse_instant, show_instant
+from verifier.times import parse_instant, show_instant
 
 Dialect = Literal["native", "kyverno"]
 """Glob dialect of the patterns of one policy; never translated between dialects."""

@@ -20,7 +20,7 @@ from verifier.models import DigestClosure, Micros, Scope, SignatureState, Standi
 from verifier.policy.counting import NEVER, RETIRED, counts, in_window
 from verifier.policy.model import AtLeast, Attestor, Policy, Requirement
 from verifier.policy.selection import CompiledPolicy
-from verifier.policy.times import show_instant
+from verifier.times import show_instant
 
 
 class LeafFailure(msgspec.Struct, frozen=True):

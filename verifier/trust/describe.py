@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeVar, assert_never
 
 from verifier.models import Micros
-from verifier.policy.times import format_instant
+from verifier.times import show_instant
 from verifier.trust.exemptions import ExemptionEntry
 from verifier.trust.records import (
     ClusterPut,
@@ -36,12 +36,8 @@ SHORT_KEY: Final = 12
 """Hex digits of a key id that people are shown."""
 
 
-def rfc3339(instant: Micros) -> str:
-    """An instant for people: RFC 3339 UTC, or `<n> µs` outside the years 1 to 9999 (a record may hold any number)."""
-    try:
-        return format_instant(instant)
-    except OverflowError:
-        return f"{instant} µs"
+rfc3339: Final = show_instant
+"""An instant in a sentence: a record may hold any number."""
 
 
 def describe(record: TrustRecord) -> str:

@@ -16,10 +16,9 @@ from typing import Final, NamedTuple
 
 from verifier.models import Micros, Scope
 from verifier.policy.globs import Over, compile_glob
+from verifier.times import DAY
 from verifier.trust.records import ExemptionPut
 from verifier.trust.revocation import earliest
-
-DAY: Final[Micros] = 86_400_000_000
 
 DEFAULT_DURATION: Final[Micros] = 30 * DAY
 """What an exemption without a stated expiry gets."""
