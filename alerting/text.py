@@ -128,6 +128,11 @@ def short_digest(digest: str) -> str:
     return f"{algorithm}:{value[:12]}" if colon else digest[:19]
 
 
+def is_hidden(character: str) -> bool:
+    """Whether a character shows nothing, or does something to a terminal instead of being shown."""
+    return not character.isprintable() or character in _INVISIBLE
+
+
 def _escaped(text: str, *, ascii_only: bool) -> str:
     if text.isascii() and text.isprintable():
         return text
@@ -135,7 +140,7 @@ def _escaped(text: str, *, ascii_only: bool) -> str:
     marks = 0
     for character in text:
         marks = marks + 1 if unicodedata.combining(character) else 0
-        hidden = not character.isprintable() or character in _INVISIBLE or marks > _MARKS_IN_A_ROW
+        hidden = is_hidden(character) or marks > _MARKS_IN_A_ROW
         foreign = ascii_only and not character.isascii() and character != "…"
         shown.append(_spelt(character) if hidden or foreign else character)
     return "".join(shown)

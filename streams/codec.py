@@ -5,6 +5,7 @@ decode(encode(event)) == event
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -66,6 +67,8 @@ class NewerSchemaError(InputError):
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Envelope)
 _HEAD = msgspec.msgpack.Decoder(_Head)
+_BROKEN: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What the decoder raises: also UnicodeDecodeError, and RecursionError for what is nested without end."""
 
 
 def encode(event: object) -> bytes:
@@ -79,20 +82,44 @@ def decode(data: bytes) -> Event:
     """The event in `data`.
 
     Raises:
-        NewerSchemaError: written under a later schema version.
-        InputError: not one of our records.
+        NewerSchemaError: written under a later schema version, whether or not its members look familiar.
+        InputError: not one of our records. The message names no value of it.
     """
     try:
-        return _DECODER.decode(data).event
-    except msgspec.MsgspecError as error:
+        envelope = _DECODER.decode(data)
+    except _BROKEN as error:
         _refuse_newer(data)
-        raise InputError(f"not a record of schema {SCHEMA_VERSION}: {error}") from error
+        raise InputError(f"not a record of schema {SCHEMA_VERSION}") from error
+    if envelope.version != SCHEMA_VERSION:  # a newer one may mean more than the members this program knows
+        _refuse_version(envelope.version)
+    return envelope.event
 
 
 def _refuse_newer(data: bytes) -> None:
     try:
         version = _HEAD.decode(data).version
-    except msgspec.MsgspecError:
+    except _BROKEN:
         return
+    _refuse_version(version)
+
+
+def _refuse_version(version: int) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(f"record has schema {version}, this program reads up to {SCHEMA_VERSION}: upgrade first")
+    if version < 1:
+        raise InputError(f"not a record of schema {SCHEMA_VERSION}: there is no schema {version}")
+
+
+def readable(values: Iterable[bytes]) -> Iterator[Event]:
+    """The events among stored values. What cannot be read is left out: it is a dead letter, or will be one.
+
+    Raises:
+        NewerSchemaError: a value was written by a newer revet.
+    """
+    for value in values:
+        try:
+            yield decode(value)
+        except NewerSchemaError:
+            raise
+        except InputError:
+            continue

@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from verifier.models import Evidence, EvidenceSet, Fact, ImageIdKind, Verdict
+from verifier.models import EvidenceSet, Fact, ImageIdKind, Verdict
 
 ContainerKind = Literal["init", "sidecar", "main", "ephemeral", "image-volume"]
 RunState = Literal["waiting", "running", "terminated"]
@@ -221,13 +221,6 @@ class EvidenceWanted(msgspec.Struct, frozen=True, tag="evidence-wanted", gc=Fals
     digest: str
     reference: str = ""
     why: Literal["new-digest", "keys-added", "retry", "stale"] = "new-digest"
-
-
-class StoredEvidence(msgspec.Struct, frozen=True):
-    """Evidence with the time revet first saw these bytes (None: not dated)."""
-
-    evidence: Evidence
-    first_seen: int | None = None
 
 
 class PolicyVerdict(msgspec.Struct, frozen=True, gc=False):

@@ -27,5 +27,5 @@ def output(event: Any) -> Output:  # noqa: ANN401  # any event of the tables abo
     return Output(topic_of(event), key_of(event), made(event) if made is not None else event.id, _time(event), event)
 
 
-def _time(event: Any) -> int:  # noqa: ANN401
+def _time(event: Any) -> int:  # noqa: ANN401  # as above
     return int(event.changed if isinstance(event, (Finding, Incident)) else event.time)

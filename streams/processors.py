@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from streams.codec import decode
+from streams.codec import Event
 from streams.engine.port import Effects, Record
+from streams.engine.reading import Unreadable, events_of, trust_record
 from streams.events import Tick
 from streams.handlers import HANDLERS, handle, restored, sweep_slice
 from streams.outputs import output
 from streams.state import ShardState
 from streams.topics import CLUSTER_SIGHT, FACTS, OBSERVATIONS, TRUST
-from verifier.trust.records import TRUST_RECORD
 
 
 class JudgeProcessor:
@@ -32,17 +32,27 @@ class JudgeProcessor:
         """Load stored state, fold trust, judge once; says only what differs from what was last said."""
         self.state.restore(state)
         for epoch, value in self._trust_log:
-            self.state.trust, _ = self.state.trust.apply(TRUST_RECORD.validate_json(value), epoch)
+            self.state.trust, _ = self.state.trust.apply(trust_record(epoch, value), epoch)
         return self._effects(chain.from_iterable(restored(self.state)))
 
     def process(self, records: Sequence[Record]) -> Effects:
-        """Handle records in order."""
-        return self._effects(chain.from_iterable(self._handle(record) for record in records))
+        """Handle records in order; what cannot be read becomes a dead letter.
 
-    def _handle(self, record: Record) -> Iterator[object]:
-        event = decode(record.value)
-        if type(event) in HANDLERS:
-            yield from handle(self.state, event)  # type: ignore[arg-type]  # in HANDLERS, so one of Event
+        Raises:
+            NewerSchemaError: the first record is one that a newer program has to read. What stands before such a record
+                is handled; it and the rest wait.
+        """
+        outputs: list[object] = []
+        taken = 0
+        for taken, found in enumerate(events_of(records), start=1):  # noqa: B007  # its last value is the answer
+            outputs.extend(self._handle(found))
+        return self._effects(outputs, taken)
+
+    def _handle(self, found: Event | Unreadable) -> Iterator[object]:
+        if isinstance(found, Unreadable):
+            yield found.letter
+        elif type(found) in HANDLERS:
+            yield from handle(self.state, found)  # type: ignore[arg-type]  # in HANDLERS, so one of its events
 
     def tick(self, now: int) -> Effects:
         """Let time reach `now`."""
@@ -53,6 +63,6 @@ class JudgeProcessor:
         outputs = sweep_slice(self.state)
         return None if outputs is None else self._effects(outputs)
 
-    def _effects(self, outputs: Iterable[object]) -> Effects:
+    def _effects(self, outputs: Iterable[object], taken: int = 0) -> Effects:
         made = tuple(output(o) for o in outputs)  # drives the handlers before the dirty set is taken
-        return Effects(outputs=made, state=tuple(self.state.take_dirty()))
+        return Effects(outputs=made, state=tuple(self.state.take_dirty()), consumed=taken)

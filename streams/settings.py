@@ -256,10 +256,10 @@ def _merged(data: Mapping[str, Any], found: Values) -> dict[str, Any]:  # Any: s
 
 
 def _explained(
-    detail: Any,
+    detail: Any,  # noqa: ANN401  # pydantic's description of an error, a TypedDict it does not export
     data: Mapping[str, Any],
     tree: Tree | None,
-    by_hand: set[tuple[str, ...]],  # Any: pydantic's, and JSON
+    by_hand: set[tuple[str, ...]],
 ) -> str:
     place = tuple(detail["loc"])
     name = field_text(place) or "settings"
@@ -280,7 +280,7 @@ def _is_secret(leaf: Leaf | None) -> bool:
     return leaf is None or "SecretStr" in str(leaf.field.annotation)
 
 
-def _value_at(data: Any, place: tuple[str | int, ...]) -> object:  # Any: settings before they are checked
+def _value_at(data: Any, place: tuple[str | int, ...]) -> object:  # noqa: ANN401  # settings before they are checked
     for part in place:
         try:
             data = data[part]

@@ -23,7 +23,6 @@ from verifier.models import Micros, Reason, Scope
 from verifier.trust.state import TrustState
 from verifier.verify import Decided, ImageEvidence
 
-MINUTE: Final = 60_000_000
 SEEN_KEPT: Final = 24
 """Observation ids remembered per pod: a redelivered batch repeats at most a pod's recent states."""
 

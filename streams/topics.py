@@ -22,11 +22,12 @@ from streams.events import (
 
 
 class Topic(NamedTuple):
-    """`spread` says how records reach shards: `keyed` to one, `broadcast` to all, `single` to one reader."""
+    """One topic. Its writers and readers are parts of the program, whether they share a process or not."""
 
     name: str
     key: str
     spread: Literal["keyed", "broadcast", "single"]
+    """How records reach shards: `keyed` to one, `broadcast` to all, `single` to one reader."""
     holds: tuple[type, ...]
     writers: tuple[str, ...]
     readers: tuple[str, ...]
@@ -50,19 +51,19 @@ TOPICS: Final[dict[str, Topic]] = {
     for t in (
         Topic(
             OBSERVATIONS, "cluster/namespace/owner", "keyed", (PodObserved, DecisionObserved),
-            ("collectors",), ("judge",),
+            ("collectors",), ("judge", "indexer"),
         ),
         Topic(
             CLUSTER_SIGHT, "cluster", "broadcast", (FeedSeen, NamespaceObserved, ConfigurationObserved),
-            ("collectors",), ("judge", "alerter"),
+            ("collectors",), ("judge", "alerter", "indexer"),
         ),
-        Topic(TRUST, "", "broadcast", (TrustChanged,), ("cli",), ("judge", "alerter", "fetcher")),
-        Topic(FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher",), ("judge",)),
+        Topic(TRUST, "", "broadcast", (TrustChanged,), ("cli",), ("judge", "alerter", "fetcher", "indexer")),
+        Topic(FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher",), ("judge", "indexer")),
         Topic(REQUESTS, "repository@digest", "keyed", (EvidenceWanted,), ("judge",), ("fetcher",)),
         Topic(ACTIONS, "incident", "single", (IncidentAction,), ("cli",), ("alerter",)),
         Topic(VERDICTS, "class", "single", (VerdictReached,), ("judge",), ("indexer",)),
         Topic(CONTAINERS, "container", "single", (ContainerChanged,), ("judge",), ("indexer",)),
-        Topic(FINDINGS, "finding", "single", (Finding,), ("judge",), ("indexer",)),
+        Topic(FINDINGS, "finding", "single", (Finding,), ("judge", "alerter"), ("indexer",)),
         Topic(PARTS, "incident", "single", (IncidentPart, ShardReached), ("judge",), ("alerter",)),
         Topic(INCIDENTS, "incident", "single", (Incident,), ("alerter",), ("indexer",)),
         Topic(DEADLETTERS, "source", "single", (DeadLetter,), ("collectors",), ("indexer",)),

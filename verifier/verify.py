@@ -43,7 +43,7 @@ from verifier.policy.model import SoftUnproven
 from verifier.policy.requirement import LeafFailure, RequirementResult, could_hold, evaluate
 from verifier.policy.selection import CompiledPolicy
 from verifier.reasons import reason
-from verifier.trust.describe import rfc3339
+from verifier.times import show_instant
 from verifier.trust.exemptions import covering, covering_due
 from verifier.trust.revocation import counts
 from verifier.trust.standing import KeyTimeline, standings
@@ -227,7 +227,7 @@ def _told(failure: LeafFailure, trust: TrustState) -> LeafFailure:
         record = entry.record
         data["reason"] = record.reason
         since = record.compromised_since
-        data["since"] = rfc3339(record.effective if since is None else since)
+        data["since"] = show_instant(record.effective if since is None else since)
         if record.subject_kind == "evidence":
             code = "evidence-revoked"
         elif code == "key-revoked":

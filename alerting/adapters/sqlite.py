@@ -5,9 +5,9 @@
         deliver(ledger, notifier, ...)
     notifier.print_waiting()             # after the commit
 
-A terminal alone cannot be searched, so after a crash nobody could know whether a message was sent. Here `find` answers
-from the table. A message is on record once, whatever happens; between printing and the mark that says so lies an instant
-in which a crash makes the next start print it again.
+A terminal alone cannot be searched, so after a crash nobody could know whether a message was sent. Here `find`
+answers from the table. A message is on record once, whatever happens; between printing and the mark that says so lies
+an instant in which a crash makes the next start print it again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from __future__ import annotations
 import hashlib
 import io
 import sqlite3
-from typing import Final, Literal, TextIO
+from typing import Final, Literal, Protocol
 
 from alerting.adapters.console import DEFAULT_COLUMNS, ConsoleNotifier
 from alerting.delivery import SEND_DEADLINE, Failed, Find, Found, Post, Posted, SendReply, Update
+from alerting.text import safe
 from verifier.errors import PlaceUnavailable
 
 CHANNEL: Final = "state"
@@ -26,6 +27,9 @@ WAITING: Final = 0
 PRINTED: Final = 1
 SILENT: Final = 2
 """Recorded by a process that was asked to print nothing; later ones do not print it either."""
+
+_DESTINATION_LIMIT: Final = 60
+"""Characters of who is told; a team's name comes from outside, as a console shows it."""
 
 MessageKind = Literal["parent", "update", "reply"]
 
@@ -42,11 +46,25 @@ _INSERT: Final = (
 )
 
 
+class Stream(Protocol):
+    """Where messages are printed: standard output, or what stands in front of it."""
+
+    @property
+    def encoding(self) -> str | None:
+        """Name of its encoding, when it has one."""
+
+    def write(self, text: str, /) -> object:
+        """Write text."""
+
+    def flush(self) -> None:
+        """Make it seen."""
+
+
 class SqliteNotifier:
-    """Implements `alerting.delivery.Notifier` on a connection that the caller owns. Text is made safe by the console."""
+    """Implements `alerting.delivery.Notifier` on a connection that the caller owns; the console makes text safe."""
 
     def __init__(
-        self, connection: sqlite3.Connection, stream: TextIO | None = None, *, columns: int = DEFAULT_COLUMNS
+        self, connection: sqlite3.Connection, stream: Stream | None = None, *, columns: int = DEFAULT_COLUMNS
     ) -> None:
         """Print on `stream` (None: never).
 
@@ -68,7 +86,11 @@ class SqliteNotifier:
 
     def update(self, call: Update) -> Posted | Failed:
         """Keep the new headline; an edit below it is worth no line."""
-        if self._headline(call.delivery) == call.message.headline:
+        try:
+            unchanged = self._headline(call.delivery) == call.message.headline
+        except sqlite3.Error as error:
+            return Failed("not-sent", f"the state file cannot be read: {error}")
+        if unchanged:
             return Posted(CHANNEL, _ts(call.delivery, ""))
         return self._keep(call, "update", str(call.message.revision))
 
@@ -80,7 +102,10 @@ class SqliteNotifier:
         """Is it on record? The answer is certain: the row and the ledger's step were one commit."""
         kind = "reply" if call.reply else "parent"
         query = "SELECT ts FROM messages WHERE delivery = ? AND kind = ? AND part = ?"
-        rows = self._connection.execute(query, (call.delivery, kind, call.reply)).fetchall()
+        try:
+            rows = self._connection.execute(query, (call.delivery, kind, call.reply)).fetchall()
+        except sqlite3.Error as error:
+            return Failed("unavailable", f"the state file cannot be read: {error}")
         return Found(tuple(Posted(CHANNEL, ts) for (ts,) in rows), certain=True)
 
     def print_waiting(self) -> int:
@@ -89,11 +114,14 @@ class SqliteNotifier:
         A stream that cannot be written (a closed pipe) is not written again; its rows wait for the next start.
 
         Raises:
-            PlaceUnavailable: the mark cannot be written.
+            PlaceUnavailable: the rows cannot be read, or the mark cannot be written.
         """
         if self._stream is None:
             return 0
-        rows = self._connection.execute("SELECT row, text FROM messages WHERE printed = 0 ORDER BY row").fetchall()
+        try:
+            rows = self._connection.execute("SELECT row, text FROM messages WHERE printed = 0 ORDER BY row").fetchall()
+        except sqlite3.Error as error:
+            raise PlaceUnavailable("state-unavailable", f"messages cannot be read: {error}") from error
         if not rows:
             return 0
         try:
@@ -115,7 +143,7 @@ class SqliteNotifier:
         return int(found)
 
     def _headline(self, delivery: str) -> str:
-        query = "SELECT headline FROM messages WHERE delivery = ? AND kind IN ('parent', 'update') ORDER BY row DESC LIMIT 1"
+        query = "SELECT headline FROM messages WHERE delivery = ? AND kind <> 'reply' ORDER BY row DESC LIMIT 1"
         row = self._connection.execute(query, (delivery,)).fetchone()
         return str(row[0]) if row is not None else ""
 
@@ -123,7 +151,8 @@ class SqliteNotifier:
         ts = _ts(call.delivery, part if kind == "reply" else "")
         printed = SILENT if self._stream is None else WAITING
         at = call.deadline - SEND_DEADLINE
-        values = (call.delivery, kind, part, ts, call.destination, at, call.message.headline, self._text(call), printed)
+        told = safe(call.destination, _DESTINATION_LIMIT)
+        values = (call.delivery, kind, part, ts, told, at, call.message.headline, self._text(call), printed)
         try:
             self._connection.execute(_INSERT, values)
         except sqlite3.Error as error:

@@ -191,7 +191,7 @@ class Studio:
             raise RuntimeError(f"{image.name}: cosign left no referrer")
         index = json.loads(fallback[0])
         (listed,) = index["manifests"]
-        referrer = json.loads(self.registry.manifest(twin, listed["digest"])[0])  # type: ignore[index]
+        referrer = json.loads(self.registry.manifest(twin, listed["digest"])[0])  # type: ignore[index]  # the index lists it
         bundle = json.loads(self.registry.blob(twin, referrer["layers"][0]["digest"]))
         (envelope_signature,) = bundle["dsseEnvelope"]["signatures"]
         signature = bytearray(base64.b64decode(envelope_signature["sig"]))

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -559,7 +560,7 @@ class Story:
         rates = pod_template("payments-fx-rates", "payments", image("payments/fx-rates:1.0"))
         for team, name, template in (("inventory", "inventory-cache", warm), ("payments", "payments-fx-rates", rates)):
             pod = pod_object(team, name, complete(template))
-            self.step(prod, f"written-into-etcd-{name}", lambda pod=pod: self._write(prod, pod))  # type: ignore[misc]
+            self.step(prod, f"written-into-etcd-{name}", partial(self._write, prod, pod))
 
     def _write(self, side: Side, pod: Json) -> Outcome:
         side.cluster.put_into_etcd(pod)

@@ -16,19 +16,25 @@ from streams.cli.common import EXIT_INTERNAL, report_error
 from verifier.errors import RevetError
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "demo": ("streams.cli.demo", "Play a recorded day: verdicts, a revocation, and the message about it."),
-    "run": ("streams.cli.run", "The single-machine mode as a service."),
+    "demo": (
+        "streams.cli.demo",
+        "Play a recorded day: verdicts, a revocation, and the one message that tells what it means.",
+    ),
+    "run": ("streams.cli.run", "The single-machine mode: nothing beside Python and one file."),
     "verify": ("streams.cli.verify", "Would these images pass, here and now? No state needed."),
-    "explain": ("streams.cli.explain", "What a reason or finding code means and what to do."),
+    "explain": ("streams.cli.explain", "What a reason, finding or dead letter CODE means and what to do."),
     "doctor": ("streams.cli.doctor", "Check what revet needs, and say what mends it."),
     "trace": ("streams.cli.trace", "Where an image came from and where it ran."),
-    "blast-radius": ("streams.cli.blast_radius", "What a key, digest, policy or incident touches."),
+    "blast-radius": (
+        "streams.cli.blast_radius",
+        "What a key, digest, policy or incident touches: what runs, what ran in a window, whose it is.",
+    ),
     "search": ("streams.cli.search", "Search the record with a subset of KQL."),
     "incident": ("streams.cli.incident", "Look at incidents, acknowledge, note, close."),
     "deadletter": ("streams.cli.deadletter", "Inputs that could not be read."),
     "trust": ("streams.cli.trust", "Apply and look at trust: policies, keys, clusters, exemptions."),
     "policy": ("streams.cli.policy", "Check, import and preview policies."),
-    "key": ("streams.cli.key", "Add, rotate and list public keys."),
+    "key": ("streams.cli.key", "Add, rotate, remove and list public keys."),
     "revoke": ("streams.cli.revoke", "Revoke a key, a digest or one piece of evidence."),
     "revocation": ("streams.cli.revocation", "List and withdraw revocations."),
     "exempt": ("streams.cli.exempt", "Accept a finding for a time."),
@@ -36,7 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "evidence": ("streams.cli.evidence", "What evidence exists for an image."),
     "version": ("streams.cli.version", "Print the version."),
 }
-"""Command -> (module with a click command named `command`, its line in the help). Loaded when asked for."""
+"""Command -> (module with a click command named `command`, what its help says first). Loaded when asked for."""
 
 
 class LazyGroup(click.Group):

@@ -38,7 +38,7 @@ from streams.cli.common import (
 from streams.cli.manifests import manifest_files
 from streams.cli.render import safe
 from streams.cli.sources import evidence_source, opened
-from streams.codec import decode
+from streams.codec import readable
 from streams.engine.sqlite import CONTROL, append_trust, connect, trust_log
 from streams.events import EvidenceWanted
 from streams.local.lease import Lease, holder
@@ -406,7 +406,7 @@ def _can_fetch(node: LocalNode) -> bool:
     """Without a place only stored evidence can be looked at; asking nobody would be taken for an answer."""
     if node.settings.place is not None:
         return True
-    wanted = [decode(r.value) for r in node.engine.waiting(REQUESTS, FETCHER, FETCHES_AT_ONCE)]
+    wanted = readable(r.value for r in node.engine.waiting(REQUESTS, FETCHER, FETCHES_AT_ONCE))
     return all(isinstance(w, EvidenceWanted) and w.why == "keys-added" for w in wanted)
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from alerting.text import is_hidden
 from streams.cli.render import safe
 from streams.settings import load_settings
 from verifier.errors import InputError, RevetError
@@ -36,7 +37,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def default_state() -> Path:
-    """The state file nobody named: of the profile, else $REVET_STATE, else revet.sqlite in the user's state folder (XDG).
+    """The state file nobody named: of the profile, else $REVET_STATE, else revet.sqlite in the user's folder (XDG).
 
     Raises:
         InputError: the profile is not there, or names no state.
@@ -142,7 +143,7 @@ def encodable(text: str) -> str:
 
 def safe_json(text: str) -> str:
     """JSON text without raw control, bidirectional or other invisible characters (escaped as JSON does)."""
-    return "".join(c if c == "\n" or c.isprintable() else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text)
+    return "".join(c if c == "\n" or not is_hidden(c) else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text)
 
 
 def _utf16(character: str) -> Iterable[int]:

@@ -12,8 +12,9 @@ from streams.cli.changing import asked_by, carry_out, evidence_option, note_opti
 from streams.cli.common import EXIT_OK, output_option, print_json, print_table, show_time, state_option
 from verifier.models import Micros
 from verifier.policy.documents import DEFAULT_EXEMPTION_DAYS, MAX_EXEMPTION_DAYS
+from verifier.times import DAY
 from verifier.trust.changes import ExemptionScope, end_exemption, exempt
-from verifier.trust.exemptions import DAY, ExemptionEntry
+from verifier.trust.exemptions import ExemptionEntry
 
 
 @click.group()

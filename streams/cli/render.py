@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from alerting import text
+
 MAX_CELL: Final = 4096
 """Characters of one value that are ever printed; what is longer is cut in the middle."""
 
+_LONGEST_ESCAPE: Final = len(r"\U0010ffff")
 
-def safe(text: str, limit: int = MAX_CELL) -> str:
-    """Text with every control, bidirectional and invisible character made visible as an escape, cut in the middle."""
-    if len(text) > limit:
+
+def safe(value: str, limit: int = MAX_CELL) -> str:
+    """Text as `alerting.text.safe` spells it, so that a table and a message show the same. Raises nothing.
+
+    Here `limit` counts the characters of the value, not those of its escapes, and both ends stay in equal parts.
+    """
+    if len(value) > limit:
         half = (limit - 1) // 2
-        text = f"{text[:half]}…{text[-half:]}"
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+        value = f"{value[:half]}…{value[len(value) - half :]}"
+    return text.safe(value, _LONGEST_ESCAPE * len(value))

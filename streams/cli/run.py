@@ -77,24 +77,42 @@ class Played(msgspec.Struct, frozen=True):
     "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu\n\n"
     "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/operations.md."
 )
-@click.option("--replay", multiple=True, metavar="[CLUSTER=]FILE", help="Play a recording; `-` is standard input. Repeatable.")
+@click.option(
+    "--replay", multiple=True, metavar="[CLUSTER=]FILE", help="Play a recording; `-` is standard input. Repeatable."
+)
 @click.option("--until", type=INSTANT, metavar="TIME", help="Play up to here, and let time pass until then.")
 @click.option("--listen", metavar="HOST:PORT", help="Take events of the API server's audit webhook.")
 @click.option("--listen-token-file", type=_FILE, metavar="FILE", help="Bearer token that senders must show.")
 @click.option("--cluster", metavar="NAME", help="Cluster of what names none.  [default: local]")
-@click.option("--state", type=_FILE, metavar="FILE", help="State file.  [default: $REVET_STATE or the user's state folder]")
+@click.option(
+    "--state", type=_FILE, metavar="FILE", help="State file.  [default: $REVET_STATE or the user's state folder]"
+)
 @click.option("--trust", multiple=True, type=_FILE, metavar="FILE|DIR", help="Apply these documents first. Repeatable.")
-@click.option("--evidence", metavar="oci-layout:DIR|registry", help="Where signatures are looked for.  [default: registry]")
+@click.option(
+    "--evidence", metavar="oci-layout:DIR|registry", help="Where signatures are looked for.  [default: registry]"
+)
 @click.option("--plain-http", is_flag=True, default=None, help="Speak HTTP without TLS to registries.")
 @click.option("--ca-file", type=_FILE, metavar="FILE", help="PEM bundle of a private CA, beside the system's.")
-@click.option("--docker-config", type=_FILE, metavar="FILE", help="Docker config.json with credentials; else anonymous.")
-@click.option("--mirror", multiple=True, metavar="HOST=URL", help="Ask this origin in the place of registry HOST. Repeatable.")
+@click.option(
+    "--docker-config", type=_FILE, metavar="FILE", help="Docker config.json with credentials; else anonymous."
+)
+@click.option(
+    "--mirror", multiple=True, metavar="HOST=URL", help="Ask this origin in the place of registry HOST. Repeatable."
+)
 @click.option("--platform", metavar="OS/ARCH", help="Of a multi-platform image, look at this child too.")
 @click.option("--first-seen", type=_FILE, metavar="FILE", help="Dated first observations of evidence (JSON lines).")
 @click.option("--quiet", is_flag=True, default=None, help="Print no messages; they are recorded all the same.")
-@click.option("--settings", "settings_file", type=_FILE, metavar="FILE", help="Settings file.  [default: revet.yaml, where it exists]")
+@click.option(
+    "--settings",
+    "settings_file",
+    type=_FILE,
+    metavar="FILE",
+    help="Settings file.  [default: revet.yaml, where it exists]",
+)
 @output_option
-def command(replay: tuple[str, ...], until: int | None, settings_file: Path | None, output: str, **flags: object) -> int:
+def command(
+    replay: tuple[str, ...], until: int | None, settings_file: Path | None, output: str, **flags: object
+) -> int:
     """The single-machine mode: nothing beside Python and one file.
 
     With --replay it plays recordings of audit events and pods in the order of their time, prints a summary and ends.
@@ -130,7 +148,9 @@ _PLACES: Final[dict[str, tuple[str, ...]]] = {
 
 
 def _given(flags: Mapping[str, object]) -> dict[tuple[str, ...], object]:
-    given: dict[tuple[str, ...], object] = {_PLACES[name]: value for name, value in flags.items() if value not in (None, ())}
+    given: dict[tuple[str, ...], object] = {
+        _PLACES[name]: value for name, value in flags.items() if value not in (None, ())
+    }
     mirrors = given.get(("evidence", "mirrors"))
     if isinstance(mirrors, tuple):
         given["evidence", "mirrors"] = dict(str(text).partition("=")[::2] for text in mirrors)
@@ -198,7 +218,9 @@ class _Run:
 
     def _announce(self) -> None:
         say("revet: single-machine mode: one process, one file, no other services")
-        say(f"revet: state {self.state}, evidence from {self.settings.evidence.source}, cluster {self.settings.cluster}")
+        say(
+            f"revet: state {self.state}, evidence from {self.settings.evidence.source}, cluster {self.settings.cluster}"
+        )
 
     def _watch_signals(self) -> None:
         """The first signal ends after the batch, the second one at once: whatever is durable stays so."""
@@ -262,7 +284,7 @@ class _Run:
             await self._apply_trust(node, lambda: None)
             service = Service(node)
             receiver = Receiver(service, self._receiver_options())
-            service.busy = lambda: receiver.busy
+            service.quiet = receiver.quiet
             async with self._listening(receiver):
                 await service.run(self.stop)
 
@@ -273,7 +295,7 @@ class _Run:
             shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
             say(f"revet: listening on http://{shown}/audit and /audit/CLUSTER")
             if not _is_loopback(host) and not self._token():
-                say(f"revet: warning: whoever reaches {shown} can send events; set --listen-token-file, and TLS in front")
+                say(f"revet: warning: whoever reaches {shown} can send events: --listen-token-file, and TLS in front")
             yield
 
     def _receiver_options(self) -> ReceiverOptions:

@@ -74,9 +74,10 @@ def command(
     state: Path,
     output: str,
 ) -> int:
-    """Search the record with QUERY, a subset of KQL: `field:value`, `and`, `or`, `not`, `*`, `<` `>`, "quotes".
+    """Search the record with a subset of KQL.
 
-    An empty QUERY ("") finds everything. Newest first.
+    QUERY knows `field:value`, `and`, `or`, `not`, `*`, `<` `>` and "quotes"; an empty one ("") finds everything. Newest
+    first.
     """
     if list_fields:
         return print_fields("" if home == "containers" else home, output)

@@ -46,7 +46,7 @@ _PROOF: Final = {
 @state_option
 @output_option
 def command(subject: str, at: str | None, state: Path, output: str) -> int:
-    """Where SUBJECT came from and where it ran.
+    """Where an image came from and where it ran.
 
     SUBJECT is a digest (8 hex digits or more of it), an image reference, a pod NAMESPACE/NAME, a workload
     NAMESPACE/KIND/NAME, a key's name or id, a policy, an incident or a finding. Say which in front when several are

@@ -32,6 +32,7 @@ CODES: Final[dict[str, str]] = {
     "not-an-object": "neither a JSON object nor an array",
     "not-utf-8": "another encoding than UTF-8; convert it first",
     "object-malformed": "a member has another type than Kubernetes gives it",
+    "record-unreadable": "a record of the log that is none of ours, or damaged; whoever wrote it has to write it again",
     "time-missing": "no time in it, and none given by the receiver",
     "too-deep": f"nested deeper than {MAX_NESTING} levels",
     "watch-error": "the API server ended the watch; the pods have to be listed anew",

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
@@ -272,7 +272,7 @@ class Stream:
         if isinstance(raw, Refused):
             return [dead_letter(raw, source=self.source, time=self._time(received))]
         try:
-            result = _READERS[raw.shape](self, raw.data, received)
+            result = self._readers[raw.shape](self, raw.data, received)
         except wire.UNREADABLE as error:
             result = decode_problem(error)
         if isinstance(result, Ignored):
@@ -375,18 +375,16 @@ class Stream:
         del data, received
         return Ignored("empty-list")
 
-
-_Reader = Callable[[Stream, bytes, int | None], _Result]
-_READERS: Final[dict[Shape, _Reader]] = {
-    "event": Stream._event,  # noqa: SLF001 # the table belongs to the class
-    "pod": Stream._pod,  # noqa: SLF001
-    "watched-pod": Stream._watched_pod,  # noqa: SLF001
-    "namespace": Stream._namespace,  # noqa: SLF001
-    "watched-namespace": Stream._watched_namespace,  # noqa: SLF001
-    "bookmark": Stream._bookmark,  # noqa: SLF001
-    "watch-error": Stream._watch_error,  # noqa: SLF001
-    "empty-list": Stream._empty_list,  # noqa: SLF001
-}
+    _readers: ClassVar[Mapping[Shape, Callable[[Stream, bytes, int | None], _Result]]] = {
+        "event": _event,
+        "pod": _pod,
+        "watched-pod": _watched_pod,
+        "namespace": _namespace,
+        "watched-namespace": _watched_namespace,
+        "bookmark": _bookmark,
+        "watch-error": _watch_error,
+        "empty-list": _empty_list,
+    }
 
 
 def decode_event(data: bytes) -> wire.Event | Problem:

@@ -107,11 +107,9 @@ class Receiver:
         """(metric, label value) -> count since the start of the process."""
         self._last_batch = 0.0
         self._in_flight = 0
-
-    @property
-    def busy(self) -> bool:
-        """A body is being read, parsed, or written now."""
-        return self._in_flight > 0
+        self.quiet = asyncio.Event()
+        """Set while no body is being read, parsed or written."""
+        self.quiet.set()
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
@@ -162,11 +160,14 @@ class Receiver:
         if (request.content_length or 0) > self._options.max_body:
             return self._answer(413, f"a body has at most {self._options.max_body} bytes")
         self._in_flight += 1
+        self.quiet.clear()
         try:
             async with self._slots:
                 return await self._take(request, cluster)
         finally:
             self._in_flight -= 1
+            if not self._in_flight:
+                self.quiet.set()
 
     async def _take(self, request: web.Request, cluster: str) -> web.Response:
         try:
@@ -228,7 +229,9 @@ class Receiver:
             "last_batch_age_seconds": None if age is None else round(age, 3),
             "trust_epoch": progress.epoch,
         }
-        return web.Response(status=503 if stalled else 200, body=msgspec.json.encode(body), content_type="application/json")
+        return web.Response(
+            status=503 if stalled else 200, body=msgspec.json.encode(body), content_type="application/json"
+        )
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         ready = self._intake.progress().ready
@@ -237,10 +240,12 @@ class Receiver:
     async def _metrics(self, request: web.Request) -> web.Response:
         if not self._allowed(request):
             return self._answer(401, "a bearer token is needed, and this is not it")
-        return web.Response(text=self._exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(
+            text=self._exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
+        )
 
     def _exposition(self) -> str:
-        """Prometheus' text format. Label values are names that passed `CLUSTER`, codes and numbers: nothing to escape."""
+        """Prometheus' text format. Label values are names that passed `CLUSTER`, and codes: nothing to escape."""
         progress = self._intake.progress()
         ignored: Counter[str] = Counter()
         for stream in self._streams.values():

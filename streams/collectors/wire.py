@@ -361,8 +361,6 @@ def text_of(raw: msgspec.Raw | None) -> str:
         return ""
 
 
-
-
 def _moment(text: str | None) -> int | None:
     if not text:
         return None

@@ -10,8 +10,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-from streams.codec import decode, encode
+from streams.codec import encode
 from streams.engine.port import Effects, Output, Processor, Record
+from streams.engine.reading import read
 from streams.events import TrustChanged
 from streams.topics import TOPICS, TRUST
 
@@ -50,15 +51,19 @@ class MemoryEngine:
         """Append to the partitions of each topic; broadcast topics have one partition that every shard reads."""
         new = 0
         for out in outputs:
-            seen = self._ids.setdefault(out.topic, set())
-            if out.id in seen:
-                continue
-            seen.add(out.id)
-            partition = self.partition(out.topic, out.key)
-            log = self._logs.setdefault((out.topic, partition), [])
-            log.append(Record(len(log), out.topic, partition, out.key, out.id, encode(out.event), out.time))
-            new += 1
+            new += self.append_bytes(out.topic, out.key, out.id, encode(out.event), out.time)
         return new
+
+    def append_bytes(self, topic: str, key: str, name: str, value: bytes, time: int) -> bool:
+        """Append what some program wrote, perhaps a newer or a broken one; False when its id is there already."""
+        seen = self._ids.setdefault(topic, set())
+        if name in seen:
+            return False
+        seen.add(name)
+        partition = self.partition(topic, key)
+        log = self._logs.setdefault((topic, partition), [])
+        log.append(Record(len(log), topic, partition, key, name, value, time))
+        return True
 
     def log(self, topic: str) -> list[Record]:
         """Every record of a topic, partition by partition."""
@@ -69,9 +74,12 @@ class MemoryEngine:
         return list(self._processors)
 
     def trust_seen(self, shard: int) -> list[tuple[int, bytes]]:
-        """(epoch, record) of the trust log up to where this shard has come, for a processor that is restored."""
+        """(epoch, record) of the trust log up to where this shard has come, for a processor that is restored.
+
+        Without records that cannot be read: of those there is a dead letter, and their epoch is nothing.
+        """
         seen = self._positions[shard].get((TRUST, 0), 0)
-        events = [decode(r.value) for r in self._logs.get((TRUST, 0), [])[:seen]]
+        events = [read(record) for record in self._logs.get((TRUST, 0), [])[:seen]]
         return [(e.epoch, e.record) for e in events if isinstance(e, TrustChanged)]
 
     def tick(self, now: int) -> None:
@@ -115,9 +123,10 @@ class MemoryEngine:
             records = self._logs.get((topic, partition), [])[position : position + self._batch]
             if records:
                 effects = processor.process(records)
-                consumed = len(records) if effects.consumed is None else effects.consumed
-                self._apply(shard, effects, {(topic, partition): position + consumed})
-                return True
+                taken = effects.taken(len(records))
+                self._apply(shard, effects, {(topic, partition): position + taken})
+                if taken:
+                    return True
         slice_ = processor.idle()
         if slice_ is None:
             return False
@@ -128,11 +137,11 @@ class MemoryEngine:
         self._maybe_crash("before-outputs")
         self.append(effects.outputs)
         self._maybe_crash("after-outputs")
-        for kind, key, value in effects.state:
+        for slot, value in effects.newest().items():
             if value is None:
-                self._state[shard].pop((kind, key), None)
+                self._state[shard].pop(slot, None)
             else:
-                self._state[shard][(kind, key)] = value
+                self._state[shard][slot] = value
         self._maybe_crash("after-state")
         self._positions[shard].update(positions)
         self._maybe_crash("after-position")

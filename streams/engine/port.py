@@ -11,6 +11,8 @@ from typing import Protocol
 
 import msgspec
 
+from verifier.errors import RevetError
+
 
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One durable input."""
@@ -43,11 +45,30 @@ class Effects(msgspec.Struct, frozen=True):
     state: tuple[tuple[str, str, bytes | None], ...] = ()
     """(kind, key, value or None to delete); the newest wins."""
     consumed: int | None = None
-    """How many of the records were handled; None: all. The rest comes again in the next batch."""
+    """How many of the records were handled; None: all. The rest comes again in the next batch. 0: not now."""
+
+    def taken(self, given: int) -> int:
+        """How many of `given` records are done with.
+
+        Raises:
+            RevetError: more than were given, or fewer than none; moving on by that number would lose records.
+        """
+        taken = given if self.consumed is None else self.consumed
+        if not 0 <= taken <= given:
+            raise RevetError(f"a processor says it took {taken} of {given} records")
+        return taken
+
+    def newest(self) -> dict[tuple[str, str], bytes | None]:
+        """(kind, key) -> the value that counts, in the order in which they are first named."""
+        return {(kind, key): value for kind, key, value in self.state}
 
 
 class Processor(Protocol):
-    """Deterministic given its inputs. One instance per shard, driven by one engine."""
+    """Deterministic given its inputs. One instance per shard, driven by one engine.
+
+    An error that leaves it ends the engine's work with nothing of the batch stored: whoever drives them starts both
+    anew. A record that has to wait for a newer program is such an error (`streams.engine.reading`).
+    """
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -74,3 +95,6 @@ class Engine(Protocol):
 
     def run_once(self) -> bool:
         """One batch or one slice of background work per processor; False when there was nothing to do."""
+
+    def tick(self, now: int) -> None:
+        """Let time reach `now` (microseconds UTC) in every processor."""

@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from streams.codec import decode, encode
+from streams.codec import encode
 from streams.engine.port import Effects, Output, Processor, Record
+from streams.engine.reading import Unreadable, read
 from streams.events import TrustChanged
-from streams.topics import ACTIONS, FACTS, TRUST
+from streams.topics import ACTIONS, DEADLETTERS, FACTS, TRUST
 from verifier.canonical import stable_id
 from verifier.errors import InputError, PlaceUnavailable, TrustError
 
@@ -102,6 +103,8 @@ class SqliteEngine:
         self.processor = processor
         self._sinks = sinks or {}
         self._batch = batch
+        self._ahead: dict[str, list[Record]] = {}
+        """Per lane, records that were read and not handled yet; a log only grows, so they stay the next ones."""
         self._seen = _NEVER
         """(version of the file as others wrote it, rows written here) when nothing was left to do."""
 
@@ -115,16 +118,11 @@ class SqliteEngine:
             PlaceUnavailable: the file is locked, full, or cannot be written.
         """
         try:
-            self.connection.execute("BEGIN IMMEDIATE")
-            try:
+            with _transaction(self.connection):
                 yield
-                self.connection.execute("COMMIT")
-            except BaseException:
-                if self.connection.in_transaction:
-                    self.connection.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise PlaceUnavailable("state-unavailable", f"the state file cannot be written: {error}") from error
+        except BaseException:
+            self._ahead.clear()  # what was read ahead may be ahead of a position that was taken back
+            raise
 
     def restore(self) -> None:
         """Load stored state into the processor; what must be said again is said.
@@ -175,25 +173,36 @@ class SqliteEngine:
         Control topics (trust, evidence, actions) come before data topics: a revocation does not queue behind a backlog.
         """
         with self.transaction():
-            did = any(self._work_on(lane) for lane in _LANES)  # the first lane that has something
-            if not did:
-                (version,) = self.connection.execute("PRAGMA data_version").fetchone()
-                self._seen = (version, self.connection.total_changes)
-            slice_ = self.processor.idle()  # between batches too: a backlog does not hold up a sweep
-            if slice_ is not None:
-                self.apply(slice_)
-                self._seen = _NEVER
-            return did or slice_ is not None
+            return self.step()
+
+    def step(self) -> bool:
+        """`run_once` inside the caller's transaction."""
+        did = any(self._work_on(lane) for lane in _LANES)  # the first lane that has something
+        if not did:
+            (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+            self._seen = (version, self.connection.total_changes)
+        slice_ = self.processor.idle()  # between batches too: a backlog does not hold up a sweep
+        if slice_ is not None:
+            self.apply(slice_)
+            self._seen = _NEVER
+        return did or slice_ is not None
 
     def _work_on(self, lane: str) -> bool:
-        records = self._next(lane)
+        records = self._ahead.pop(lane, None) or self._next(lane)
         if not records:
             return False
         effects = self.processor.process(records)
+        taken = effects.taken(len(records))
         self.apply(effects)
-        consumed = len(records) if effects.consumed is None else effects.consumed
-        self.move(lane, records[consumed - 1].position)
-        return True
+        self._ahead[lane] = records[taken:]
+        if taken:
+            self.move(lane, records[taken - 1].position)
+        return taken > 0
+
+    def tick(self, now: int) -> None:
+        """Let time reach `now`, in one transaction."""
+        with self.transaction():
+            self.apply(self.processor.tick(now))
 
     def pending(self) -> int:
         """Records that wait to be processed."""
@@ -221,9 +230,10 @@ class SqliteEngine:
         self.store(effects.state)
 
     def store(self, rows: Sequence[tuple[str, str, bytes | None]]) -> None:
-        """Store state rows inside the running transaction; None deletes."""
-        kept = [(kind, key, value) for kind, key, value in rows if value is not None]
-        gone = [(kind, key) for kind, key, value in rows if value is None]
+        """Store state rows inside the running transaction; the newest wins, None deletes."""
+        newest = Effects(state=tuple(rows)).newest()
+        kept = [(*slot, value) for slot, value in newest.items() if value is not None]
+        gone = [slot for slot, value in newest.items() if value is None]
         self.connection.executemany(_STORE, kept)
         self.connection.executemany("DELETE FROM state WHERE kind = ? AND key = ?", gone)
 
@@ -293,15 +303,45 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def trust_log(connection: sqlite3.Connection, *, seen_by: str = "") -> list[tuple[int, bytes]]:
-    """(epoch, canonical record) of every entry; with `seen_by` (`CONTROL`), only what that reader has handled."""
+    """(epoch, canonical record) of every entry; with `seen_by` (`CONTROL`), only what that reader has handled.
+
+    What cannot be read is left out where its dead letter is known, or is still to be made.
+
+    Raises:
+        NewerSchemaError: an entry was written by a newer revet.
+        TrustError: an entry was read once and cannot be read now: trust without it would not be what was judged by.
+    """
     limit = ""
     values: tuple[object, ...] = (TRUST,)
     if seen_by:
         limit = " AND position <= coalesce((SELECT position FROM positions WHERE reader = ?), 0)"
         values = (TRUST, seen_by)
-    rows = connection.execute(f"SELECT value FROM log WHERE topic = ?{limit} ORDER BY position", values)  # noqa: S608
-    events = [decode(value) for (value,) in rows]
-    return [(event.epoch, event.record) for event in events if isinstance(event, TrustChanged)]
+    found = []
+    for row in connection.execute(_TRUST_ROWS + limit + " ORDER BY position", values):
+        record = Record(*row)
+        event = read(record)
+        if isinstance(event, Unreadable):
+            _refuse_damaged(connection, record, event)
+        elif isinstance(event, TrustChanged):
+            found.append((event.epoch, event.record))
+    return found
+
+
+_TRUST_ROWS: Final = "SELECT position, topic, 0, key, id, value, time FROM log WHERE topic = ?"
+_HANDLED_AND_NOT_TOLD: Final = (
+    "SELECT 1 FROM positions WHERE reader = ? AND position >= ?"
+    " AND NOT EXISTS (SELECT 1 FROM log WHERE topic = ? AND id = ?)"
+)
+
+
+def _refuse_damaged(connection: sqlite3.Connection, record: Record, found: Unreadable) -> None:
+    """Whoever read it when it was new, and could not, left a dead letter of these very bytes."""
+    values = (CONTROL, record.position, DEADLETTERS, found.letter.id)
+    if connection.execute(_HANDLED_AND_NOT_TOLD, values).fetchone() is not None:
+        raise TrustError(
+            f"the trust log was damaged: {found.letter.source} was read once and cannot be read now;"
+            " go on with an undamaged copy of the state file"
+        )
 
 
 def append_trust(connection: sqlite3.Connection, records: Sequence[bytes], at: int, expects: int | None) -> list[int]:
@@ -309,25 +349,46 @@ def append_trust(connection: sqlite3.Connection, records: Sequence[bytes], at: i
 
     Raises:
         TrustError: the log is no longer at `expects` (compare-and-set), so nothing was written.
+        NewerSchemaError: the newest entry was written by a newer revet, so nothing was written.
+        PlaceUnavailable: the file is locked, full, or cannot be written.
     """
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        (epoch,) = connection.execute("SELECT count(*) FROM log WHERE topic = ?", (TRUST,)).fetchone()
-        if expects is not None and epoch != expects:
+    with _transaction(connection):
+        reached = _newest_epoch(connection)
+        if expects is not None and reached != expects:
             raise TrustError(
-                f"trust is at epoch {epoch}, this change was prepared at {expects}: look again, then repeat it"
+                f"trust is at epoch {reached}, this change was prepared at {expects}: look again, then repeat it"
             )
-        made = []
-        for record in records:
-            epoch += 1
-            event = TrustChanged(id=stable_id("trust", epoch, record.decode()), time=at, epoch=epoch, record=record)
-            connection.execute(
-                "INSERT INTO log (topic, key, id, time, value) VALUES (?, '', ?, ?, ?)",
-                (TRUST, event.id, at, encode(event)),
-            )
-            made.append(epoch)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-    return made
+        (entries,) = connection.execute("SELECT count(*) FROM log WHERE topic = ?", (TRUST,)).fetchone()
+        return [_append_entry(connection, entries + n, record, at) for n, record in enumerate(records, start=1)]
+
+
+def _newest_epoch(connection: sqlite3.Connection) -> int:
+    """The epoch whoever folds the log comes to: that of the newest entry that can be read."""
+    for row in connection.execute(_TRUST_ROWS + " ORDER BY position DESC", (TRUST,)):
+        event = read(Record(*row))
+        if isinstance(event, TrustChanged):
+            return event.epoch
+    return 0
+
+
+def _append_entry(connection: sqlite3.Connection, epoch: int, record: bytes, at: int) -> int:
+    event = TrustChanged(id=stable_id("trust", epoch, record.decode()), time=at, epoch=epoch, record=record)
+    connection.execute(
+        "INSERT INTO log (topic, key, id, time, value) VALUES (?, '', ?, ?, ?)", (TRUST, event.id, at, encode(event))
+    )
+    return epoch
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    except sqlite3.Error as error:
+        raise PlaceUnavailable("state-unavailable", f"the state file cannot be written: {error}") from error

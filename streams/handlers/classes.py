@@ -9,7 +9,6 @@ from typing import Final
 from streams.events import EvidenceWanted, ObservedContainer
 from streams.handlers.judging import govern, judge
 from streams.state import (
-    MINUTE,
     Class,
     ClassRow,
     ContainerRow,
@@ -24,6 +23,7 @@ from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference, Reason, Scope
 from verifier.reasons import reason
 from verifier.reference import parse_reference
+from verifier.times import MINUTE
 from verifier.verify import ImageEvidence, class_id
 
 EMPTY_CLASS_KEPT: Final = 10 * MINUTE

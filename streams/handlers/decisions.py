@@ -11,7 +11,8 @@ from streams.events import ContainerChanged, DecisionObserved, FeedSeen
 from streams.handlers.findings import refresh
 from streams.handlers.pods import UNADMITTED_GRACE, alive, settle
 from streams.handlers.speaking import container_changed
-from streams.state import MINUTE, DeniedRow, FeedRow, PodKey, PodRow, ShardState, Workload, pod_key, workload_text
+from streams.state import DeniedRow, FeedRow, PodKey, PodRow, ShardState, Workload, pod_key, workload_text
+from verifier.times import MINUTE
 
 CREATED: Final = 201
 ADMISSIONS_KEPT: Final = 4096

@@ -12,8 +12,9 @@ from streams.handlers.findings import refresh
 from streams.handlers.judging import judge
 from streams.handlers.pods import settle
 from streams.handlers.speaking import speak
-from streams.state import MINUTE, Image, ShardState, WorkloadKey
+from streams.state import Image, ShardState, WorkloadKey
 from verifier.models import EvidenceSet, Micros
+from verifier.times import MINUTE
 from verifier.verify import ImageEvidence
 
 RETRY_AFTER: Final = (1 * MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE)

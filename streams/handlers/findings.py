@@ -23,10 +23,10 @@ from alerting.findings import (
 )
 from alerting.models import Cause, Finding, IncidentPart, Member
 from streams.handlers.judging import UNVERIFIABLE_AFTER, rules
-from streams.state import MINUTE, Class, Judged, PartRow, ShardState, Workload, part_text
+from streams.state import Class, Judged, PartRow, ShardState, Workload, part_text
 from verifier.canonical import stable_id
 from verifier.policy.selection import compile_policy
-from verifier.trust.describe import rfc3339
+from verifier.times import MINUTE, show_instant
 from verifier.trust.standing import standings
 from verifier.verify import decide, reasons_of
 
@@ -345,7 +345,7 @@ def _detail(state: ShardState, slot: Slot, raised: Raised, cause: Cause) -> dict
     elif cause.kind == "revocation":
         detail["revoked"] = cause.id
     if slot.code == "unverifiable-too-long" and raised.cls.row.uncertain_since is not None:
-        detail["since"] = rfc3339(raised.cls.row.uncertain_since)
+        detail["since"] = show_instant(raised.cls.row.uncertain_since)
     return detail
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from streams.events import PolicyVerdict
-from streams.state import MINUTE, Class, Image, Judged, ShardState
+from streams.state import Class, Image, Judged, ShardState
 from verifier.models import Fact, Micros
 from verifier.policy.model import Policy, Requirement
 from verifier.policy.selection import CompiledPolicy, PolicyIndex, compile_policy
+from verifier.times import MINUTE
 from verifier.trust.exemptions import covering, covering_due
 from verifier.trust.standing import (
     KeyState,

@@ -13,7 +13,6 @@ from streams.handlers.classes import class_of, join, leave, short_mark
 from streams.handlers.findings import refresh
 from streams.handlers.speaking import container_changed, speak
 from streams.state import (
-    MINUTE,
     SEEN_KEPT,
     ContainerRow,
     PodKey,
@@ -27,6 +26,7 @@ from streams.state import (
 from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference
 from verifier.reference import parse_reference
+from verifier.times import MINUTE
 
 UNADMITTED_GRACE: Final = 3 * MINUTE
 """Both feeds must have had this long to tell of an admission (DESIGN 7)."""

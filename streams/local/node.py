@@ -14,15 +14,15 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import msgspec
 
-from alerting.adapters.sqlite import SqliteNotifier
+from alerting.adapters.sqlite import SqliteNotifier, Stream
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
-from streams.codec import decode
 from streams.engine.port import Output, Record
+from streams.engine.reading import Unreadable, read
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
 from streams.events import EvidenceFound, EvidenceWanted
 from streams.local.dated import Dates, mark_of
@@ -98,7 +98,7 @@ class LocalNode:
         node.engine.restore()
         return node
 
-    def keep_messages(self, stream: TextIO | None) -> None:
+    def keep_messages(self, stream: Stream | None) -> None:
         """Tell people by rows of the state file, printed on `stream` (None: kept only).
 
         Raises:
@@ -159,10 +159,23 @@ class LocalNode:
     async def work(self) -> bool:
         """One unit of work; False when there was none."""
         if self.settings.replay:  # what a record asks for or has to tell comes before the next record
-            return await self.fetch_waiting() or self.deliver() > 0 or self.engine.run_once()
+            return await self.fetch_waiting() or self._replay_on()
         did = self.engine.run_once()
         did = await self.fetch_waiting() or did
         return did or self.deliver() > 0
+
+    def _replay_on(self) -> bool:
+        """Records, and what they have to tell, up to the next request for evidence.
+
+        What is told in the state file itself needs no transaction of its own.
+        """
+        if not isinstance(self.notifier, SqliteNotifier):
+            return self.deliver() > 0 or self.engine.run_once()
+        did = False
+        with self.engine.transaction():
+            while not self.engine.waiting(REQUESTS, FETCHER, 1) and (self._deliver_here() or self.engine.step()):
+                did = True
+        return did
 
     def tick(self, now: int | None = None) -> None:
         """Let time reach `now` (default: the node's clock)."""
@@ -181,19 +194,25 @@ class LocalNode:
     def deliver(self, limit: int = 100) -> int:
         """Send what the ledger says is due; returns the number of calls made.
 
-        Every step is durable before the next. Where the channel is the state file itself, a step and its message are one
-        transaction, so that none can be without the other.
+        Every step is durable before the next. Where the channel is the state file itself, a step and its message are
+        one transaction, so that none can be without the other.
         """
-        notifier, ledger = self.notifier, self.processor.alerter.ledger
-        due = ledger.next_due()
-        if notifier is None or due is None or due > self.now:
+        if self.notifier is None or not self._has_news():
             return 0
-        if not isinstance(notifier, SqliteNotifier):
-            return self._deliver(notifier, self._save_durably, limit)
+        if not isinstance(self.notifier, SqliteNotifier):
+            return self._deliver(self.notifier, self._save_durably, limit)
         with self.engine.transaction():
-            return self._deliver(notifier, self._save, limit)
+            return self._deliver(self.notifier, self._save, limit)
 
-    def _deliver(self, notifier: Notifier, save: Callable[[Mapping[str, bytes]], None], limit: int) -> int:
+    def _deliver_here(self) -> bool:
+        """`deliver` inside the caller's transaction."""
+        return self.notifier is not None and self._has_news() and self._deliver(self.notifier, self._save) > 0
+
+    def _has_news(self) -> bool:
+        due = self.processor.alerter.ledger.next_due()
+        return due is not None and due <= self.now
+
+    def _deliver(self, notifier: Notifier, save: Callable[[Mapping[str, bytes]], None], limit: int = 100) -> int:
         alerter = self.processor.alerter
         return deliver(alerter.ledger, notifier, alerter.message, save, lambda: self.now, limit=limit)
 
@@ -220,17 +239,21 @@ class LocalNode:
         records = self.engine.waiting(REQUESTS, FETCHER, FETCHES_AT_ONCE)
         if not records:
             return False
-        wanted = [w for r in records if isinstance(w := decode(r.value), EvidenceWanted)]
+        found = [read(r) for r in records]
+        wanted = [w for w in found if isinstance(w, EvidenceWanted)]
         answers = await asyncio.gather(*(self._ask(w) for w in wanted))
         with self.engine.transaction():
+            self.engine.append_inside([output(u.letter) for u in found if isinstance(u, Unreadable)])
             await self._take_answers(wanted, answers)
             self.engine.move(FETCHER, records[-1].position)
         return True
 
     async def fetch(self, record: Record) -> None:
         """Answer one request for evidence; the answer is durable when this returns, the request is not ticked off."""
-        wanted = decode(record.value)
-        if isinstance(wanted, EvidenceWanted):
+        wanted = read(record)
+        if isinstance(wanted, Unreadable):
+            self.engine.append([output(wanted.letter)])
+        elif isinstance(wanted, EvidenceWanted):
             answer = await self._ask(wanted)
             with self.engine.transaction():
                 await self._take_answers([wanted], [answer])

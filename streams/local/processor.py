@@ -9,8 +9,8 @@ import msgspec
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from alerting.routing import Routes
 from streams.alerter import BOOK, EXPIRY, LEDGER, OWNER, Alerter
-from streams.codec import decode
 from streams.engine.port import Effects, Output, Record
+from streams.engine.reading import Unreadable, events_of, trust_record
 from streams.events import EvidenceWanted, NamespaceObserved, Tick, TrustChanged
 from streams.handlers import HANDLERS, Event, finish_sweep, handle, restored, sweep_slice
 from streams.local.kept import KEPT_KINDS, KeptState
@@ -19,7 +19,6 @@ from streams.sinks.document import Document
 from streams.sinks.documents import documents
 from streams.sinks.known import KnownFromTrust
 from streams.topics import ACTIONS, CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, TRUST
-from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState
 
 RECORD = "record"
@@ -67,7 +66,7 @@ class LocalProcessor:
         entries = list(state)
         self.state.restore(e for e in entries if e[0] not in _ALERTER_KINDS | KEPT_KINDS)
         for epoch, value in self._trust_log:
-            self.state.trust, _ = self.state.trust.apply(TRUST_RECORD.validate_json(value), epoch)
+            self.state.trust, _ = self.state.trust.apply(trust_record(epoch, value), epoch)
         self.alerter.restore((e for e in entries if e[0] in _ALERTER_KINDS), self.state.trust)
         self.state.load_asked(entries)
         said = [out for slice_ in restored(self.state) for out in slice_]
@@ -76,14 +75,20 @@ class LocalProcessor:
         return self._finished(list(self._follow(said)), 0)
 
     def process(self, records: Sequence[Record]) -> Effects:
-        """Handle records in order; in a replay up to and with the first that asks for evidence or has news to tell."""
+        """Handle records in order; in a replay up to and with the first that asks for evidence or has news to tell.
+
+        Raises:
+            NewerSchemaError: the first record is one that a newer program has to read. What stands before such a record
+                is handled; it and the rest wait.
+        """
         outputs: list[Output] = []
-        for number, record in enumerate(records, start=1):
-            made = list(self._one(decode(record.value)))
+        number = 0
+        for number, found in enumerate(events_of(records), start=1):  # noqa: B007  # its last value is used below
+            made = list(self._one(found))
             outputs.extend(made)
             if self._replay and (self._has_news() or any(isinstance(o.event, EvidenceWanted) for o in made)):
-                return self._finished(outputs, number)
-        return self._finished(outputs, len(records))
+                break
+        return self._finished(outputs, number)
 
     def _has_news(self) -> bool:
         due = self.alerter.ledger.next_due() if self.tells else None
@@ -109,6 +114,9 @@ class LocalProcessor:
         return min((t for t in (self.state.next_due(), self.alerter.next_due()) if t is not None), default=None)
 
     def _one(self, event: object) -> Iterator[Output]:
+        if isinstance(event, Unreadable):  # it becomes a document when the log of dead letters is read
+            yield output(event.letter)
+            return
         yield from (_document(d) for d in self._documents(event))
         if isinstance(event, (NamespaceObserved, IncidentAction)):
             yield from self._alert(event)

@@ -14,8 +14,7 @@ import hashlib
 import heapq
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Final, Literal
@@ -25,6 +24,7 @@ import msgspec
 from streams.collectors import Raw, Stream, read_stream, reduced_original
 from streams.local.node import LocalNode
 from verifier.errors import InputError
+from verifier.times import parse_instant
 
 CHUNK: Final = 1 << 20
 """Bytes read from a file at once."""
@@ -109,7 +109,7 @@ def _arrivals(path: Path) -> dict[int, int]:
 
 def instant(text: str) -> int:
     """Microseconds UTC of an RFC 3339 time. Raises ValueError."""
-    return round(datetime.fromisoformat(text).timestamp() * 1_000_000)
+    return parse_instant(text)
 
 
 def _line(raw: Raw) -> int:
@@ -152,7 +152,7 @@ class Replay:
         self._items = chain(looked, self._items)
         return looked[-1].time or None if looked else None
 
-    async def play(self, node: LocalNode, batch: int = 500) -> AsyncIterator[Progress]:
+    async def play(self, node: LocalNode, batch: int = 500) -> AsyncGenerator[Progress, None]:
         """Play into a node, a batch at a time; yields after each batch is durable and worked off.
 
         Raises:

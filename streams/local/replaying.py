@@ -20,7 +20,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from streams.codec import decode
+from streams.codec import readable
 from streams.engine.sqlite import Connection, trust_log
 from streams.events import EvidenceFound, PodObserved
 from streams.handlers.classes import class_of
@@ -194,7 +194,7 @@ class Replayer:
 
     def _events(self, topic: str) -> Iterator[object]:
         rows = self._connection.execute("SELECT value FROM log WHERE topic = ? ORDER BY position", (topic,))
-        return (decode(value) for (value,) in rows)
+        return readable(value for (value,) in rows)
 
 
 def _version(evidence: ImageEvidence) -> str:

@@ -19,7 +19,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from streams.codec import decode
+from streams.codec import readable
 from streams.collectors import Stream, read_stream
 from streams.engine.sqlite import Connection, SqliteEngine, connect
 from streams.events import ConfigurationObserved, DecisionObserved, NamespaceObserved, PodObserved
@@ -123,7 +123,7 @@ class _Counts:
             self._held.append(observation)
             if len(self._held) >= AT_ONCE:
                 self.flush()
-        elif _content(decode(row[0])) == _content(observation):
+        elif _content(next(readable(row), None)) == _content(observation):
             self.same += 1
         else:
             self.differently += 1
@@ -204,8 +204,7 @@ def _places(connection: Connection) -> tuple[_Places, set[tuple[object, ...]]]:
     known: dict[str, str] = {}
     namespaces: set[tuple[object, ...]] = set()
     query = "SELECT value FROM log WHERE topic IN (?, ?)"
-    for (value,) in connection.execute(query, (OBSERVATIONS, CLUSTER_SIGHT)):
-        event = decode(value)
+    for event in readable(value for (value,) in connection.execute(query, (OBSERVATIONS, CLUSTER_SIGHT))):
         if isinstance(event, PodObserved):
             clusters.add(event.pod.cluster)
             known[event.pod.uid] = event.pod.cluster

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -88,10 +88,11 @@ class _Waiting(msgspec.Struct):
 class Service:
     """Drives a node that runs on the wall clock. Implements `streams.collectors.server.Intake`."""
 
-    def __init__(self, node: LocalNode, busy: Callable[[], bool] = lambda: False) -> None:
-        """`busy`: somebody is sending right now, and goes before judging."""
+    def __init__(self, node: LocalNode) -> None:
         self.node = node
-        self.busy = busy
+        self.quiet = asyncio.Event()
+        """Set while nobody is sending: who sends goes before judging. A receiver puts its own here."""
+        self.quiet.set()
         self._wake = asyncio.Event()
         self._queue: list[_Waiting] = []
         self._failure: Exception | None = None
@@ -177,10 +178,10 @@ class Service:
 
     async def _give_way(self) -> None:
         """Let senders go first, but not for ever: a revocation is judged while events pour in."""
-        end = time.monotonic() + SENDERS_FIRST
         await asyncio.sleep(0)
-        while self.busy() and time.monotonic() < end:
-            await asyncio.sleep(0.002)
+        if not self.quiet.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.quiet.wait(), SENDERS_FIRST)
 
     async def _sleep(self, stop: asyncio.Event) -> None:
         """Until something came in, something is due, or it is time to look at the file."""
@@ -231,7 +232,7 @@ class Service:
                 task.cancel()
 
     def _move(self, position: int) -> None:
-        """Requests up to here are answered; later ones that are too are asked again after a crash, which is harmless."""
+        """Requests up to here are answered; later ones that are too are asked again after a crash, which is fine."""
         with self.node.engine.transaction():
             self.node.engine.move(FETCHER, position)
         self._wake.set()

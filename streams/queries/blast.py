@@ -153,7 +153,8 @@ def _of_policy(reader: RecordReader, subject: Subject, at: Micros | None) -> Aff
 def _of_findings(field: str) -> Callable[[RecordReader, Subject, Micros | None], Affected]:
     def find(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
         """Containers that findings hold. Where the digest is what is wrong, only those that run it; a finding that is
-        closed held what ran then, not what took its place."""
+        closed held what ran then, not what took its place.
+        """
         named = (*map(full_name, ("workload_id", "container", "digest", "finding")), "provenance.finding.status")
         held: dict[tuple[str, str], set[str]] = {}
         for workload, container, digest, code, status in (

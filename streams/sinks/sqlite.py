@@ -42,7 +42,8 @@ _STATEMENTS: Final = (
 _COLUMNS: Final = ("home", "id", "version", "time", *_HOT.values(), *(f"{c}_mark" for _, c in _MARKED), "body")
 _MARKS: Final = ", ".join("?" * len(_COLUMNS))
 _NEWER: Final = ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS[2:])
-_INSERT: Final = f"INSERT INTO record ({', '.join(_COLUMNS)}) VALUES ({_MARKS}) ON CONFLICT (home, id)"  # noqa: S608
+_NAMES: Final = ", ".join(_COLUMNS)
+_INSERT: Final = f"INSERT INTO record ({_NAMES}) VALUES ({_MARKS}) ON CONFLICT (home, id)"  # noqa: S608  # our own names
 _KEEP: Final = f"{_INSERT} DO NOTHING"
 _REPLACE: Final = f"{_INSERT} DO UPDATE SET {_NEWER} WHERE excluded.version >= version"
 _TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, row FROM record WHERE id = ? AND home = ?"

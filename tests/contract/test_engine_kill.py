@@ -1,4 +1,7 @@
-"""The engine contract on the memory engine: crash at every edge, redelivery, shards. SQLite's turn: test_local_kill."""
+"""The engine contract on the memory engine: crash at every edge, redelivery, shards.
+
+The same on SQLite, with real processes: tests/integration/test_kill_replay.py.
+"""
 
 from __future__ import annotations
 

@@ -195,9 +195,7 @@ class _Cluster:
 
     def break_glass(self) -> None:
         pod = self._new(**{"revet.test/break-glass": "inc-4711"})
-        self.event(
-            "create", pod, 201, requestObject=_asked(pod), responseObject=_stored(pod), user="alice@example.com"
-        )
+        self.event("create", pod, 201, requestObject=_asked(pod), responseObject=_stored(pod), user="alice@example.com")
         self._appear(pod)
 
     def smuggle(self) -> None:
@@ -206,8 +204,8 @@ class _Cluster:
 
     def deny(self) -> None:
         pod = self._new()
-        self.event("create", pod, 403, requestObject=_asked(pod),
-                   message='admission webhook "verify.example.com" denied the request: image is not signed')  # fmt: skip
+        message = 'admission webhook "verify.example.com" denied the request: image is not signed'
+        self.event("create", pod, 403, requestObject=_asked(pod), message=message)
 
     def debug(self) -> None:
         """An ephemeral container is added to something that runs."""
@@ -278,7 +276,7 @@ def write_recording(
             files.enter_context(audit.open("wb")),
             files.enter_context(pods.open("wb")),
             images,
-            random.Random(seed),  # noqa: S311
+            random.Random(seed),
             namespaces,
             pace,
         )
@@ -287,6 +285,9 @@ def write_recording(
             made.step()
     return Recording(audit, pods, made.items, made.broken, tuple(made.audit_ids), tuple(made.pod_uids))
 
+
+TRUSTED: Final = frozenset({"dev", "sec", "ops", "release-2025", "build-2026"})
+"""Keys of the demo's images that `write_trust` puts into the ring."""
 
 _TRUST: Final = """\
 apiVersion: revet/v1
@@ -316,7 +317,7 @@ def write_trust(folder: Path) -> Path:
     """Policies, a cluster and the public keys of the demo's images, as `revet trust apply` takes them."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "policies.yaml").write_text(_TRUST)
-    for name in ("dev", "sec", "ops", "release-2025", "build-2026"):
+    for name in sorted(TRUSTED):
         (folder / f"{name}.pub").write_bytes((DEMO_DATA / "keys" / f"{name}.pub").read_bytes())
     return folder
 
@@ -361,12 +362,13 @@ def _meta(pod: _Pod) -> dict[str, Any]:
 def _spec(pod: _Pod) -> dict[str, Any]:
     probe = {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "timeoutSeconds": 1, "periodSeconds": 10,
              "successThreshold": 1, "failureThreshold": 3}  # fmt: skip
+    settings = [{"name": f"SETTING_{n}", "value": "x" * 30} for n in range(6)]
     container = {
         "name": "app",
         "image": pod.image.reference,
         "args": ["--listen=:8080", f"--password={PLANTED}"],
         "ports": [{"containerPort": 8080, "protocol": "TCP"}],
-        "env": [{"name": "PASSWORD", "value": PLANTED}, *({"name": f"SETTING_{n}", "value": "x" * 30} for n in range(6))],
+        "env": [{"name": "PASSWORD", "value": PLANTED}, *settings],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}},
         "volumeMounts": [{"name": "token", "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io"}],
         "livenessProbe": probe,

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 from tests.helpers.cluster import DEMO_DATA
 
 ROOT = Path(__file__).resolve().parents[2]
-EVIDENCE = ("--evidence", f"oci-layout:{DEMO_DATA / 'oci'}", "--first-seen", str(DEMO_DATA / "first-observations.jsonl"))
+FIRST_SEEN = DEMO_DATA / "first-observations.jsonl"
+EVIDENCE = ("--evidence", f"oci-layout:{DEMO_DATA / 'oci'}", "--first-seen", str(FIRST_SEEN))
 
 
 def command(*args: str) -> list[str]:
@@ -95,7 +97,7 @@ class Revet:
             self.process.send_signal(signal.SIGTERM)
         return self.wait(timeout)
 
-    def __enter__(self) -> Revet:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -24,7 +24,8 @@ def dump(path: Path, *, working: bool = False) -> dict[str, list[str]]:
             found["record_terms"] = sorted(_terms(connection))
         found["raw"] = list(_originals(connection))
         if working:
-            query = "SELECT kind, key, hex(value) FROM state WHERE kind <> 'alert-expiry' AND key NOT LIKE '[\"reached%'"
+            kept = "kind <> 'alert-expiry' AND key NOT LIKE '[\"reached%'"
+            query = f"SELECT kind, key, hex(value) FROM state WHERE {kept}"
             found["state"] = sorted(map(repr, connection.execute(query)))
         return found
 

@@ -40,9 +40,9 @@ from verifier.models import DigestClosure, Evidence, EvidenceSet, PlaceAsked
 from verifier.policy.model import Attestor, MatchRule, Policy, Requirement
 from verifier.reference import parse_reference
 from verifier.testing import Signer
+from verifier.times import MINUTE
 from verifier.trust.records import TRUST_RECORD, KeyPut, PolicyPut, TrustRecord
 
-MINUTE = 60_000_000
 START = 1_795_000_000_000_000
 """2026-11-18, in microseconds."""
 
@@ -59,8 +59,8 @@ def policy(
     names = tuple(signed_by)
     bare = Policy(
         id=name,
-        mode=mode,  # type: ignore[arg-type]
-        match=(MatchRule(images=tuple(images), **match),),  # type: ignore[arg-type]
+        mode=mode,  # type: ignore[arg-type]  # pydantic checks it
+        match=(MatchRule(images=tuple(images), **match),),  # type: ignore[arg-type]  # pydantic checks them
         attestors={key: Attestor(keys=(key,)) for key in names},
         require=Requirement(all=tuple(Requirement(signed_by=key) for key in names)),
     )
@@ -187,7 +187,7 @@ class World:
         uid = f"uid-{namespace}-{name}"
         containers = tuple(
             ObservedContainer(
-                kind=kind,  # type: ignore[arg-type]
+                kind=kind,  # type: ignore[arg-type]  # tests write literals
                 name=container,
                 image=reference,
                 digest=digest,
@@ -221,14 +221,14 @@ class World:
             cluster=observed.cluster,
             namespace=observed.namespace,
             owner=observed.owner,
-            outcome=outcome,  # type: ignore[arg-type]
+            outcome=outcome,  # type: ignore[arg-type]  # tests write literals
             operation="create",
             resource="pods",
             name=observed.name,
             uid=observed.uid if outcome == "admitted" else "",
             user="alice",
             images=tuple(ImageAsked(c.name, c.kind, c.image, c.image) for c in observed.containers),
-            **fields,  # type: ignore[arg-type]
+            **fields,  # type: ignore[arg-type]  # any of its members
         )
 
     def feeds(self, *feeds: str, since: int | None = None) -> None:
@@ -239,7 +239,7 @@ class World:
                     id=f"{feed}{self.now}",
                     time=self.now,
                     cluster=self.cluster,
-                    feed=feed,  # type: ignore[arg-type]
+                    feed=feed,  # type: ignore[arg-type]  # tests write literals
                     since=self.now if since is None else since,
                 )
             )
@@ -248,7 +248,7 @@ class World:
         """Handle events, answer every request for evidence, finish every sweep; returns the outputs."""
         start = len(self.outputs)
         for event in events:
-            self._take(list(handle(self.state, event)))  # type: ignore[arg-type]
+            self._take(list(handle(self.state, event)))  # type: ignore[arg-type]  # one of Event
             self._take(list(finish_sweep(self.state)))
         return self.outputs[start:]
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -176,8 +177,11 @@ def test_a_state_of_a_newer_version_fails(state):
 def test_how_long_since_each_feed_was_heard(state):
     hour_ago = 1_000_000 * 3_600
     node = LocalNode.open(state, NodeSettings())
-    times = {"audit": node.settings.clock() - hour_ago, "pods": node.settings.clock()}
-    node.ingest([FeedSeen(id=f, time=t, cluster="c\x1b[31m", feed=f, since=t) for f, t in times.items()])  # type: ignore[arg-type]
+    feeds: dict[Literal["audit", "pods"], int] = {
+        "audit": node.settings.clock() - hour_ago,
+        "pods": node.settings.clock(),
+    }
+    node.ingest([FeedSeen(id=feed, time=t, cluster="c\x1b[31m", feed=feed, since=t) for feed, t in feeds.items()])
     while node.engine.run_once():
         pass
     node.close()

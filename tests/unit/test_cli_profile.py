@@ -1,4 +1,4 @@
-"""`--profile`: a settings file names the state; the flag beats the environment; a wrong name says where it was looked for."""
+"""`--profile`: a settings file names the state; the flag beats the environment; a wrong name says where it looked."""
 
 from __future__ import annotations
 

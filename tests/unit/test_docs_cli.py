@@ -20,7 +20,7 @@ from scripts.generate_cli_docs import (
     reference,
 )
 from scripts.generate_cli_docs import readme as readme_with
-from streams.cli import common
+from streams.cli import COMMANDS, cli, common
 from tests.helpers.docs import command_lines, understood
 
 HOW = "stale: run `python scripts/generate_cli_docs.py`, or this test with REVET_REGENERATE=1"
@@ -33,6 +33,15 @@ def committed(path, text) -> str:
     if os.environ.get("REVET_REGENERATE") == "1":
         path.write_text(text, encoding="utf-8")
     return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_help_of_each_says_first(name):
+    """The list is written apart, so that `revet --help` need not import every command."""
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    first, _, _ = (command.help or "").partition("\n\n")
+    assert COMMANDS[name][1] == " ".join(first.split())
 
 
 # ------------------------------------------------------------------------------------------------------- generated text

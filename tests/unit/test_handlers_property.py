@@ -33,7 +33,7 @@ def story() -> tuple[World, list[object]]:
         inputs.extend(events)
         return original(*events)
 
-    world.send = recorded  # type: ignore[method-assign]
+    world.send = recorded  # type: ignore[method-assign]  # listens in, and passes on
     for name in ("dev", "ops", "build", "extra"):
         world.add_key(name)
     world.trust(policy("shop", signed_by=("build",), images=("r.example/shop/**",)))
@@ -104,7 +104,7 @@ EXPECTED = replay(EVENTS, STORY.now).summary()
 
 def test_the_story_has_something_to_say() -> None:
     """Guard: the property below is not about an empty state."""
-    codes = {f[1] for f in EXPECTED[2]}  # type: ignore[attr-defined]
+    codes = {f[1] for f in EXPECTED[2]}  # type: ignore[attr-defined]  # a list of findings
     assert {"wrong-signer", "unsigned", "key-revoked", "tag-moved"} <= codes
     assert any(isinstance(e, EvidenceFound) for e in EVENTS)
 

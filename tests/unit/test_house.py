@@ -112,6 +112,49 @@ def test_shell_scripts_are_executable_and_stop_at_errors(committed):
             assert re.search(r"^set -eu", path.read_text(), re.MULTILINE), f"{name} does not stop at errors"
 
 
+SILENCED = re.compile(
+    r"#\s*(?:ruff: )?(?:noqa|type: " + r"ignore)(?P<codes>\[[^\]]*\]|:(?: ?[A-Z]+\d+,?)*|)(?P<why>[^#]*(?:#.*)?)$"
+)
+
+
+def unexplained(line: str) -> bool:
+    """Whether a line silences a check without a code, or without saying why."""
+    found = SILENCED.search(line)
+    return found is not None and not (re.search(r"\w", found["codes"]) and re.search(r"\w{2}", found["why"]))
+
+
+def test_what_is_silenced_says_which_check_and_why(committed):
+    found = [
+        f"{path.relative_to(ROOT).as_posix()}:{number}: {line.strip()}"
+        for path in committed
+        if path.suffix == ".py" and path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if unexplained(line)
+    ]
+    assert not found, "\n".join(["", *found])
+
+
+@pytest.mark.parametrize(
+    ("line", "bad"),
+    [
+        ("x = f()  # noqa: S608  # placeholders only", False),
+        ("x = f()  # noqa: S608 - placeholders only", False),
+        ("x = f()  # noqa: E402 the checkout must be importable first", False),
+        ("x = f()  # type: ignore[arg-type, misc]  # pydantic checks it", False),
+        ("# ruff: noqa: E501 - one attack, one row, one line", False),
+        ("x = f()  # noqa: S608", True),
+        ("x = f()  # noqa: S608, E501", True),
+        ("x = f()  # noqa  # because", True),
+        ("x = f()  # type: ignore", True),
+        ("x = f()  # type: ignore[misc]", True),
+        ("x = f()  # type: ignore  # because", True),
+        ("x = f()  # as it is", False),
+    ],
+)
+def test_silence_without_a_reason_is_found(line, bad):
+    assert unexplained(line) is bad
+
+
 # -------------------------------------------------------------------------------------------------------------- make
 
 

@@ -91,6 +91,7 @@ DOORS = {
         "streams/collectors/server.py",
         "streams/collectors/watch.py",
     ),
+    "yarl": ("verifier/adapters/registry.py",),
     "click": ("streams/cli/*.py",),
     "rich": ("streams/cli/*.py",),
 }

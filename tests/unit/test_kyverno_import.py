@@ -1,8 +1,6 @@
 """Kyverno's verifyImages and PolicyException: what is carried over, and that no check gets weaker unseen."""
 
-import os
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +16,6 @@ from verifier.policy.importers.kyverno import import_kyverno
 from verifier.policy.importers.notes import WeakeningImport
 from verifier.policy.selection import compile_policy
 
-SHARED = Path(os.environ.get("REVET_SHARED") or Path(__file__).resolve().parents[2].parent / "shared")
 H = "sha256:" + "a" * 64
 
 
@@ -591,10 +588,8 @@ def test_no_document_makes_the_importer_raise_anything_else(changes, rule):
         run(document)
 
 
-def test_the_recorded_policies_of_a_real_cluster():
-    path = SHARED / "samples" / "kubernetes" / "recorded" / "how" / "kyverno-policies.yaml"
-    if not path.exists():
-        pytest.skip("no recorded samples beside the checkout")
+def test_the_recorded_policies_of_a_real_cluster(require):
+    path = require("samples") / "kubernetes" / "recorded" / "how" / "kyverno-policies.yaml"
     result = import_kyverno([(path.name, path.read_text(encoding="utf-8"))])
     found = [(p.id, p.mode, p.match[0].namespaces, p.match[0].images) for p in result.policies]
     assert found == [

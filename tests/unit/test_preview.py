@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from hypothesis import given, settings
@@ -78,13 +79,14 @@ def a_world(chance: random.Random) -> World:
 
 def a_revocation(world: World, chance: random.Random) -> TrustRecord:
     reason = chance.choice(REASONS)
-    times: dict[str, object] = {}
+    times: dict[str, Any] = {}
     if reason == "keyCompromise":
         since = START + chance.randint(-1, 9) * MINUTE
         times = {"all_signatures": True} if chance.random() < 0.5 else {"compromised_since": since}
     elif reason != "weakKey":
         times = {"effective": world.now + chance.randint(-20, 3) * MINUTE}
-    return changes.revoke(world.state.trust, by(world), "key", chance.choice(KEYS), reason=reason, **times)  # type: ignore[arg-type]
+    key, state = chance.choice(KEYS), world.state.trust
+    return changes.revoke(state, by(world), "key", key, reason=reason, **times)  # type: ignore[arg-type]  # a reason
 
 
 def a_denied_digest(world: World, chance: random.Random) -> TrustRecord:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from verifier.errors import InputError, ImageReferenceError
+from verifier.errors import ImageReferenceError, InputError
 from verifier.models import ImageReference, RunningImage
 from verifier.reference import canonical_host, is_digest, parse_image_id, parse_reference
 

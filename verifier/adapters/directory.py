@@ -52,7 +52,11 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class DirectoryEvidenceStore:
-    """An `EvidenceStore` over a directory, which is made when missing; raises what the port says."""
+    """An `EvidenceStore` over a directory, which is made when missing; raises what the port says.
+
+    No command opens one yet: the single-machine mode keeps evidence in its SQLite file. It is here as an adapter of the
+    port, held to it by the same contract suite as the others, for evidence that is shared, copied or looked into.
+    """
 
     def __init__(self, root: Path) -> None:
         self._root = root

@@ -92,20 +92,8 @@ async def fetch(
     return _fetched(store, framed, found, keyset)._replace(retry_after=collected.retry_after)
 
 
-def refact(store: EvidenceStore, repository: str, digest: str, keyset: KeySet) -> tuple[Fact, ...]:
-    """Facts of everything kept about a digest, under other keys: what an added key costs. Asks no registry.
-
-    Covers the digest and the indexes known to list it.
-
-    Raises:
-        PlaceUnavailable, PlaceRefused: the store failed.
-    """
-    closure = DigestClosure(digest, indexes=store.indexes_of(repository, digest))
-    return _facts(_all_kept(store, repository, closure), keyset)
-
-
 def rekey(store: EvidenceStore, known: EvidenceSet, keyset: KeySet, instant: Micros) -> Fetched:
-    """`known` under other keys: same closure, same answers of the places, evidence and facts from the store.
+    """`known` under other keys: same closure, same answers of the places, evidence from the store. Asks no registry.
 
     Raises:
         PlaceUnavailable, PlaceRefused: the store failed.

@@ -19,8 +19,8 @@ from verifier.policy.lint import Severity, idle_nodes, overreach, why_never
 from verifier.policy.model import Dialect, MatchRule, PolicySpec
 from verifier.policy.pem import is_pem
 from verifier.policy.selection import unmatched_patterns
-from verifier.times import show_instant
 from verifier.policy.yamltree import field_text
+from verifier.times import show_instant
 
 
 class Problem(NamedTuple):

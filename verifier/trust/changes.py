@@ -21,7 +21,8 @@ from verifier.evidence.keys import load_public_key
 from verifier.models import Fact, Micros
 from verifier.policy.model import Policy, check_digest, check_name, check_window, policy_version
 from verifier.reasons import REASONS
-from verifier.trust.describe import rfc3339, short
+from verifier.times import show_instant
+from verifier.trust.describe import short
 from verifier.trust.exemptions import DEFAULT_DURATION, exemption_problem
 from verifier.trust.records import (
     ClusterPut,
@@ -95,7 +96,7 @@ def add_key(
     try:
         check_window(valid_from, valid_until)
     except ValueError as error:
-        raise TrustError(f"key {name}: {error}; give an end after {rfc3339(valid_from or 0)}") from error
+        raise TrustError(f"key {name}: {error}; give an end after {show_instant(valid_from or 0)}") from error
     _refuse_other_name(trust, key_id, name)
     if trust.names.get(name, key_id) != key_id and not _in_ring(trust, key_id):
         current = short(trust.names[name])
@@ -250,7 +251,7 @@ def _check_times(
     since = given["compromised-since"]
     if since is not None and since > at:
         raise TrustError(
-            f"{reason} of a {subject_kind}: compromised-since {rfc3339(since)} lies after now ({rfc3339(at)}); "
+            f"{reason} of a {subject_kind}: compromised-since {show_instant(since)} lies after now ({show_instant(at)}); "
             "give a time that has passed"
         )
 

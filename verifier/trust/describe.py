@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeVar, assert_never
 
-from verifier.models import Micros
 from verifier.times import show_instant
 from verifier.trust.exemptions import ExemptionEntry
 from verifier.trust.records import (
@@ -36,7 +35,6 @@ SHORT_KEY: Final = 12
 """Hex digits of a key id that people are shown."""
 
 
-rfc3339: Final = show_instant
 """An instant in a sentence: a record may hold any number."""
 
 
@@ -56,7 +54,7 @@ def _deed(record: TrustRecord) -> str:
             return f"put key {record.name} ({short(record.key_id)}) into the ring{_window(record)}"
         case KeyRotated():
             change = f"from {short(record.old_key_id)} to {short(record.new_key_id)}"
-            return f"rotated key {record.name} {change}, effective {rfc3339(record.effective)}"
+            return f"rotated key {record.name} {change}, effective {show_instant(record.effective)}"
         case KeyRemoved():
             return f"removed key {short(record.key_id)} from the ring"
         case RevocationPut():
@@ -64,7 +62,7 @@ def _deed(record: TrustRecord) -> str:
         case RevocationWithdrawn():
             return f"withdrew revocation {record.revocation_id}"
         case ExemptionPut():
-            return f"exempted {_scope(record)} until {rfc3339(record.expires)}"
+            return f"exempted {_scope(record)} until {show_instant(record.expires)}"
         case ExemptionEnded():
             return f"ended exemption {record.exemption_id}"
         case ClusterPut():
@@ -84,18 +82,18 @@ def short(key_id: str) -> str:
 
 
 def _window(record: KeyPut) -> str:
-    start = f", valid from {rfc3339(record.valid_from)}" if record.valid_from is not None else ""
-    end = f", valid until {rfc3339(record.valid_until)}" if record.valid_until is not None else ""
+    start = f", valid from {show_instant(record.valid_from)}" if record.valid_from is not None else ""
+    end = f", valid until {show_instant(record.valid_until)}" if record.valid_until is not None else ""
     return start + end
 
 
 def _timing(record: RevocationPut) -> str:
     hard = CLASS_OF[record.reason] == "hard" or record.compromised_since is not None
     if record.subject_kind != "key" or not hard:
-        return f"effective {rfc3339(record.effective)}"
+        return f"effective {show_instant(record.effective)}"
     if record.compromised_since is None or record.reason in NEVER_SOUND:
         return "all its signatures"
-    return f"compromised since {rfc3339(record.compromised_since)}"
+    return f"compromised since {show_instant(record.compromised_since)}"
 
 
 def _scope(record: ExemptionPut) -> str:
@@ -168,7 +166,7 @@ def _key(old: ManagedKey, new: ManagedKey) -> tuple[ChangeKind, str]:
     if old.removed_at is None and new.removed_at is not None:
         return "removed", text
     if old.superseded_at is None and new.superseded_at is not None:
-        return "superseded", f"{text}, effective {rfc3339(new.superseded_at)}"
+        return "superseded", f"{text}, effective {show_instant(new.superseded_at)}"
     return "changed", text
 
 
@@ -177,7 +175,7 @@ def _revocation(_old: RevocationEntry, new: RevocationEntry) -> tuple[ChangeKind
 
 
 def _exemption(_old: ExemptionEntry, new: ExemptionEntry) -> tuple[ChangeKind, str]:
-    return "ended", f"{_scope(new.record)} until {rfc3339(new.record.expires)}"
+    return "ended", f"{_scope(new.record)} until {show_instant(new.record.expires)}"
 
 
 def _cluster(_old: ClusterEntry, new: ClusterEntry) -> tuple[ChangeKind, str]:
