@@ -56,6 +56,16 @@ def cut(text: str, limit: int) -> str:
     return text[: limit - 1 - tail] + "…" + text[len(text) - tail :]
 
 
+def encodable(text: str, encoding: str) -> str:
+    """Text a stream of this encoding can take; without Unicode it gets escapes, and plain characters for our lines."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        plain = text.replace("─", "-").replace("…", "~")
+        return plain.encode(encoding, "backslashreplace").decode(encoding)
+    return text
+
+
 def is_plain(text: str) -> bool:
     """Whether `text` is printable ASCII throughout, so that it may stand in a command to paste."""
     return text.isascii() and text.isprintable()

@@ -13,7 +13,7 @@ from typing import Final, TextIO
 from alerting.delivery import Failed, Find, Found, Post, Posted, SendReply, Update
 from alerting.models import Severity
 from alerting.render import Fact, Message, Table, render_reply
-from alerting.text import Untrusted, pad, safe, utc, width, wrap
+from alerting.text import Untrusted, encodable, pad, safe, utc, width, wrap
 
 CHANNEL: Final = "console"
 DEFAULT_COLUMNS: Final = 96
@@ -72,7 +72,7 @@ class ConsoleNotifier:
     def _print(self, lines: list[str], severity: Severity, name: str) -> Posted | Failed:
         text = "\n".join(self._painted(_last_line_of_defence(line), severity) for line in lines)
         try:
-            self._stream.write(_encodable(text + "\n", getattr(self._stream, "encoding", None) or "utf-8"))
+            self._stream.write(encodable(text + "\n", getattr(self._stream, "encoding", None) or "utf-8"))
             self._stream.flush()
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
             return Failed("not-sent", f"{type(error).__name__}: {error}")
@@ -112,16 +112,6 @@ def message_lines(message: Message, columns: int) -> Iterator[str]:
 def shown(value: str, limit: int) -> str:
     """A value of the message as text: untrusted text is made safe, the rest is ours."""
     return safe(value, limit) if isinstance(value, Untrusted) else value
-
-
-def _encodable(text: str, encoding: str) -> str:
-    """Text the stream can take; a terminal without Unicode gets escapes, and plain characters for our own lines."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        plain = text.replace("─", "-").replace("…", "~")
-        return plain.encode(encoding, "backslashreplace").decode(encoding)
-    return text
 
 
 def _posted(name: str) -> Posted:

@@ -19,7 +19,7 @@ from typing import Final, Literal, Protocol
 
 from alerting.adapters.console import DEFAULT_COLUMNS, ConsoleNotifier
 from alerting.delivery import SEND_DEADLINE, Failed, Find, Found, Post, Posted, SendReply, Update
-from alerting.text import safe
+from alerting.text import encodable, safe
 from verifier.errors import PlaceUnavailable
 
 CHANNEL: Final = "state"
@@ -125,7 +125,7 @@ class SqliteNotifier:
         if not rows:
             return 0
         try:
-            self._stream.write(_encodable("".join(text for _, text in rows), self._stream.encoding or "utf-8"))
+            self._stream.write(encodable("".join(text for _, text in rows), self._stream.encoding or "utf-8"))
             self._stream.flush()
         except (OSError, ValueError):  # ValueError: the stream is closed
             self._stream = None
@@ -175,13 +175,3 @@ class SqliteNotifier:
 def _ts(delivery: str, reply: str) -> str:
     """Derived from the delivery, so that a ledger after a crash equals one without."""
     return hashlib.sha256(f"{delivery}/{reply}".encode()).hexdigest()[:16]
-
-
-def _encodable(text: str, encoding: str) -> str:
-    """Text the stream can take: a terminal without Unicode gets plain lines and escapes."""
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        plain = text.replace("─", "-").replace("…", "~")
-        return plain.encode(encoding, "backslashreplace").decode(encoding)
-    return text
