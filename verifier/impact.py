@@ -15,7 +15,7 @@ A class is touched when any member names it. Everything else stands as it did: a
 
     impact = touched(before, after, record)
     if impact.needs_crypto: ...            # work for the fetcher, from stored evidence
-    if impact.hits_fact(fact) or impact.hits_closure(closure): ...
+    if impact.hits_image(closure, facts): ...
 """
 
 from __future__ import annotations
@@ -74,6 +74,18 @@ class Impact:
     def hits_closure(self, closure: DigestClosure) -> bool:
         """Does a container of this closure run something that is denied, or no longer denied?"""
         return self.everything or not self.digests.isdisjoint((closure.running, *closure.indexes, *closure.children))
+
+    def hits_image(self, closure: DigestClosure, facts: Iterable[Fact]) -> bool:
+        """Does an image of this closure and these facts stand differently now, or may it once a new key is tried?"""
+        known = tuple(facts)
+        if self.hits_closure(closure) or any(map(self.hits_fact, known)):
+            return True
+        return bool(self.needs_crypto) and unmatched(known)
+
+
+def unmatched(facts: Iterable[Fact]) -> bool:
+    """Is there evidence that was read well and that no key matched so far? A new key may change its answer."""
+    return any(not fact.verified_by and not fact.problem for fact in facts)
 
 
 NOTHING = Impact()

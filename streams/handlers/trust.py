@@ -14,7 +14,7 @@ from streams.handlers.findings import flush_parts, refresh
 from streams.handlers.judging import govern, judge
 from streams.handlers.speaking import speak
 from streams.state import Class, Image, ShardState, WorkloadKey
-from verifier.impact import Impact, touched
+from verifier.impact import Impact, touched, unmatched
 from verifier.trust.describe import describe
 from verifier.trust.records import TRUST_RECORD, PolicyPut, PolicyRemoved, TrustRecord
 
@@ -74,19 +74,8 @@ def _touched_images(state: ShardState, impact: Impact) -> Iterator[Image]:
     yield from (state.images[s] for s in sorted(slots) if s in state.images)  # the same order in every process
     if impact.digests or impact.evidence or impact.needs_crypto:
         for slot, image in state.images.items():
-            if slot not in slots and _image_touched(image, impact):
+            if slot not in slots and impact.hits_image(image.evidence.closure, image.evidence.facts):
                 yield image
-
-
-def _image_touched(image: Image, impact: Impact) -> bool:
-    """The same questions as `verifier.impact` answers; keys are looked up in the index instead of asked here."""
-    if impact.hits_closure(image.evidence.closure) or any(map(impact.hits_fact, image.evidence.facts)):
-        return True
-    return bool(impact.needs_crypto) and _unresolved(image)
-
-
-def _unresolved(image: Image) -> bool:
-    return any(not f.verified_by and not f.problem for f in image.evidence.facts)
 
 
 def _want_crypto(state: ShardState, impact: Impact) -> Iterator[EvidenceWanted]:
@@ -94,7 +83,7 @@ def _want_crypto(state: ShardState, impact: Impact) -> Iterator[EvidenceWanted]:
     if not impact.needs_crypto:
         return
     for image in state.images.values():
-        if image.classes and _unresolved(image):
+        if image.classes and unmatched(image.evidence.facts):
             reference = str(state.classes[min(image.classes)].row.scope.image)
             yield from want_evidence(state, image, reference, "keys-added")
 

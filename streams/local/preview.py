@@ -296,19 +296,12 @@ def _touched(state: ShardState, impact: Impact) -> Iterator[str]:
     if not impact:
         return
     for image in state.images.values():
-        hit = _hits_image(image, impact)
+        hit = impact.hits_image(image.evidence.closure, image.evidence.facts)
         for class_id in image.classes:
             cls = state.classes[class_id]
             named = not impact.policies.isdisjoint(cls.policies) or cls.row.scope.cluster in impact.clusters
             if cls.members and (hit or named or impact.everything):
                 yield class_id
-
-
-def _hits_image(image: Image, impact: Impact) -> bool:
-    evidence = image.evidence
-    if impact.hits_closure(evidence.closure) or any(impact.hits_fact(fact) for fact in evidence.facts):
-        return True
-    return bool(impact.needs_crypto) and any(not f.verified_by and not f.problem for f in evidence.facts)
 
 
 # ---------------------------------------------------------------------------------------------------- what is different
@@ -416,7 +409,7 @@ def signatures_hit(state: ShardState, record: RevocationPut, teams: Teams | None
     A digest is revoked whole: it has no signatures to split, only a reach.
     """
     impact = _IMPACT[record.subject_kind](frozenset({record.subject}))
-    hit = [image for image in state.images.values() if _hits_image(image, impact)]
+    hit = [image for image in state.images.values() if impact.hits_image(image.evidence.closure, image.evidence.facts)]
     found = [] if record.subject_kind == "digest" else [s for image in hit for s in _signatures(state, image, record)]
     found.sort(key=lambda s: (_PARTS.index(s.part), -s.containers, s.repository, s.digest, s.evidence))
     parts = Counter(part for part, _ in {(s.part, s.evidence) for s in found})
