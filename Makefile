@@ -11,7 +11,7 @@ ARGS ?=
 JOBS ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint fix bench faults fuzz oracles record up down clean
+.PHONY: help install demo test test-fast lint fix bench faults fuzz oracle-proof oracles record up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -54,10 +54,11 @@ oracles: ## build the real signing tools that tests compare with (needs Go, abou
 record: install ## make the recorded cluster and its images again, with the real tools
 	@scripts/record/run.sh
 
-fuzz: ## (not yet) long-running fuzzing of the parsers
-	@echo "make fuzz: there are no fuzz targets yet." >&2
-	@echo "What exists: hostile-input and property tests, which are part of 'make test'." >&2
-	@exit 2
+fuzz: install ## mutated inputs to every parser, a million by default (ARGS="--inputs 100000 --target NAME")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+oracle-proof: install ## all signed cases put before the real tools (needs `make oracles`, some five minutes)
+	@REVET_ORACLE_PROOF=full REVET_REQUIRE=cosign,notation,registry $(BIN)/python -m pytest -q tests/integration/test_oracle_agreement.py --timeout 3600 $(ARGS)
 
 up: ## (not yet) local Kafka and Elasticsearch for the clustered mode
 	@echo "make up: the clustered mode is not part of this version, so there are no servers to start." >&2

@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from alerting.findings import FINDINGS, REASON_FINDINGS, FindingRow
+from alerting.table import FINDINGS, REASON_FINDINGS, FindingRow
 from verifier.reasons import REASONS
 
-GENERATED_BEGIN: Final = "<!-- generated from alerting/findings.py: `python scripts/generate_findings_docs.py` -->"
+GENERATED_BEGIN: Final = "<!-- generated from alerting/table.py: `python scripts/generate_findings_docs.py` -->"
 GENERATED_END: Final = "<!-- end of the generated part -->"
 WRITTEN_SECTIONS: Final = ("How it comes about", "What to look at", "Example")
 """Sections that people write; each page has them in this order, between markers."""
@@ -32,6 +32,7 @@ _SUBJECTS: Final = {
     "cluster-webhook": "the cluster and the webhook",
     "expiring-thing": "the thing that ends",
     "baseline": "the policy that first took effect, or the cluster that was added",
+    "repository-identity": "the repository and the new signer",
 }
 
 

@@ -16,10 +16,11 @@ class Cause(msgspec.Struct, frozen=True):
 
     kind: CauseKind = "none"
     id: str = ""
-    """Revocation: the revoked thing (`key:<id>`, `digest:<digest>`, `evidence:<id>`). Policy change: `policy@version`.
-    Baseline: policy id or cluster id."""
+    """Revocation: the revoked thing (`key:<id>`, `digest:<digest>`, `evidence:<id>`, `identity:<JSON>`, `ca:<id>`,
+    `builder:<id>`, `commit:<hex>`, `log:<id>`). Policy change: `policy@version`, or `root:<name>@<epoch>` when it was a
+    trust root that changed. Baseline: policy id or cluster id."""
     label: str = ""
-    """For people: key name, policy id, cluster name."""
+    """For people: key name, identity, CA, policy id, name of the trust root, cluster name."""
     at: int = 0
     epoch: int = 0
 

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from alerting.findings import FINDINGS, FindingRow
+from alerting.findings import FINDINGS, ROOT_CAUSE, FindingRow
 from alerting.lifecycle import Reply, Slice
 from alerting.models import Cause, Incident, IncidentState, Member, Severity
 from alerting.routing import UNOWNED
@@ -145,7 +145,10 @@ def about(incident: Incident) -> str:
     cause = incident.cause
     if cause.kind == "none":
         return _name(cause.label or incident.subject)
-    return f"{_CAUSE_NOUNS.get(cause.id.partition(':')[0], _CAUSE_KINDS[cause.kind])} {_name(cause.label or cause.id)}"
+    noun = _CAUSE_KINDS[cause.kind]
+    if not cause.kind.startswith("baseline"):  # those are named by policies and clusters, which may be called anything
+        noun = _CAUSE_NOUNS.get(cause.id.partition(":")[0], noun)
+    return f"{noun} {_name(cause.label or cause.id)}"
 
 
 _CAUSE_KINDS: Final = {
@@ -154,7 +157,18 @@ _CAUSE_KINDS: Final = {
     "baseline-policy": "policy",
     "baseline-cluster": "cluster",
 }
-_CAUSE_NOUNS: Final = {"key": "key", "digest": "digest", "evidence": "signature"}
+_CAUSE_NOUNS: Final = {
+    "key": "key",
+    "digest": "digest",
+    "evidence": "signature",
+    "identity": "identity",
+    "ca": "CA",
+    "builder": "builder",
+    "commit": "commit",
+    "log": "log",
+    "root": "trust root",
+}
+"""What the beginning of a cause's id stands for."""
 
 
 def _headline(slice_: Slice, row: FindingRow) -> str:
@@ -207,9 +221,10 @@ def what_changed(cause: Cause) -> str:
         return ""
     name, identity = _name(cause.label or cause.id), safe(cause.id, ID_LIMIT)
     when = f" at {utc(cause.at)}" if cause.at else ""
+    changed = "trust root" if cause.id.startswith(ROOT_CAUSE) else "policy"
     sentence = {
         "revocation": f"{name} was revoked ({identity})",
-        "policy-change": f"policy {name} changed ({identity})",
+        "policy-change": f"{changed} {name} changed ({identity})",
         "baseline-policy": f"policy {name} took effect for the first time",
         "baseline-cluster": f"cluster {name} was added",
     }[cause.kind]

@@ -1,4 +1,4 @@
-"""Write docs/findings/*.md from alerting/findings.py; written sections are kept. `--check`: only say what is stale."""
+"""Write docs/findings/*.md from alerting/table.py; written sections are kept. `--check`: only say what is stale."""
 
 from __future__ import annotations
 

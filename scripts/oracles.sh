@@ -1,20 +1,24 @@
 #!/usr/bin/env bash
 # Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
 #
-#   scripts/oracles.sh                  crane, registry, cosign, cosign2: what `make test` uses
+#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation: what `make test` uses
 #   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record uses
-#   scripts/oracles.sh NAME...          single ones, also: notation
+#   scripts/oracles.sh sigstore         timestamp-server, fulcio, rekor-posix: a private keyless stack
+#   scripts/oracles.sh policy           tester, kubectl-kyverno, syft: other verifiers' answers, asked by hand
+#   scripts/oracles.sh NAME...          single ones
 #   scripts/oracles.sh --list           what is there, and what would be built
 #
 # Results go to REVET_ORACLES (default ~/.cache/revet-oracles) and are built again when the version below changes.
 # Modules come from wherever `go` is configured to find them. Without `go` the missing ones are skipped, with a message and
 # exit 0; with CI=true that is a failure. Cold, on two cores: crane and registry seconds, cosign and cosign2 about six minutes
-# each, kube about ten, notation half a minute.
+# each, kube about ten, notation half a minute, sigstore five, policy almost half an hour.
 set -euo pipefail
 
 cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
-default=(crane registry cosign cosign2)
+default=(crane registry cosign cosign2 notation)
 kube=(etcd kube-apiserver kubectl)
+sigstore=(timestamp-server fulcio rekor-posix)
+policy=(tester kubectl-kyverno syft)
 
 # name | how | package | version. `install`: go install. `module`: a module of our own, for what go install refuses
 # (replace directives, or requirements that only a main module can satisfy). `kubernetes`: the same with its staging replaces.
@@ -28,7 +32,29 @@ notation        module      github.com/notaryproject/notation/cmd/notation      
 etcd            module      go.etcd.io/etcd/server/v3                               v3.6.15
 kube-apiserver  kubernetes  k8s.io/kubernetes/cmd/kube-apiserver                    v1.36.3
 kubectl         kubernetes  k8s.io/kubernetes/cmd/kubectl                           v1.36.3
+timestamp-server install    github.com/sigstore/timestamp-authority/v2/cmd/timestamp-server v2.1.3
+fulcio          install     github.com/sigstore/fulcio                              v1.8.8
+rekor-posix     install     github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix v2.3.0
+tester          module      github.com/sigstore/policy-controller/cmd/tester        v0.15.1
+kubectl-kyverno module      github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno      v1.19.1
+syft            install     github.com/anchore/syft/cmd/syft                        v1.52.0
 TABLE
+}
+
+# What a tool's own go.mod replaces, and a module that only requires it has to say again.
+replaces() { # NAME
+    case "$1" in
+    tester)
+        local keychain=github.com/google/go-containerregistry/pkg/authn version=v0.0.0-20250225234217-098045d5e61f
+        echo github.com/golang/glog=github.com/jdolitsky/glog@v0.0.0-20220729172235-78744e90d087
+        echo k8s.io/code-generator=k8s.io/code-generator@v0.29.4
+        echo "$keychain/k8schain=$keychain/k8schain@$version"
+        echo "$keychain/kubernetes=$keychain/kubernetes@$version"
+        ;;
+    kubectl-kyverno)
+        echo k8s.io/pod-security-admission=github.com/kyverno/pod-security-admission@v0.0.0-20251031094455-46f20778634f
+        ;;
+    esac
 }
 
 field() { table | awk -v name="$1" -v column="$2" '$1 == name { print $column }'; }
@@ -48,6 +74,10 @@ build_install() { # PACKAGE VERSION OUTPUT
 
 build_module() { # PACKAGE VERSION OUTPUT
     go mod init revet.test/oracle
+    local replacement
+    for replacement in $(replaces "$name"); do
+        go mod edit -replace="$replacement"
+    done
     go get -tool "$1@$2"
     go build -mod=mod "${flags[@]}" -ldflags="$ldflags" -o "$3" "$1"
 }
@@ -67,6 +97,7 @@ build_kubernetes() { # PACKAGE VERSION OUTPUT
 }
 
 build() ( # NAME; a subshell: its folder, directory and variables end with it
+    name="$1"
     work="$(mktemp -d)"
     trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
     cd "$work"
@@ -89,6 +120,8 @@ for argument in "$@"; do
     case "$argument" in
         --list) list && exit 0 ;;
         kube) names+=("${kube[@]}") ;;
+        sigstore) names+=("${sigstore[@]}") ;;
+        policy) names+=("${policy[@]}") ;;
         *)
             [ -n "$(field "$argument" 1)" ] || { echo "oracles: unknown: $argument (see --list)" >&2; exit 2; }
             names+=("$argument")

@@ -70,8 +70,9 @@ class ListenSettings(_Section):
 class EvidenceSettings(_Section):
     """Where signatures are published."""
 
-    source: str = Field(default="registry", examples=["registry", "oci-layout:./images"])
-    """`registry`: the registry each image comes from; `oci-layout:DIR`: a folder."""
+    source: str = Field(default="registry", examples=["registry", "oci-layout:./images", "registry,lookaside:/sigs"])
+    """`registry`: the registry each image comes from; `oci-layout:DIR`: a folder. Behind a comma what is kept beside:
+    `lookaside:DIR` (OpenPGP signatures), `trust-data:DIR` (Docker Content Trust metadata)."""
     plain_http: bool = Field(default=False, examples=["true"])
     """Speak HTTP without TLS to registries."""
     ca_file: Path | None = Field(default=None, examples=["/etc/ssl/private-ca.pem"])
@@ -88,8 +89,11 @@ class EvidenceSettings(_Section):
     @field_validator("source")
     @classmethod
     def _source_is_known(cls, source: str) -> str:
-        if source != "registry" and not (source.startswith(LAYOUT) and source != LAYOUT):
+        main, *beside = source.split(",")
+        if main != "registry" and not (main.startswith(LAYOUT) and main != LAYOUT):
             raise ValueError("expected registry or oci-layout:DIR")
+        if not all(place.startswith(("lookaside:", "trust-data:")) for place in beside):
+            raise ValueError("beside the first place expected lookaside:DIR or trust-data:DIR")
         return source
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -173,6 +173,8 @@ class WorkloadRow(msgspec.Struct, array_like=True):
     """webhook -> (when it last let something of this workload through unchecked, the image)."""
     tags: dict[str, str] = {}
     """`container\\0reference` -> first digest seen running under that tag."""
+    ran: dict[str, int] = {}
+    """`repository\\0digest` -> creation of the first pod that ran it, newest RAN_KEPT (`handlers.signers`)."""
 
 
 class Suspect(NamedTuple):
@@ -307,6 +309,8 @@ class ShardState:
         self.dirty_parts: set[tuple[str, str, str]] = set()
         self.memory: dict[str, Any] = {}
         """What handlers remember between events and can always make anew (`handlers.judging.rules`); never stored."""
+        self.notes: dict[str, bytes] = {}
+        """What a handler stores in a form of its own, by name (`handlers.causes`)."""
         self.sweep: Iterator[Sequence[object]] | None = None
         """Re-judging in slices after a trust change; driven between live events."""
         self.key_images: dict[str, set[tuple[str, str]]] = {}
@@ -568,7 +572,7 @@ def _unpack_image(state: ShardState, key: str, value: bytes) -> None:
         image.evidence = evidence
 
 
-_PACK: Final = {
+_PACK: Final[dict[str, Callable[[ShardState, str], bytes | None]]] = {
     "pod": _pack_pod,
     "class": _pack_class,
     "workload": _pack_workload,
@@ -577,8 +581,9 @@ _PACK: Final = {
     "feed": _pack_feed,
     "image": _pack_image,
     "meta": _pack_meta,
+    "note": lambda state, key: state.notes.get(key),
 }
-_UNPACK: Final = {
+_UNPACK: Final[dict[str, Callable[[ShardState, str, bytes], None]]] = {
     "pod": _unpack_pod,
     "class": _unpack_class,
     "workload": _unpack_workload,
@@ -587,4 +592,5 @@ _UNPACK: Final = {
     "feed": _unpack_feed,
     "image": _unpack_image,
     "meta": _unpack_meta,
+    "note": lambda state, key, value: state.notes.update({key: value}),
 }

@@ -147,6 +147,7 @@ FINDERS: dict[str, Callable[[], Path | str]] = {
     "crane": _oracle("crane"),
     "elasticsearch": _later("a local Elasticsearch"),
     "git": _git,
+    "gpg": _program("gpg"),
     "kafka": _later("a local Kafka"),
     "kube": _kube,
     "notation": _oracle("notation"),

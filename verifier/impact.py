@@ -3,6 +3,8 @@
 | change                                      | touched                                              | cryptography |
 |---------------------------------------------|------------------------------------------------------|--------------|
 | key revoked, withdrawn, removed, new window | facts verified by it, or dated by it as a source     | none         |
+| identity, CA, builder, commit, log revoked  | facts that rest on it (`trust.hits`)                 | none         |
+| root put, removed; CA's list                | facts that rest on its authorities and logs          | new ones     |
 | key rotated                                 | both keys' facts, policies that name it              | the new key  |
 | key added                                   | policies that name it                                | the new key  |
 | digest or evidence revoked, withdrawn       | closures with the digest; that evidence              | none         |
@@ -11,7 +13,6 @@
 | cluster put                                 | classes of the cluster                               | none         |
 
 A class is touched when any member names it. Everything else stands as it did: a property under test.
-(The table of verification 2.5, without what needs certificates or logs.)
 
     impact = touched(before, after, record)
     if impact.needs_crypto: ...            # work for the fetcher, from stored evidence
@@ -20,11 +21,15 @@ A class is touched when any member names it. Everything else stands as it did: a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import assert_never
 
-from verifier.models import DigestClosure, Fact
+from verifier.content.predicates import same_type
+from verifier.facts.candidates import may_say_more
+from verifier.models import DigestClosure, Fact, is_undecided
+from verifier.trust.anchors import ca_keys
+from verifier.trust.hits import hits
 from verifier.trust.records import (
     ClusterPut,
     ExemptionEnded,
@@ -36,6 +41,9 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    RootPut,
+    RootRemoved,
+    StatusListPut,
     TrustRecord,
 )
 from verifier.trust.state import TrustState
@@ -54,10 +62,20 @@ class Impact:
     """Classes these policies govern, under the old or the new version."""
     clusters: frozenset[str] = frozenset()
     """Classes of these clusters (by id)."""
+    records: tuple[RevocationPut, ...] = ()
+    """Revocations whose subject is found by looking into facts: identities, builders …"""
+    anchors: frozenset[str] = frozenset()
+    """Authorities and logs (by id) that a root brought, took away or gave other windows."""
     everything: bool = False
     """No narrower description: sweep every class."""
     needs_crypto: tuple[str, ...] = ()
-    """Candidate keys that are new, sorted: evidence that no key matched has to be checked against them."""
+    """Candidate keys, authorities and logs that are new, sorted: evidence that they may decide has to be checked
+    against them."""
+    new_rules: tuple[str, ...] = ()
+    """Predicate types (URIs) of content rules that are new: attestations of these types have to be read again."""
+
+    after: TrustState | None = field(default=None, compare=False, repr=False)
+    """Trust after the change: it knows what the candidates may say more about."""
 
     def __bool__(self) -> bool:
         return self != NOTHING
@@ -67,8 +85,9 @@ class Impact:
         return (
             self.everything
             or fact.evidence_id in self.evidence
-            or any(key_id in self.key_ids for key_id in fact.verified_by)
-            or any(claim.source_key in self.key_ids for claim in fact.times)
+            or (bool(self.key_ids) and not self.key_ids.isdisjoint(rests_on(fact)))
+            or any(hits(record, fact) for record in self.records)
+            or (bool(self.anchors) and not self.anchors.isdisjoint(anchors_of(fact)))
         )
 
     def hits_closure(self, closure: DigestClosure) -> bool:
@@ -80,12 +99,39 @@ class Impact:
         known = tuple(facts)
         if self.hits_closure(closure) or any(map(self.hits_fact, known)):
             return True
-        return bool(self.needs_crypto) and unmatched(known)
+        return self.wants_crypto(known)
+
+    def wants_crypto(self, facts: Iterable[Fact]) -> bool:
+        """Is there evidence that what is new may say more about? Everything else keeps its facts."""
+        return any(
+            (bool(self.needs_crypto) and self._may_say_more(fact))
+            or (fact.kind == "attestation" and any(same_type(rule, fact.predicate_type) for rule in self.new_rules))
+            for fact in facts
+        )
+
+    def _may_say_more(self, fact: Fact) -> bool:
+        if self.after is None:
+            return is_undecided(fact)
+        return may_say_more(fact, self.after.candidates, self.after.anchors.material)
 
 
-def unmatched(facts: Iterable[Fact]) -> bool:
-    """Is there evidence that was read well and that no key matched so far? A new key may change its answer."""
-    return any(not fact.verified_by and not fact.problem for fact in facts)
+def rests_on(fact: Fact) -> Iterator[str]:
+    """Ids of everything a fact rests on: keys, authorities, logs. An index by these finds what a change touches."""
+    yield from fact.verified_by
+    if fact.certificate is not None and fact.chains:
+        yield fact.certificate.key_id
+    yield from (key_id for chain in fact.chains for key_id in chain.key_ids)
+    yield from anchors_of(fact)
+
+
+def anchors_of(fact: Fact) -> Iterator[str]:
+    """Ids of the authorities and logs a fact rests on."""
+    for chain in fact.chains:
+        yield chain.authority
+        yield from (sct.log for sct in chain.scts)
+    yield from (claim.log for claim in fact.logs)
+    for claim in fact.times:
+        yield from (name for name in (claim.authority, claim.source_key) if name)
 
 
 NOTHING = Impact()
@@ -102,12 +148,14 @@ def touched(before: TrustState, after: TrustState, record: TrustRecord) -> Impac
             return _of_policy(before, after, policy_id)
         case KeyPut() | KeyRotated() | KeyRemoved():
             return _of_keys(before, after)
+        case RootPut() | RootRemoved() | StatusListPut():
+            return _of_roots(before, after)
         case RevocationPut():
-            return NOTHING if before.revocations is after.revocations else _of_revocation(record)
+            return NOTHING if before.revocations is after.revocations else of_revocation(record, after)
         case RevocationWithdrawn():
             if before.revocations is after.revocations:
                 return NOTHING
-            return _of_revocation(after.revocations[record.revocation_id].record)
+            return of_revocation(after.revocations[record.revocation_id].record, after)
         case ExemptionPut() | ExemptionEnded():
             exemption_id = record.id if isinstance(record, ExemptionPut) else record.exemption_id
             return NOTHING if before.exemptions is after.exemptions else _of_exemption(after, exemption_id)
@@ -124,7 +172,16 @@ def _of_policy(before: TrustState, after: TrustState, policy_id: str) -> Impact:
     inline = {key_id for entry in versions for key_id in entry.inline}
     # A key known only from policies stands or falls with them.
     flipped = frozenset(key_id for key_id in inline if before.authorised(key_id) != after.authorised(key_id))
-    return Impact(key_ids=flipped, policies=frozenset({policy_id}), needs_crypto=_new_candidates(before, after))
+    rules = sorted({rule.predicate_type for name, rule in after.rules.items() if name not in before.rules})
+    return Impact(
+        key_ids=flipped,
+        policies=frozenset({policy_id}),
+        # So do the authorities that only the text of a policy brings.
+        anchors=frozenset(_differing(before.anchors.authorities, after.anchors.authorities)),
+        needs_crypto=_new_candidates(before, after),
+        new_rules=tuple(rules),
+        after=after,
+    )
 
 
 def _of_keys(before: TrustState, after: TrustState) -> Impact:
@@ -134,19 +191,57 @@ def _of_keys(before: TrustState, after: TrustState) -> Impact:
     changed = frozenset(key_id for key_id, key in after.keys.items() if before.keys.get(key_id) != key)
     names = {name for name, keys in after.named.items() if before.named.get(name) != keys}
     names |= before.named.keys() - after.named.keys()
-    return Impact(key_ids=changed, policies=_naming(after, names), needs_crypto=_new_candidates(before, after))
+    new = _new_candidates(before, after)
+    return Impact(key_ids=changed, policies=_naming(after, names), needs_crypto=new, after=after)
 
 
-def _of_revocation(record: RevocationPut) -> Impact:
+def of_revocation(record: RevocationPut, trust: TrustState | None = None) -> Impact:
+    """What a revocation touches, whether it is in force already or only asked about. Raises nothing.
+
+    Only with `trust` are facts found that an authority dates whose CA, not its own leaf, the record is about.
+    """
     hit = frozenset({record.subject})
+    known = trust.anchors.material.authorities.values() if trust is not None else ()
+    dating = frozenset(a.id for a in known if a.use == "timestamping" and record.subject in ca_keys(a))
     match record.subject_kind:
         case "key":
-            return Impact(key_ids=hit)
+            return Impact(key_ids=hit, anchors=dating)
         case "digest":
             return Impact(digests=hit)
         case "evidence":
             return Impact(evidence=hit)
+        case "ca":
+            return Impact(records=(record,), anchors=dating)
+        case "identity" | "builder" | "commit" | "log":
+            return Impact(records=(record,))
     assert_never(record.subject_kind)
+
+
+def _of_roots(before: TrustState, after: TrustState) -> Impact:
+    """From what differs: authorities and logs that came, went or have another window, and policies that name a root."""
+    old, new = before.anchors, after.anchors
+    if old is new:
+        return NOTHING
+    authorities = _differing(old.authorities, new.authorities)
+    logs = {name.partition(":")[2] for name in _differing(old.logs, new.logs)}
+    names = _differing(old.roots, new.roots)
+    issuers = frozenset(name.partition(":")[0] for name in _differing(old.lists, new.lists))
+    policies = frozenset(
+        policy_id
+        for policy_id, entry in after.policies.items()
+        if any(not names.isdisjoint(attestor.root_texts) for attestor in entry.policy.attestors.values())
+    )
+    return Impact(
+        key_ids=issuers,  # every chain through such a CA, whatever authority it leads to
+        anchors=frozenset(authorities | logs),
+        policies=policies,
+        needs_crypto=_new_candidates(before, after),
+        after=after,
+    )
+
+
+def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
+    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
 
 
 def _of_exemption(after: TrustState, exemption_id: str) -> Impact:
@@ -159,7 +254,13 @@ def _of_exemption(after: TrustState, exemption_id: str) -> Impact:
 
 
 def _new_candidates(before: TrustState, after: TrustState) -> tuple[str, ...]:
-    return tuple(sorted(after.candidates.keys() - before.candidates.keys()))
+    """Keys, authorities and logs that evidence was never checked against."""
+    pairs = (
+        (before.candidates, after.candidates),
+        (before.anchors.material.authorities, after.anchors.material.authorities),
+        (before.anchors.material.logs, after.anchors.material.logs),
+    )
+    return tuple(sorted(name for old, new in pairs if old is not new for name in new.keys() - old.keys()))
 
 
 def _naming(state: TrustState, names: Iterable[str]) -> frozenset[str]:

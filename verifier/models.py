@@ -87,7 +87,15 @@ class DigestClosure(msgspec.Struct, frozen=True, gc=False):
         return None
 
 
-EvidenceFormat = Literal["cosign-simplesigning", "cosign-dsse", "sigstore-bundle"]
+EvidenceFormat = Literal[
+    "cosign-simplesigning",
+    "cosign-dsse",
+    "sigstore-bundle",
+    "notation-jws",
+    "notation-cose",
+    "openpgp-simplesigning",
+    "tuf-trust-data",
+]
 
 
 class Evidence(msgspec.Struct, frozen=True):
@@ -150,10 +158,108 @@ class TimeClaim(msgspec.Struct, frozen=True, gc=False):
     """One accepted or acceptable proof that a signature existed at or before `time`."""
 
     source: str
-    """`first-seen` (revet's own record), later: `set`, `tsa`, `signing-authority`, `witness`."""
+    """`first-seen` (revet's own record), `set` (Rekor v1), `tsa` (RFC 3161), `signing-authority` (Notary Project)."""
     kind: TimeKind
     time: Micros
+    """Upper bound: for a timestamp token genTime plus its accuracy."""
     source_key: str = ""
+    """Log id, or key id (SPKI) of the certificate that signed the timestamp."""
+    authority: str = ""
+    """Id of the timestamp authority (`material.Authority`) the token's chain leads to; its window counts."""
+    accuracy: Micros = 0
+    """The token's accuracy: the signature existed at some instant of [time - 2 * accuracy, time]."""
+
+
+class LeafCertificate(msgspec.Struct, frozen=True):
+    """Who a signing certificate says it was made for. Believed only through a `ChainClaim`."""
+
+    sha256: str
+    """Hex SHA-256 of the DER."""
+    key_id: str
+    """Hex SHA-256 of the SubjectPublicKeyInfo."""
+    serial: str
+    """Lower-case hex, no leading zeros."""
+    subject: str
+    """Distinguished name, RFC 4514; empty for Fulcio."""
+    not_before: Micros
+    not_after: Micros
+    """Closed interval [not_before, not_after]."""
+    issuer: str = ""
+    """OIDC issuer (Fulcio extension .8, or .1); empty when there is none."""
+    sans: tuple[str, ...] = ()
+    """Subject alternative names: URI, e-mail, DNS and Fulcio's OtherName, as text, in the order of the certificate."""
+    extensions: tuple[tuple[str, str], ...] = ()
+    """Fulcio extensions by name (`sourceRepositoryURI` …: `evidence.x509.FULCIO_EXTENSIONS`), sorted."""
+
+
+class SctClaim(msgspec.Struct, frozen=True, gc=False):
+    """A signed certificate timestamp whose signature is good (RFC 6962 section 3.2)."""
+
+    log: str
+    """Hex id of the CT log."""
+    time: Micros
+
+
+class ChainClaim(msgspec.Struct, frozen=True):
+    """The signer's certificate leads to an authority: every signature on the way is good, usages and constraints hold.
+
+    Windows are not judged here: `valid_from` and `valid_until` bound the instants at which every certificate of the
+    chain, the leaf included, is valid; the verdict compares them with the proven signing time.
+    """
+
+    authority: str
+    """`material.Authority.id`."""
+    valid_from: Micros
+    valid_until: Micros
+    key_ids: tuple[str, ...] = ()
+    """SPKI ids of the CA certificates used, issuing CA first, anchor last."""
+    serials: tuple[str, ...] = ()
+    """`<issuer's key id>:<serial>` of every certificate but the anchor, leaf first: what a CRL names."""
+    scts: tuple[SctClaim, ...] = ()
+    revocable: tuple[str, ...] = ()
+    """Those of `serials` whose certificate names a CRL or OCSP responder: without a list their status is unknown."""
+
+
+class ListStatus(msgspec.Struct, frozen=True, gc=False):
+    """What revocation lists (CRL, OCSP) say of a chain at an instant."""
+
+    state: Literal["good", "revoked", "unknown"]
+    detail: str = ""
+    valid_until: Micros | None = None
+    """The answer may change by itself at this instant."""
+
+
+class LogClaim(msgspec.Struct, frozen=True, gc=False):
+    """A transparency-log entry that is about this very signature, and how a known log vouches for it."""
+
+    log: str
+    """Hex log id."""
+    kind: str
+    """`hashedrekord/0.0.1` …"""
+    index: int
+    """Global index as the entry states it."""
+    included: bool = False
+    """The inclusion proof leads to a checkpoint signed by the log."""
+    promised: bool = False
+    """The signed entry timestamp (SET) is good."""
+    time: Micros | None = None
+    """`integratedTime` when the SET covers it."""
+
+
+class RuleClaim(msgspec.Struct, frozen=True):
+    """What a content rule says of one attestation. Evaluated once per evidence and rule; no clock is involved."""
+
+    rule: str
+    """Id of the rule: hash of its content."""
+    holds: bool
+    detail: str = ""
+    """When it does not hold: what was found, what was expected (one sentence, quoted values escaped and cut)."""
+    time: Micros | None = None
+    """The predicate's own date when the rule bounds its age: the bound is judged with the verdict."""
+    max_age: Micros | None = None
+    """Longest age of `time`."""
+    until: Micros | None = None
+    """Last instant at which the rule holds: an exception it needs ends then."""
 
 
 FactKind = Literal["signature", "attestation", "unknown"]
@@ -196,6 +302,28 @@ class Fact(msgspec.Struct, frozen=True):
     verifier: str = VERIFIER_VERSION
     problem_detail: str = ""
     """Sentence behind `problem`: what was found, what was expected."""
+    certificate: LeafCertificate | None = None
+    """The signing certificate, when the evidence carries one and its key verifies the signature."""
+    chains: tuple[ChainClaim, ...] = ()
+    """Authorities the certificate (or an OpenPGP key, or a TUF root) leads to; empty when none is known."""
+    logs: tuple[LogClaim, ...] = ()
+    rules: tuple[RuleClaim, ...] = ()
+    builder: str = ""
+    """`builder.id` of an SLSA provenance; for a Fulcio certificate see `certificate.extensions`."""
+    commits: tuple[str, ...] = ()
+    """Source commits a provenance names (hex), sorted."""
+    scheme: str = ""
+    """Notary Project signing scheme: `notary.x509` or `notary.x509.signingAuthority`."""
+    expires: Micros | None = None
+    """Expiry the signature itself states (notation `expiry`, OpenPGP subpacket 3, TUF `expires`); judged now."""
+    undecided: tuple[str, ...] = ()
+    """What could not be decided for want of candidates: `key`, `authority`, `log:<id>`, `ct:<id>`, `timestamp`. A key
+    or root added later re-verifies exactly the facts that have something here, or that nothing vouches for."""
+
+
+def is_undecided(fact: Fact) -> bool:
+    """Does nothing vouch for it so far though it was read well, or could a source that is not known say more?"""
+    return bool(fact.undecided) or not (fact.problem or fact.verified_by or fact.chains)
 
 
 class Scope(msgspec.Struct, frozen=True):
@@ -230,6 +358,7 @@ SignatureState = Literal[
     "retired-unproven",
     "not-authorised",
     "outside-window",
+    "expired",
     "suspended",
     "revoked-time-unknown",
     "revoked",
@@ -266,6 +395,33 @@ class Standing(msgspec.Struct, frozen=True):
     """Id of the revocation record that decided `state`."""
     valid_until: Micros | None = None
     """Instant at which `state` changes by itself (future revocation); None when it does not."""
+    authority: str = ""
+    """Id of the authority the signer's certificate, key-ring key or TUF root leads to; empty for a key of the ring."""
+    chain: ChainClaim | None = None
+    certificate: LeafCertificate | None = None
+    logs: tuple[LogClaim, ...] = ()
+    """Entries of logs that count for this authority now."""
+    scts: tuple[SctClaim, ...] = ()
+    """Of CT logs that count for this authority now."""
+    attested: tuple[TimeClaim, ...] = ()
+    """Times of sources that are accepted now."""
+    rules: tuple[RuleClaim, ...] = ()
+    scheme: str = ""
+    expires: Micros | None = None
+    undecided: tuple[str, ...] = ()
+    list_status: tuple[ListStatus, ListStatus] | None = None
+    """What the CAs' own revocation lists say of the chain, with the timestamp in mind (specification) and as notation
+    does it; None when there are no lists."""
+    source_revocation: str = ""
+    """Id of a revocation by which a log or timestamp authority of this signature no longer counts."""
+
+    @property
+    def who(self) -> str:
+        """The signer as a person or workload: of two signatures with the same `who` only one counts in an atLeast."""
+        leaf = self.certificate
+        if leaf is None or not (leaf.sans or leaf.subject):
+            return self.key_id
+        return f"{leaf.issuer}|{'|'.join(leaf.sans) or leaf.subject}"
 
 
 class SignatureView(msgspec.Struct, frozen=True):
@@ -284,6 +440,9 @@ class SignatureView(msgspec.Struct, frozen=True):
     time: Micros | None
     """t_le: earliest accepted proof that the signature existed at or before."""
     time_kind: Literal["attested", "observed", "none"]
+    issuer: str = ""
+    """OIDC issuer, or root the certificate leads to, when it was made with a certificate."""
+    predicate_type: str = ""
 
 
 class Verdict(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ class ReasonRow(NamedTuple):
     todo: str
 
 
+_TAMPERING: Final = "Treat as tampering until explained; compare with the build's output."
+
 REASONS: Final[dict[str, ReasonRow]] = {
     # valid
     "satisfied": ReasonRow(
@@ -121,6 +123,82 @@ REASONS: Final[dict[str, ReasonRow]] = {
         "The policy denies unproven signatures of retired keys (softUnproven: deny).",
         "Sign with the successor.",
     ),
+    "identity-revoked": ReasonRow(
+        "violates",
+        "signed by {signer}; {what} is revoked ({reason}); {timing}",
+        "What the signature rests on beside its key (an identity, a CA, a builder, a commit, a log) was revoked.",
+        "Rebuild and sign where nothing was compromised; see `revet blast-radius`.",
+    ),
+    "source-revoked": ReasonRow(
+        "violates",
+        "signed by {signer}; {what}, which dated or logged the signature, is revoked ({reason})",
+        "A log or timestamp authority was revoked, so what it said of this signature no longer counts.",
+        "Sign again with sound services.",
+    ),
+    "certificate-revoked": ReasonRow(
+        "violates",
+        "signed by {signer} with a certificate that its CA revoked ({detail})",
+        "The CA's revocation list names a certificate of the chain.",
+        "Sign again with a certificate in force.",
+    ),
+    "outside-certificate-window": ReasonRow(
+        "violates",
+        "signed by {signer}; not within the validity of its certificates, {window}; {timing}",
+        "A certificate, or the trust root's window for its CA, was not valid at the proven signing time. Without a"
+        " trusted timestamp that time is now.",
+        "Sign with a timestamp or log entry, or renew the certificate and sign again.",
+    ),
+    "signature-expired": ReasonRow(
+        "violates",
+        "signed by {signer}; the signature expired at {until}",
+        "The signer limited the signature's life.",
+        "Sign again.",
+    ),
+    "time-unproven": ReasonRow(
+        "violates",
+        "signed by {signer}; trusted times: {found}",
+        "The attestor demands a time from a log or a timestamp authority in trust, and none of them gives one.",
+        "Sign with a timestamp, or add the trust root of the service that gave it.",
+    ),
+    "log-entry-missing": ReasonRow(
+        "violates",
+        "signed by {signer}; entries in a transparency log in trust: {found}",
+        "The attestor demands an entry about this signature in a log of its trust root.",
+        "Sign with a log, add the log's trust root, or make the log optional.",
+    ),
+    "sct-missing": ReasonRow(
+        "violates",
+        "signed by {signer}; no CT log in trust vouches for its certificate",
+        "The attestor demands that the certificate was logged when it was issued (RFC 6962).",
+        "Use a CA that logs, or make the sct optional.",
+    ),
+    "delegation-missing": ReasonRow(
+        "violates",
+        "signed, but not by the delegations {expected}",
+        "The policy names delegation roles of the repository's trust data that have to sign the tag.",
+        "Sign the tag with these roles.",
+    ),
+    "attestation-missing": ReasonRow(
+        "violates",
+        "expected an attestation of type {type} by {expected}; found {found}",
+        "Every place was asked; no such statement of this signer counts.",
+        "Attest the image in its build, or exempt it.",
+    ),
+    "attestation-violates": ReasonRow(
+        "violates",
+        "the {type} attestation of {signer} breaks the rule: {detail}",
+        "A statement by the right signer says what the policy does not accept.",
+        "See what was found; rebuild, or change the rule.",
+    ),
+    "attestation-stale": ReasonRow(
+        "violates",
+        "the {type} attestation of {signer} no longer counts: {detail}",
+        "The statement is older than the rule allows, or an exception in the rule ended.",
+        "Scan or attest again.",
+    ),
+    "denied-by-policy": ReasonRow(
+        "violates", "denied by policy: {detail}", "The policy denies whatever it matches.", "Run something else."
+    ),
     "untrusted-registry": ReasonRow(
         "violates",
         "registry {found} is not in {expected}",
@@ -139,7 +217,13 @@ REASONS: Final[dict[str, ReasonRow]] = {
     ),
     "keys-pending": ReasonRow(
         "unverifiable",
-        "a key was added and the evidence of {digest} has not been checked against it yet",
+        "a key, trust root or content rule was added and the evidence of {digest} has not been checked against it yet",
+        "Work for the fetcher, from the evidence store.",
+        "Wait; see `revet doctor` when it lasts.",
+    ),
+    "content-pending": ReasonRow(
+        "unverifiable",
+        "the {type} attestation of {signer} has not been evaluated by the policy's rule yet",
         "Work for the fetcher, from the evidence store.",
         "Wait; see `revet doctor` when it lasts.",
     ),
@@ -189,7 +273,7 @@ REASONS: Final[dict[str, ReasonRow]] = {
         "unverifiable",
         "{what} is {found}, limit {limit}",
         "A guard rail against hostile input.",
-        "See docs/policy.md, limits.",
+        "See docs/verification/limits.md.",
     ),
     # ungoverned
     "ungoverned": ReasonRow(
@@ -202,10 +286,40 @@ REASONS: Final[dict[str, ReasonRow]] = {
     "payload-digest-mismatch": ReasonRow(
         "", "{detail}", "The bytes are not the ones the manifest names.", "Check the registry."
     ),
-    "limit-exceeded": ReasonRow("", "{detail}", "A guard rail against hostile input.", "See docs/policy.md, limits."),
-    "unsupported-evidence": ReasonRow(
-        "", "{detail}", "Evidence of a kind this version does not read.", "See docs/policy.md."
+    "limit-exceeded": ReasonRow(
+        "", "{detail}", "A guard rail against hostile input.", "See docs/verification/limits.md."
     ),
+    "unsupported-evidence": ReasonRow(
+        "", "{detail}", "Evidence of a kind this version does not read.", "See docs/verification.md."
+    ),
+    **{
+        code: ReasonRow("", "{detail}", meaning, todo)
+        for code, meaning, todo in (
+            ("signature-mismatch", "The signature is not by the key it comes with.", _TAMPERING),
+            ("certificate-malformed", "A certificate is not what X.509 or its profile demands.", "Sign again."),
+            ("sct-invalid", "A CT log that is known did not sign this about the certificate.", _TAMPERING),
+            ("log-entry-malformed", "A log entry is not what its format demands.", "Sign again."),
+            ("log-entry-mismatch", "The log entry is about another signature (CVE-2026-22703).", _TAMPERING),
+            ("log-proof-invalid", "A log that is known does not vouch for the entry.", _TAMPERING),
+            ("timestamp-malformed", "A timestamp is not what RFC 3161 demands.", "Sign again."),
+            ("timestamp-invalid", "The timestamp is over something else, or not by its authority.", _TAMPERING),
+            ("envelope-malformed", "A Notary Project envelope is not what its format demands.", "Sign again."),
+            ("critical-attribute-unknown", "The signer demands that an attribute is understood.", "Sign without it."),
+            ("verification-plugin-required", "The signer demands a plugin, which revet does not run.", "Sign without."),
+            ("algorithm-mismatch", "The envelope names another algorithm than its key implies.", _TAMPERING),
+            ("openpgp-malformed", "The OpenPGP message is not what its format demands.", "Sign again."),
+            (
+                "revocation-malformed",
+                "A revocation list or OCSP answer is not what its format demands.",
+                "Get it again.",
+            ),
+            ("revocation-invalid", "A revocation list or OCSP answer is not by its CA, or out of time.", _TAMPERING),
+            ("root-unavailable", "The repository of a trust root did not answer.", "Try again later."),
+            ("root-refused", "What a repository of trust roots gave is not what its keys demand.", _TAMPERING),
+            ("trust-data-malformed", "The trust data is not what Notary v1 writes.", "Fetch it again."),
+            ("trust-data-invalid", "A role of the trust data is not signed as its root demands.", _TAMPERING),
+        )
+    },
 }
 
 

@@ -7,7 +7,8 @@ A pure function of evidence set, facts, policy, trust, scope and time. The steps
     3  the requirement tree is evaluated over the standings that count
     4  satisfied: valid, even when some place did not answer (presence is proof, absence is not)
     5  not satisfied, and no evidence could change that (a list leaf fails): violates
-    6  not satisfied, evidence not fetched yet, or not checked against every candidate key: unverifiable, pending
+    6  not satisfied, evidence not fetched yet, or not checked against every candidate key, root or content rule:
+       unverifiable, pending
     7  not satisfied, and some place did not answer: unverifiable, with that place's reason
     8  otherwise the set is complete and evaluated under this key set: violates, with the reason of each failing leaf
     9  an exemption never changes the outcome; it is named beside it
@@ -27,6 +28,7 @@ from typing import Final
 import msgspec
 
 from verifier.canonical import stable_id
+from verifier.facts.candidates import may_say_more
 from verifier.models import (
     DigestClosure,
     EvidenceSet,
@@ -39,11 +41,13 @@ from verifier.models import (
     Standing,
     Verdict,
 )
+from verifier.policy.failures import LeafFailure
 from verifier.policy.model import SoftUnproven
-from verifier.policy.requirement import LeafFailure, RequirementResult, could_hold, evaluate
+from verifier.policy.requirement import RequirementResult, could_hold, evaluate
 from verifier.policy.selection import CompiledPolicy
 from verifier.reasons import reason
 from verifier.times import show_instant
+from verifier.trust.describe import revoked_text
 from verifier.trust.exemptions import covering, covering_due
 from verifier.trust.revocation import counts
 from verifier.trust.standing import KeyTimeline, standings
@@ -107,9 +111,7 @@ def decide(
         return Decided("valid", (), result, valid_until)
     failures = tuple(_told(f, trust) for f in result.failures)
     # 5 no evidence could change it
-    revocations = tuple(
-        dict.fromkeys(f.standing.revocation for f in failures if f.code in _BY_REVOCATION and f.standing is not None)
-    )
+    revocations = tuple(dict.fromkeys(record for f in failures if f.code in _BY_REVOCATION and (record := _record(f))))
     if not could_hold(policy.require, scope, closure):
         return Decided("violates", failures, result, valid_until, revocations)
     # 6 pending work
@@ -117,7 +119,7 @@ def decide(
         return Decided("unverifiable", (), result, valid_until, why=image.problem.code)
     if image.set is None:
         return Decided("unverifiable", (), result, valid_until, why="evidence-pending")
-    if _keys_pending(image, trust):
+    if _pending(image, trust) or any(f.code == "content-pending" for f in failures):
         return Decided("unverifiable", (), result, valid_until, why="keys-pending")
     # 7 some place did not answer
     if not complete:
@@ -213,8 +215,24 @@ _KEY_TOKEN: Final = re.compile(r"key:([0-9a-f]{12})")
 """How the requirement tree, which knows no trust, writes a key."""
 
 
-_BY_REVOCATION: Final = frozenset({"key-revoked", "key-revoked-time-unknown", "evidence-revoked", "key-suspended"})
+_BY_REVOCATION: Final = frozenset(
+    {
+        *("key-revoked", "key-revoked-time-unknown", "evidence-revoked", "key-suspended"),
+        *("identity-revoked", "source-revoked"),
+    }
+)
 """Reasons that a revocation record decided."""
+
+_OF_IDENTITIES: Final = frozenset({"identity", "ca", "builder", "commit", "log"})
+"""Subjects of revocations that are about who or what signed, beside its key."""
+
+
+def _record(failure: LeafFailure) -> str:
+    """Id of the revocation behind a failure; empty when there is none."""
+    standing = failure.standing
+    if standing is None:
+        return ""
+    return standing.source_revocation if failure.code == "source-revoked" else standing.revocation
 
 
 def _told(failure: LeafFailure, trust: TrustState) -> LeafFailure:
@@ -222,14 +240,18 @@ def _told(failure: LeafFailure, trust: TrustState) -> LeafFailure:
     names = {key_id[:12]: key.name for key_id, key in trust.keys.items()}
     data = {k: _KEY_TOKEN.sub(lambda m: names.get(m[1], m[0]), v) for k, v in failure.data.items()}
     code = failure.code
-    entry = trust.revocations.get(failure.standing.revocation) if failure.standing is not None else None
+    entry = trust.revocations.get(_record(failure))
     if entry is not None and failure.code in _BY_REVOCATION:
         record = entry.record
         data["reason"] = record.reason
         since = record.compromised_since
         data["since"] = show_instant(record.effective if since is None else since)
+        data["what"] = revoked_text(record, trust)
         if record.subject_kind == "evidence":
             code = "evidence-revoked"
+        elif record.subject_kind in _OF_IDENTITIES and code not in {"key-suspended", "source-revoked"}:
+            extent = "all of it" if since is None else f"compromised since {data['since']}"
+            code, data["timing"] = "identity-revoked", f"{extent}; {data['timing']}" if data.get("timing") else extent
         elif code == "key-revoked":
             extent = "all signatures" if since is None else f"compromised since {data['since']}"
             data["timing"] = f"{extent}; {data['timing']}" if data.get("timing") else extent
@@ -261,9 +283,10 @@ def _could_not_tell(code: str, policy: str, image: ImageEvidence) -> Reason:
     )
 
 
-def _keys_pending(image: ImageEvidence, trust: TrustState) -> bool:
-    """A fact that no key matched, computed before a candidate key was added, may still turn out good."""
-    return any(fact.keyset != trust.keyset_id and not fact.verified_by and not fact.problem for fact in image.facts)
+def _pending(image: ImageEvidence, trust: TrustState) -> bool:
+    """A fact made before a key or root was added may still turn out good, if the new one can say more about it."""
+    known, material = trust.candidates, trust.anchors.material
+    return any(fact.keyset != trust.keyset_id and may_say_more(fact, known, material) for fact in image.facts)
 
 
 def _views(stands: Sequence[Standing], trust: TrustState, soft: SoftUnproven) -> tuple[SignatureView, ...]:
@@ -273,16 +296,26 @@ def _views(stands: Sequence[Standing], trust: TrustState, soft: SoftUnproven) ->
             fact=s.fact,
             format=s.format,
             kind=s.kind,
-            signer=trust.name_of(s.key_id),
+            signer=_signer(s, trust),
             key_id=s.key_id,
             status=s.state,
             counts=s.via is not None and s.kind == "signature" and counts(s.state, soft),
             via=s.via,
             time=s.time,
             time_kind=s.time_kind,
+            issuer=s.certificate.issuer if s.certificate is not None else "",
+            predicate_type=s.predicate_type,
         )
         for s in stands
     )
+
+
+def _signer(s: Standing, trust: TrustState) -> str:
+    """Who signed, for people: the name of the key, or whom the certificate was made for."""
+    leaf = s.certificate
+    if leaf is None or (s.key_id in trust.keys and not s.authority):
+        return trust.name_of(s.key_id)
+    return ", ".join(leaf.sans) or leaf.subject or f"certificate:{leaf.sha256[:12]}"
 
 
 def _verdict(

@@ -1,9 +1,10 @@
-"""`revet blast-radius`: what a key, an image, a policy or an incident touches: what runs, what ran, whose it is."""
+"""`revet blast-radius`: what a key, identity, CA, image, policy or incident touches: what runs, what ran, whose."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import click
 import msgspec
@@ -14,17 +15,25 @@ from streams.cli.common import now, output_option, print_json, print_table, show
 from streams.cli.render import safe
 from streams.local.looking import Look, looking
 from streams.queries.blast import blast_radius
-from streams.queries.results import BlastRadius, ImageCount, Place, SubjectKind, as_json
+from streams.queries.reading import certificates_of, with_values
+from streams.queries.results import BlastRadius, ImageCount, Place, Subject, SubjectKind, as_json
+from streams.queries.subjects import FIELD_OF
 from streams.sinks.document import instant, shown_image
+from streams.sinks.known import KnownFromTrust
 from verifier.models import Micros
+from verifier.policy.identity import matches
+from verifier.trust.hits import identity_of
 from verifier.trust.records import RevocationPut
+from verifier.trust.records import SubjectKind as RevokedKind
 from verifier.trust.revocation import NEVER_SOUND, class_of
+from verifier.trust.state import TrustState
 
 KINDS: Final[dict[str, tuple[SubjectKind, ...]]] = {
     "key": ("key",),
     "digest": ("digest", "image"),
     "policy_id": ("policy",),
     "incident": ("incident",),
+    **{kind: (kind,) for kind in FIELD_OF},
 }
 """Option -> what it may name."""
 
@@ -41,9 +50,15 @@ class Window(msgspec.Struct, frozen=True):
     epilog="Examples:\n\n\b\n"
     "  $ revet blast-radius --key build\n"
     "  $ revet blast-radius --key build --from 2026-11-21T13:26:00Z --to 2026-11-21T13:30:00Z\n"
+    "  $ revet blast-radius --identity 'https://git.example.com/pay/*'\n"
     "  $ revet blast-radius --policy-id shop-signed -o json",
 )
 @click.option("--key", metavar="NAME|ID", help="Containers whose image carries a signature of this key.")
+@click.option("--identity", metavar="SUBJECT", help="… whose evidence was made with a certificate for it (`*` works).")
+@click.option("--ca", metavar="NAME|ID", help="… whose evidence leads to this CA or timestamp authority.")
+@click.option("--builder", metavar="ID", help="… whose evidence names this builder (`*` works).")
+@click.option("--commit", metavar="HEX", help="… whose evidence names this source commit.")
+@click.option("--log", metavar="ID", help="… whose evidence rests on this transparency or CT log.")
 @click.option("--digest", metavar="DIGEST|REFERENCE", help="Containers that run it, or a child of it.")
 @click.option("--policy-id", metavar="ID", help="Containers that violate this policy.")
 @click.option("--incident", metavar="ID", help="Containers of this incident.")
@@ -55,10 +70,12 @@ class Window(msgspec.Struct, frozen=True):
 def command(
     at: str | None, start: str | None, end: str | None, state: Path, output: str, **subjects: str | None
 ) -> int:
-    """What a key, digest, policy or incident touches: what runs, what ran in a window, whose it is."""
+    """What a key, identity, CA, builder, commit, log, digest, policy or incident touches: what runs, what ran in a
+    window, whose it is.
+    """
     given = {name: text for name, text in subjects.items() if text is not None}
     if len(given) != 1:
-        raise click.UsageError("give one of --key, --digest, --policy-id, --incident")
+        raise click.UsageError(f"give one of {', '.join('--' + name.replace('_', '-') for name in KINDS)}")
     ((name, text),) = given.items()
     with looking(state, now()) as look:
         found, revocations = answer(look, text, KINDS[name], Window(at, start, end))
@@ -72,14 +89,14 @@ def command(
 def answer(
     look: Look, text: str, kinds: tuple[SubjectKind, ...], window: Window
 ) -> tuple[BlastRadius, tuple[RevocationPut, ...]]:
-    """The answer, and the revocations that stand when it is about a key.
+    """The answer, and the revocations that stand when it is about something that can be revoked.
 
     Raises:
         InputError: several things are called so; nothing was recorded here.
         PlaceUnavailable: the state cannot be read.
     """
     subject = look.find_or_nothing(text, kinds)
-    revocations = look.revocations(subject.values) if subject.kind == "key" else ()
+    revocations = standing_revocations(look, subject)
     found = blast_radius(
         look.reader,
         subject,
@@ -92,11 +109,46 @@ def answer(
     return found, revocations
 
 
+def standing_revocations(look: Look, subject: Subject) -> tuple[RevocationPut, ...]:
+    """Revocations of the subject, or of what covers it, that are not withdrawn, in the order they were made.
+
+    Raises:
+        PlaceUnavailable: the state cannot be read.
+    """
+    if subject.kind == "key":
+        return look.revocations(subject.values)
+    if subject.kind not in FIELD_OF:
+        return ()
+    trust, wanted = look.trust(), set(subject.values)
+    if subject.kind == "identity":
+        found = _of_identities(look, trust, wanted)
+    else:
+        by_subject = trust.by_subject[cast("RevokedKind", subject.kind)]
+        names = KnownFromTrust(trust).ca_names if subject.kind == "ca" else lambda _: ()
+        found = (r for name, rs in by_subject.items() if not wanted.isdisjoint((name, *names(name))) for r in rs)
+    return tuple(sorted(found, key=lambda record: (record.at, record.id)))
+
+
+def _of_identities(look: Look, trust: TrustState, wanted: set[str]) -> Iterator[RevocationPut]:
+    """A revoked identity may be a pattern: it is asked of the certificates that were really seen."""
+    records = trust.by_subject["identity"]
+    if not records:
+        return
+    hits = {hit.id: hit for hit in with_values(look.reader, "images", FIELD_OF["identity"], wanted)}
+    seen = {leaf for hit in hits.values() for leaf in certificates_of(hit.body) if not wanted.isdisjoint(leaf.sans)}
+    for subject, found in records.items():
+        identity = identity_of(subject)
+        if any(matches(identity, leaf) for leaf in seen):
+            yield from found
+
+
 def _since(revocations: tuple[RevocationPut, ...]) -> Micros | None:
     """Signatures proven to be older than this stay good; None: there is no revocation, or none stays good."""
     times: list[Micros] = []
     for record in revocations:
         kind = class_of(record)
+        if record.last_good_index is not None:  # the log's order decides there, not a time
+            continue
         if kind == "hard" and (record.compromised_since is None or record.reason in NEVER_SOUND):
             return None
         if kind != "hold":  # a hold suspends everything, and decides nothing of the past
@@ -108,10 +160,12 @@ def _revocation(record: RevocationPut) -> dict[str, object]:
     since = record.compromised_since
     return {
         "id": record.id,
-        "key": record.subject,
+        **({"key": record.subject} if record.subject_kind == "key" else {}),
+        "subject": f"{record.subject_kind}:{record.subject}",
         "reason": record.reason,
         "effective": instant(record.effective),
         "compromised_since": None if since is None else instant(since),
+        **({} if record.last_good_index is None else {"last_good_index": record.last_good_index}),
     }
 
 
@@ -128,6 +182,7 @@ def print_radius(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> 
     for record in revocations:
         since = record.compromised_since
         extent = f", compromised since {show_time(since)}" if since is not None else ""
+        extent += "" if record.last_good_index is None else f", entries after {record.last_good_index}"
         click.echo(safe(f"  revoked ({record.reason}) as of {show_time(record.effective)}{extent}"))
     click.echo()
     for line in totals(found):
@@ -166,14 +221,14 @@ def _edge(time: Micros | None, otherwise: str) -> str:
 
 
 def split(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> list[str]:
-    """Signatures of the key by what is proven of their time."""
+    """Signatures that rest on it by what is proven of their time."""
     parts = found.signatures
     if parts is None:
         return []
     told = f"signatures of it: {parts.total}"
     if parts.since is None:
         kinds = f"{parts.attested} with an attested time, {parts.observed} observed, {parts.undated} undated"
-        none_stays = any(class_of(r) == "hard" for r in revocations)
+        none_stays = any(class_of(r) == "hard" and r.last_good_index is None for r in revocations)
         return [f"{told} ({kinds}){'; none of them stays good' if none_stays else ''}"]
     before = f"{parts.before} proven before {show_time(parts.since)}"
     return [f"{told}: {before}, {parts.after} after, {parts.undated} of unknown time"]

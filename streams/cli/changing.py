@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeVar
@@ -32,19 +32,21 @@ from streams.cli.common import (
     now,
     parse_time,
     print_json,
+    print_table,
     read_text,
     say,
 )
 from streams.cli.manifests import manifest_files
 from streams.cli.render import safe
 from streams.cli.sources import evidence_source, opened
+from streams.cli.trust_files import ROOT_SUFFIXES, RootFile, is_named, is_root, named_files, roots_of, with_file
 from streams.codec import readable
 from streams.engine.sqlite import CONTROL, append_trust, connect, trust_log
 from streams.events import EvidenceWanted
 from streams.local.lease import Lease, holder
 from streams.local.node import FETCHER, FETCHES_AT_ONCE, LocalNode, NodeSettings
 from streams.local.plan import BARE_KEY
-from streams.local.preview import Hit, Preview, catch_up, preview, shard_copy, signatures_hit, stored_answers
+from streams.local.preview import Hit, Preview, Reach, catch_up, preview, shard_copy, signatures_hit, stored_answers
 from streams.local.sqlite import (
     Came,
     Progress,
@@ -62,7 +64,7 @@ from streams.topics import REQUESTS
 from verifier.adapters.sqlite import SqliteEvidenceStore
 from verifier.errors import InputError, PolicyError
 from verifier.models import Micros, Scope
-from verifier.policy.documents import API_VERSION, Document, KeyDocument, load_documents
+from verifier.policy.documents import API_VERSION, Document, load_documents
 from verifier.trust.changes import By
 from verifier.trust.describe import describe
 from verifier.trust.records import TRUST_RECORD, RevocationPut, TrustRecord
@@ -92,7 +94,7 @@ def evidence_option(function: F) -> F:
         "--evidence",
         metavar="PLACE",
         default="",
-        help="Where signatures are, for when no service runs: oci-layout:DIR or registry.",
+        help="Where signatures are, for when no service runs: registry or oci-layout:DIR[,lookaside:DIR,...].",
     )(function)
 
 
@@ -191,7 +193,7 @@ def asked_by(found: Reading, note: str = "", origin: str = "cli") -> By:
     return by(at, note, origin)
 
 
-SUFFIXES: Final = (".yaml", ".yml", ".json", BARE_KEY)
+SUFFIXES: Final = (".yaml", ".yml", ".json", BARE_KEY, *ROOT_SUFFIXES)
 """What is read of a folder."""
 
 
@@ -203,16 +205,33 @@ def read_documents(names: Sequence[str]) -> tuple[tuple[Document, ...], tuple[Po
     """
     documents: list[Document] = []
     errors: list[PolicyError] = []
-    for file in (file for name in names for file in _files(name)):
-        text = read_text(file)
-        found, wrong = load_documents(file, _key_document(file, text) if file.endswith(BARE_KEY) else text)
-        errors += wrong
-        for document in found:
-            try:
-                documents.append(_with_key(document))
-            except PolicyError as error:
-                errors.append(error)
-    return tuple(documents), tuple(errors)
+    files = list({file if file == "-" else Path(file).absolute(): file for n in names for file in _files(n)}.values())
+    bare = [file for file in files if file.endswith(BARE_KEY) or (file != "-" and is_root(file))]
+    for file in (file for file in files if file not in bare):
+        _take(load_documents(file, read_text(file)), documents, errors)
+    named = named_files(documents)
+    bare = [file for file in bare if not is_named(file, named)]
+    for root in roots_of(file for file in bare if not file.endswith(BARE_KEY)):
+        _take(load_documents(root.file, _root_document(root)), documents, errors)
+    for file in (file for file in bare if file.endswith(BARE_KEY)):
+        _take(load_documents(file, _key_document(file, read_text(file))), documents, errors)
+    return tuple(_filled(documents, errors)), tuple(errors)
+
+
+def _take(
+    loaded: tuple[Sequence[Document], Sequence[PolicyError]], documents: list[Document], errors: list[PolicyError]
+) -> None:
+    documents += loaded[0]
+    errors += loaded[1]
+
+
+def _filled(documents: Iterable[Document], errors: list[PolicyError]) -> Iterator[Document]:
+    """The documents with the files they name; one whose file is no good is an error."""
+    for document in documents:
+        try:
+            yield with_file(document)
+        except PolicyError as error:
+            errors.append(error)
 
 
 def _files(name: str) -> list[str]:
@@ -222,25 +241,17 @@ def _files(name: str) -> list[str]:
     return files
 
 
+def _root_document(root: RootFile) -> str:
+    """A bare trust root as the document it stands for: its name is the file's, or that of its trust store."""
+    head = {"apiVersion": API_VERSION, "kind": "TrustRoot", "metadata": {"name": root.name.rpartition(":")[2]}}
+    return msgspec.json.encode({**head, "spec": {"format": root.format, "content": root.content}}).decode()
+
+
 def _key_document(file: str, pem: str) -> str:
     """A bare key file as the document it stands for: its name is the file's."""
     name = Path(file).name.removesuffix(BARE_KEY)
     head = {"apiVersion": API_VERSION, "kind": "Key", "metadata": {"name": name}}
     return msgspec.json.encode({**head, "spec": {"pem": pem}}).decode()
-
-
-def _with_key(document: Document) -> Document:
-    """A Key document with the text of the file it names."""
-    body = document.body
-    if not isinstance(body, KeyDocument) or not body.spec.file:
-        return document
-    try:
-        pem = read_text(str(Path(document.file).parent / body.spec.file))
-        return document._replace(body=body.with_pem(pem))
-    except InputError as error:
-        line, column = document.place("spec", "file")
-        message = error.message if isinstance(error, PolicyError) else str(error)
-        raise PolicyError(message, file=document.file, line=line, column=column, field="spec.file") from error
 
 
 # ----------------------------------------------------------------------------------------------------------- foreseeing
@@ -273,6 +284,47 @@ def running_scopes(path: Path) -> list[tuple[Scope, str]]:
     with open_reading(path) as connection:
         state = shard_copy(stored_shard(connection), TrustState.empty())
     return [(cls.row.scope, cls.row.digest) for cls in state.classes.values() if cls.members]
+
+
+SHOWN: Final = 20
+"""Rows that a table shows; JSON holds all."""
+
+
+def reach_text(reach: Reach) -> str:
+    """How far something reaches, for people."""
+    if not reach.containers:
+        return "nothing that runs"
+    return (
+        f"{count(reach.containers, 'container')} of {count(reach.workloads, 'workload')}"
+        f" in {count(reach.namespaces, 'namespace')} of {count(reach.clusters, 'cluster')}"
+    )
+
+
+def breaking_lines(foretold: Preview) -> Iterator[str]:
+    """What would begin to violate, by team, and which findings would close."""
+    yield f"would begin to violate: {reach_text(foretold.violating)}"
+    for team, containers, workloads in foretold.violating.teams:
+        yield f"  {team}: {count(containers, 'container')} of {count(workloads, 'workload')}"
+    if foretold.closed:
+        yield f"findings that would close: {len(foretold.closed)}"
+
+
+def print_breaking(foretold: Preview) -> None:
+    """The workloads that would begin to violate."""
+    rows = [
+        (change.cluster, change.namespace, ", ".join(change.workloads), change.image, change.containers, change.policy)
+        for change in foretold.changes
+        if change.after == "violates" and change.before != "violates"
+    ]
+    if rows:
+        print_table(("cluster", "namespace", "workloads", "image", "containers", "violates"), rows[:SHOWN])
+        more(len(rows))
+
+
+def more(number: int) -> None:
+    """Say how many rows a table left out."""
+    if number > SHOWN:
+        click.echo(f"… and {number - SHOWN} more; -o json shows all")
 
 
 # ------------------------------------------------------------------------------------------------------------ applying

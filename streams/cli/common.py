@@ -143,6 +143,8 @@ def encodable(text: str) -> str:
 
 def safe_json(text: str) -> str:
     """JSON text without raw control, bidirectional or other invisible characters (escaped as JSON does)."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
     return "".join(c if c == "\n" or not is_hidden(c) else "".join(f"\\u{u:04x}" for u in _utf16(c)) for c in text)
 
 

@@ -1,18 +1,25 @@
-"""`revet evidence show`: what exists for an image, where it was found, and which parts of it hold.
+"""`revet evidence show`: what exists for an image, where it was found, who made it, and which parts of it hold.
 
-It judges nothing: no policy is asked. `revet verify` does that over the same facts.
+    shown = show_evidence("registry.example.com/app:1", source, trust, now)
+    shown.evidence[0].signers       who, under which root, proven by what time
+    shown.evidence[0].parts         signature, chain, SCT, log, timestamp, subject, content: each with what was found
+
+It judges nothing: no policy is asked. `revet verify` does that over the same facts. A certificate says whom it was made
+for also when no root that was given vouches for it; such a name is marked, because anybody can write one.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 import click
 import msgspec
 
 from alerting.text import short_digest
-from streams.cli.common import EXIT_UNKNOWN, by, encodable, now, output_option, print_json, print_table, say, show_time
+from streams.cli.common import EXIT_UNKNOWN, by, encodable, now, output_option, print_json, print_table, say
+from streams.cli.render import safe
 from streams.cli.sources import (
     EvidenceSource,
     TrustFiles,
@@ -21,48 +28,15 @@ from streams.cli.sources import (
     opened,
     read_trust,
     source_options,
+    with_public_good,
 )
+from streams.local.shown import Found, ShownEvidence, ShownSigner, shown
 from verifier.adapters.memory import MemoryEvidenceStore
-from verifier.models import DigestClosure, Evidence, Fact, Micros, PlaceAsked, Reason
+from verifier.models import DigestClosure, Micros, PlaceAsked, Reason
 from verifier.trust.state import TrustState
 from verifier.verify import ImageEvidence
 
 SCHEMA: Final = "revet.evidence/v1"
-
-
-class Verified(msgspec.Struct, frozen=True):
-    """A key whose signature over exactly these bytes is good."""
-
-    name: str
-    key_id: str
-
-
-class ShownEvidence(msgspec.Struct, frozen=True):
-    """One piece of evidence and what cryptography says about it."""
-
-    id: str
-    format: str
-    kind: str
-    place: str
-    artifact: str
-    """Digest of the manifest that carries it."""
-    found_for: str
-    """Digest it was found beside."""
-    subjects: tuple[str, ...]
-    """Digests the signed bytes name."""
-    reaches: str | None
-    """How these reach the image: exact, index_of, child_of; null when they do not."""
-    verified_by: tuple[Verified, ...]
-    algorithm: str
-    key_hint: str
-    """Key id the evidence names itself; nothing proves it."""
-    signed_repository: str
-    predicate_type: str
-    annotations: dict[str, str]
-    claimed_time: str | None
-    """Time the signer claims; never trusted."""
-    problem: str
-    detail: str
 
 
 class EvidenceShown(msgspec.Struct, frozen=True):
@@ -98,8 +72,8 @@ def show_evidence(image: str, source: EvidenceSource, trust: TrustState, instant
     """
     known, store = asyncio.run(_ask(source, image, trust, instant))
     closure, kept = known.closure, known.set
-    shown = tuple(
-        _shown(fact, evidence, closure, trust)
+    found = tuple(
+        shown(fact, evidence, closure, trust, instant)
         for fact in known.facts
         if (evidence := store.get(fact.evidence_id)) is not None
     )
@@ -110,73 +84,85 @@ def show_evidence(image: str, source: EvidenceSource, trust: TrustState, instant
         complete=kept is not None and kept.complete,
         closure=closure,
         places=kept.places if kept is not None else (),
-        evidence=shown,
+        evidence=found,
         problem=known.problem,
-    )
-
-
-def _shown(fact: Fact, evidence: Evidence, closure: DigestClosure, trust: TrustState) -> ShownEvidence:
-    ways = {closure.via(subject) for subject in fact.subjects}
-    return ShownEvidence(
-        id=fact.evidence_id,
-        format=fact.format,
-        kind=fact.kind,
-        place=evidence.place,
-        artifact=evidence.artifact,
-        found_for=evidence.subject,
-        subjects=fact.subjects,
-        reaches=next((way for way in ("exact", "index_of", "child_of") if way in ways), None),
-        verified_by=tuple(Verified(trust.name_of(key_id), key_id) for key_id in fact.verified_by),
-        algorithm=fact.algorithm,
-        key_hint=fact.key_hint,
-        signed_repository=fact.signed_repository,
-        predicate_type=fact.predicate_type,
-        annotations=dict(fact.annotations),
-        claimed_time=show_time(fact.claimed_time) if fact.claimed_time is not None else None,
-        problem=fact.problem,
-        detail=fact.problem_detail,
     )
 
 
 # ------------------------------------------------------------------------------------------------------------ printing
 
 
-def print_shown(shown: EvidenceShown) -> None:
+def print_shown(answer: EvidenceShown) -> None:
     """Tables for people: what there is, and which places were asked."""
     print_table(
         ["IMAGE", "DIGEST", "INDEXES", "CHILDREN"],
-        [[shown.image, shown.digest or "-", _digests(shown.closure.indexes), _digests(shown.closure.children)]],
+        [[answer.image, answer.digest or "-", _digests(answer.closure.indexes), _digests(answer.closure.children)]],
     )
-    if shown.evidence:
+    if answer.evidence:
         print_table(
-            ["EVIDENCE", "FORMAT", "FOUND AT", "NAMES", "VERIFIED BY", "ALGORITHM", "PROBLEM"],
-            [_evidence_row(evidence) for evidence in shown.evidence],
+            ["#", "FORMAT", "FOUND AT", "NAMES", "VERIFIED BY", "PROVEN BY", "PROBLEM"],
+            [[number, *_evidence_row(evidence)] for number, evidence in enumerate(answer.evidence, start=1)],
             title="\nEvidence",
         )
-    if shown.places:
+    for number, evidence in enumerate(answer.evidence, start=1):
+        click.echo(f"\n{safe(f'{number}. {evidence.format}{_told_kind(evidence)}, {evidence.id}')}")
+        print_table(["PART", "", "FOUND"], _part_rows(evidence))
+    if answer.places:
         print_table(
             ["PLACE", "DIGEST", "ANSWER", "DETAIL"],
-            [[p.place, short_digest(p.digest), p.code or p.outcome, p.detail] for p in shown.places],
+            [[p.place, short_digest(p.digest), p.code or p.outcome, p.detail] for p in answer.places],
             title="\nPlaces asked",
         )
-    if shown.problem is not None:
-        say(f"{shown.problem.code}: {shown.problem.message}")
-    elif not shown.complete:
+    if answer.problem is not None:
+        say(f"{answer.problem.code}: {answer.problem.message}")
+    elif not answer.complete:
         say("some place did not answer: what is not listed may exist")
 
 
 def _evidence_row(evidence: ShownEvidence) -> list[object]:
-    kind = "" if evidence.kind == "signature" else f" ({evidence.predicate_type or evidence.kind})"
     names = _digests(evidence.subjects) + ("" if evidence.reaches else " (another image)")
+    proven = evidence.proven
     return [
-        evidence.id,
-        evidence.format + kind,
+        evidence.format + _told_kind(evidence),
         f"{evidence.place} of {short_digest(evidence.found_for)}",
         names,
-        ", ".join(key.name for key in evidence.verified_by) or "no key given",
-        evidence.algorithm or "-",
+        ", ".join(dict.fromkeys(map(_who, evidence.signers))) or "no key given",
+        f"{proven.time}, {proven.who}" if proven is not None else "-",
         f"{evidence.problem}: {evidence.detail}" if evidence.problem else "-",
     ]
+
+
+def _told_kind(evidence: ShownEvidence) -> str:
+    return "" if evidence.kind == "signature" else f" ({safe(evidence.predicate_type or evidence.kind)})"
+
+
+def _who(signer: ShownSigner) -> str:
+    if not signer.verified:
+        return f"{signer.name} (not verified)"
+    return signer.name if signer.state == "trusted" else f"{signer.name} ({signer.state})"
+
+
+_MARKS: Final[Mapping[Found, str]] = {"yes": "yes", "no": "NO", "unknown": "?"}
+
+
+def _part_rows(evidence: ShownEvidence) -> Iterator[list[object]]:
+    for signer in evidence.signers:
+        yield ["signer", "yes" if signer.verified else "?", _signer_text(signer)]
+    for part in evidence.parts:
+        yield [part.part, _MARKS[part.found], part.text]
+    if evidence.proven is not None:
+        yield ["time", "yes", f"existed by {evidence.proven.time}, says {evidence.proven.who}"]
+    elif evidence.certificate is not None:
+        yield ["time", "?", "nothing that is accepted proves when it was made"]
+    if evidence.expires is not None:
+        yield ["expiry", "", evidence.expires]
+
+
+def _signer_text(signer: ShownSigner) -> str:
+    issuer = f", vouched for by {signer.issuer}" if signer.issuer else ""
+    roots = f", root {', '.join(signer.roots)}" if signer.roots else ""
+    state = signer.state if signer.verified else "no root that was given vouches for this name"
+    return f"{signer.kind} {signer.name}{issuer}{roots}: {state}"
 
 
 def _digests(digests: tuple[str, ...]) -> str:
@@ -186,12 +172,16 @@ def _digests(digests: tuple[str, ...]) -> str:
 # ------------------------------------------------------------------------------------------------------------- command
 
 _EPILOG: Final = """\b
-Exit codes: 0 every place answered; 3 some did not; 4 the evidence source cannot be used.
+Exit codes: 0 every place answered; 3 some did not; 2 usage or a wrong document; 4 the evidence source cannot be
+used. Whether anything verifies does not change it.
 
 \b
-Example:
+Examples:
   $ revet evidence show registry.example.com/payments/api:1.4.2 --trust streams/demo_data/keys \
 --evidence oci-layout:streams/demo_data/oci
+  $ revet evidence show registry.example.com/web:2 --trust trusted_root.json --trust truststore/ -o json
+  $ revet evidence show docker.io/library/alpine:3.20 --trust docker.yaml \
+--evidence registry,trust-data:$HOME/.docker/trust/tuf
 """
 
 
@@ -202,7 +192,12 @@ def command() -> None:
 
 @command.command(epilog=_EPILOG)
 @click.argument("image")
-@click.option("--trust", multiple=True, metavar="FILE|DIR", help="Key documents and .pub files. Repeatable.")
+@click.option(
+    "--trust",
+    multiple=True,
+    metavar="FILE|DIR",
+    help="Documents, .pub keys, trust roots (trusted_root.json, CA .pem, key ring .asc), trust stores. Repeatable.",
+)
 @click.option("--key", multiple=True, metavar="FILE", help="Public key to try. Repeatable.")
 @source_options
 @output_option
@@ -215,11 +210,15 @@ def show(
     source: EvidenceSource,
     output: str,
 ) -> None:
-    """What exists for IMAGE, where it was found, and which key made it."""
+    """What exists for IMAGE, where it was found, who made it, and which parts of it hold.
+
+    The root of the public Sigstore instance is known without being given; no policy is asked, nothing is judged.
+    """
     instant = now()
-    shown = show_evidence(image, source, read_trust(TrustFiles(trust, key), by(instant)), instant)
+    state = with_public_good(read_trust(TrustFiles(trust, key), by(instant)), by(instant))
+    answer = show_evidence(image, source, state, instant)
     if output == "json":
-        print_json(shown)
+        print_json(answer)
     else:
-        print_shown(shown)
-    context.exit(0 if shown.complete else EXIT_UNKNOWN)
+        print_shown(answer)
+    context.exit(0 if answer.complete else EXIT_UNKNOWN)

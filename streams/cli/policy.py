@@ -1,18 +1,19 @@
-"""`revet policy`: are these policies sound, what would they change here, and what becomes of another tool's."""
+"""`revet policy`: are these policies sound, and what would they change here."""
 
 from __future__ import annotations
 
+import importlib
+import keyword
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
-import yaml
 
 from alerting.text import count
-from streams.cli.changing import asked_by, foresee, read_documents, reading, running_scopes
+from streams.cli.changing import asked_by, foresee, read_documents, reading, running_scopes, when_given
 from streams.cli.common import (
     EXIT_OK,
     EXIT_USAGE,
@@ -21,28 +22,52 @@ from streams.cli.common import (
     output_option,
     print_json,
     print_table,
-    read_text,
     say,
+    show_time,
     state_option,
 )
-from streams.cli.manifests import manifest_files
 from streams.cli.render import safe
+from streams.local.admissions import Rejudged, rejudge_recorded
 from streams.local.plan import plan
 from streams.local.preview import Counts, NamespaceCounts, PolicyCounts, Preview
-from verifier.errors import InputError, PolicyError
+from verifier.adapters.package_data import public_good_root
+from verifier.errors import PolicyError
 from verifier.policy.check import Problem, check_documents
-from verifier.policy.documents import AnyDocument, PolicyDocument, plain, policy_document
-from verifier.policy.importers.kyverno import import_kyverno
-from verifier.policy.importers.notes import ImportResult, LossNote, WeakeningImport
+from verifier.policy.documents import PolicyDocument
 from verifier.policy.schema import schema_text
 
 SHOWN: Final = 20
 """Rows of one kind that a table shows; JSON holds all."""
 
 
-@click.group()
+ELSEWHERE: Final = {
+    "import": "streams.cli.policy_import",
+    "export": "streams.cli.policy_export",
+    "test": "streams.cli.policy_test",
+    "starter": "streams.cli.policy_starter",
+}
+"""Sub-command -> module with a click command of that name. Imported when it is asked for."""
+
+
+class _Group(click.Group):
+    """The commands of this file, and those that stand in files of their own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, those of this file first."""
+        return [*super().list_commands(ctx), *ELSEWHERE]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in ELSEWHERE:
+            return super().get_command(ctx, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        found: click.Command = getattr(importlib.import_module(ELSEWHERE[cmd_name]), name)
+        return found
+
+
+@click.group(cls=_Group)
 def command() -> None:
-    """Check, import and preview policies."""
+    """Check, import, export, test and preview policies."""
 
 
 _FILES: Final = click.argument("files", nargs=-1, required=True, metavar="FILE|DIR...")
@@ -65,6 +90,7 @@ def check(files: tuple[str, ...], against_state: bool, state: Path, output: str)
     if against_state:
         found = reading(state)
         known = {"now": found.now, "ring": found.trust.names, "policies": found.trust.policies}
+        known["roots"] = found.trust.anchors.roots
         known["scopes"] = running_scopes(state)
     problems = sorted([*map(_as_problem, errors), *check_documents(documents, **known)], key=lambda p: p[1:4])
     wrong = any(problem.severity == "error" for problem in problems)
@@ -92,125 +118,28 @@ def _sentence(problem: Problem) -> str:
     return f"{problem.file}:{problem.line}:{problem.column}: {problem.severity}: {field}{problem.message}{todo}"
 
 
-# ------------------------------------------------------------------------------------------------------------- import
-
-
-@command.command(
-    "import",
-    epilog="Example:\n\n\b\n  $ revet policy import --dialect kyverno clusterpolicies.yaml -d policies/",
-)
-@_FILES
-@click.option("--dialect", type=click.Choice(["kyverno"]), required=True, help="Whose policies these are.")
-@click.option("--accept-weaker", is_flag=True, help="Accept every loss that makes a policy ask less.")
-@click.option("--accept", "accepted", multiple=True, metavar="CODE", help="Accept this kind of such losses.")
-@click.option(
-    "--key", "keys", multiple=True, metavar="REF=FILE", help="Public key behind a reference (k8s://…, kms://…)."
-)
-@click.option("-d", "--directory", type=click.Path(file_okay=False, path_type=Path), help="Write one file each there.")
-@click.option("--owner", default="imported", show_default=True, help="Owner written into exemptions.")
-def import_(
-    files: tuple[str, ...],
-    dialect: str,
-    accept_weaker: bool,
-    accepted: tuple[str, ...],
-    keys: tuple[str, ...],
-    directory: Path | None,
-    owner: str,
-) -> int:
-    """Rewrite another tool's policies as native documents; what is lost on the way goes to standard error.
-
-    A loss that weakens a check is an error (exit code 2) unless it is accepted.
-    """
-    sources = [(file, read_text(file)) for name in files for file in _import_files(name)]
-    try:
-        result = _IMPORTERS[dialect](
-            sources, accept_weaker=accept_weaker or accepted, keys=dict(map(_key_of, keys)), owner=owner
-        )
-    except WeakeningImport as error:
-        _say_notes(error.notes)
-        raise
-    _say_notes(result.notes)
-    _write(result, directory)
-    return EXIT_OK
-
-
-_IMPORTERS: Final[dict[str, Callable[..., ImportResult]]] = {"kyverno": import_kyverno}
-"""Dialect -> importer. A new dialect is a row here."""
-
-
-def _import_files(name: str) -> list[str]:
-    files = manifest_files(name)
-    if not files:
-        raise InputError(f"{name}: no policy file in this folder")
-    return files
-
-
-def _key_of(text: str) -> tuple[str, str]:
-    reference, equals, file = text.rpartition("=")
-    if not equals or not reference or not file:
-        raise click.BadParameter(f"{safe(text[:80])}: expected REF=FILE", param_hint="--key")
-    return reference, read_text(file)
-
-
-def _say_notes(notes: Sequence[LossNote]) -> None:
-    for note in notes:
-        code = f" [{note.code}]" if note.code else ""
-        say(f"{note.file}:{note.line}: {note.severity}{code}: {note.field}: {note.message}")
-
-
-def _write(result: ImportResult, directory: Path | None) -> None:
-    documents: list[AnyDocument] = [*map(policy_document, result.policies), *result.exemptions]
-    if not documents:
-        say("revet: nothing in there that checks images")
-    texts = {f"{d.kind.lower()}-{d.metadata.name}.yaml": _yaml(plain(d)) for d in documents}
-    if directory is None:
-        click.echo("---\n".join(texts.values()), nl=False)
-        return
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            (directory / name).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{directory}: {error.strerror or error}") from error
-    say(f"revet: wrote {count(len(texts), 'document')} into {directory}")
-
-
-class _Dumper(yaml.SafeDumper):
-    """YAML as people write it: lists indented below their name, several lines as a block, no aliases."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        del indentless
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: object) -> bool:
-        del data
-        return True
-
-
-def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _block)
-
-
-def _yaml(value: object) -> str:
-    # allow_unicode=False: what came from a stranger's file reaches the terminal as escapes
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
-
-
 # ------------------------------------------------------------------------------------------------------------ preview
 
 
-@command.command(epilog="Example:\n\n\b\n  $ revet policy preview policies/signed.yaml")
+@command.command(
+    epilog="Examples:\n\n\b\n"
+    "  $ revet policy preview policies/signed.yaml\n"
+    "  $ revet policy preview policies/signed.yaml --from 7d"
+)
 @_FILES
 @click.option("--prune", is_flag=True, help="As `trust apply --prune` would.")
+@click.option(
+    "--from",
+    "since",
+    metavar="TIME",
+    help="Also judge what admission let in since then, as if FILES had been in force and enforced.",
+)
 @state_option
 @output_option
-def preview(files: tuple[str, ...], prune: bool, state: Path, output: str) -> int:
+def preview(files: tuple[str, ...], prune: bool, since: str | None, state: Path, output: str) -> int:
     """Show what would change for what runs now if FILES were applied. Changes nothing.
 
-    Exit code 1 when something that is valid now would violate.
+    Exit code 1 when something that is valid now would violate; past admissions do not change it.
     """
     documents, errors = read_documents(files)
     for error in errors:
@@ -218,15 +147,20 @@ def preview(files: tuple[str, ...], prune: bool, state: Path, output: str) -> in
     if errors:
         return EXIT_USAGE
     found = reading(state)
-    made = plan(found.trust, documents, asked_by(found), prune=prune)
+    made = plan(found.trust, documents, asked_by(found), prune=prune, shipped=public_good_root())
     for sentence in made.notes:
         say(f"note: {sentence}")
     foretold, _ = foresee(state, made.records, found.now)
     names = [d.name for d in documents if isinstance(d.body, PolicyDocument)]
+    start = when_given(since, found.now, "--from")
+    past = rejudge_recorded(state, made.records, start, found.now, names) if start is not None else None
     if output == "json":
-        print_json({"schema": "revet.policy-preview/v1", "breaks": foretold.breaks, **msgspec.to_builtins(foretold)})
+        told = msgspec.to_builtins(foretold) | ({"admissions": msgspec.to_builtins(past)} if past is not None else {})
+        print_json({"schema": "revet.policy-preview/v1", "breaks": foretold.breaks, **told})
     else:
         _print(foretold, names)
+        if past is not None:
+            _print_past(past)
     return EXIT_VIOLATION if foretold.breaks else EXIT_OK
 
 
@@ -262,6 +196,20 @@ def _print_breaks(foretold: Preview) -> None:
         columns = ("cluster", "namespace", "workloads", "image", "containers", "policy", "why")
         print_table(columns, rows, title="\nvalid now, would violate")
         _more(len(broken))
+
+
+def _print_past(past: Rejudged) -> None:
+    let_in = f"of {count(past.admissions, 'pod')} that admission let in since {show_time(past.since)}"
+    click.echo(f"\n{let_in}: would have denied {past.denied:,}, could not tell {past.unknown:,}")
+    if past.denied or past.unknown:
+        print_table(("team", "let in", "would deny", "could not tell"), past.teams, title="\nby team")
+        rows = [
+            (show_time(t.time), t.namespace, t.team or "-", t.workload, t.image, t.policy, ", ".join(t.codes))
+            for t in past.turned_away[:SHOWN]
+        ]
+        columns = ("admitted", "namespace", "team", "workload", "image", "policy", "why")
+        print_table(columns, rows, title="\nlet in, would not be")
+        _more(len(past.turned_away))
 
 
 def _cells(row: PolicyCounts | NamespaceCounts) -> list[str]:

@@ -1,43 +1,47 @@
-"""`revet revoke`: key, digest or evidence. What it separates and how far it reaches is said before it is applied."""
+"""`revet revoke`: what it separates and how far it reaches is said before it is applied."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 import msgspec
+from pydantic import ValidationError
 
-from alerting.text import count, short_digest
+from alerting.text import short_digest
 from streams.cli.changing import (
+    SHOWN,
     Outcome,
     Reading,
     asked_by,
+    breaking_lines,
     carry_out,
     confirm,
     evidence_option,
     exit_code,
     foresee,
+    more,
     note_option,
+    print_breaking,
+    reach_text,
     reading,
     tell,
     when_given,
 )
-from streams.cli.common import EXIT_OK, output_option, print_json, print_table, say, show_time, state_option
+from streams.cli.common import EXIT_OK, PAIR, output_option, print_json, print_table, say, show_time, state_option
 from streams.cli.render import safe
-from streams.local.preview import Hit, Preview, Reach
+from streams.cli.trust_files import sentence_of
+from streams.local.preview import Hit, Preview
 from verifier.errors import TrustError
+from verifier.policy.identity import Identity
 from verifier.trust.changes import revoke
-from verifier.trust.describe import short
-from verifier.trust.records import RevocationPut, RevocationReason
-from verifier.trust.revocation import CLASS_OF
-from verifier.trust.state import SubjectKind
+from verifier.trust.describe import revoked_text, short, subject_of
+from verifier.trust.records import RevocationPut, RevocationReason, SubjectKind
+from verifier.trust.revocation import CLASS_OF, WHOLE
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: decorators take every command as it is
-
-SHOWN: Final = 20
-"""Signatures and workloads that a table shows; JSON holds all."""
 
 
 class Request(NamedTuple):
@@ -57,7 +61,7 @@ class Request(NamedTuple):
 
 @click.group()
 def command() -> None:
-    """Revoke a key, a digest or one piece of evidence."""
+    """Revoke a key, digest, piece of evidence, identity, CA, builder, commit or log."""
 
 
 def _options(function: F) -> F:
@@ -111,15 +115,94 @@ def evidence(subject: str, **options: Any) -> int:  # noqa: ANN401  # as above
     return _run("evidence", subject, Request(**options))
 
 
-def _run(kind: SubjectKind, subject: str, request: Request) -> int:
+@command.command(
+    epilog="Example:\n\n\b\n  $ revet revoke identity --issuer https://id.example.com --subject ci@example.com \\\n"
+    "      --reason identityCompromise --compromised-since 2026-11-17 --dry-run"
+)
+@click.option("--issuer", default="", help="OIDC issuer, exactly.")
+@click.option("--subject", default="", help="Subject alternative name, exactly (e-mail, URI, user name).")
+@click.option("--subject-pattern", default="", help="As --subject; `*` is any run, `?` one character.")
+@click.option("--subject-regexp", default="", help="As --subject; an RE2 expression over the whole text.")
+@click.option(
+    "--extension", "extensions", multiple=True, type=PAIR, metavar="NAME=VALUE", help="A Fulcio extension; repeatable."
+)
+@_options
+def identity(
+    issuer: str,
+    subject: str,
+    subject_pattern: str,
+    subject_regexp: str,
+    extensions: tuple[tuple[str, str], ...],
+    **options: Any,  # noqa: ANN401  # as above
+) -> int:
+    """Revoke an identity: whoever has certificates for it may be somebody else."""
+    pairs = dict(extensions)
+    if len(pairs) < len(set(extensions)):
+        raise click.UsageError("--extension: one name with two values; a certificate has one of them")
+    members = {
+        "issuer": issuer,
+        "subject": subject,
+        "subjectPattern": subject_pattern,
+        "subjectRegExp": subject_regexp,
+        "extensions": pairs,
+    }
+    given = {name: value for name, value in members.items() if value}
+    try:
+        Identity.model_validate(given)
+    except ValidationError as error:
+        raise click.UsageError(f"whose identity? {sentence_of(error)}") from error
+    return _run("identity", msgspec.json.encode(given).decode(), Request(**options))
+
+
+@command.command(
+    epilog="Example:\n\n\b\n  $ revet revoke ca 3f2a91c04b7e --reason caCompromise --all-signatures --dry-run"
+)
+@click.argument("subject")
+@_options
+def ca(subject: str, **options: Any) -> int:  # noqa: ANN401  # as above
+    """Revoke a CA or timestamp authority of a trust root: its key id, authority id or label (`trust show roots`)."""
+    return _run("ca", subject, Request(**options))
+
+
+@command.command(
+    epilog="Example:\n\n\b\n  $ revet revoke builder https://github.com/example/ci/.github/workflows/b.yml@main \\\n"
+    "      --reason keyCompromise --compromised-since 2026-11-17"
+)
+@click.argument("subject")
+@_options
+def builder(subject: str, **options: Any) -> int:  # noqa: ANN401  # as above
+    """Revoke a builder: what its provenance or its certificates vouch for no longer counts."""
+    return _run("builder", subject, Request(**options))
+
+
+@command.command(epilog="Example:\n\n\b\n  $ revet revoke commit 9f86d081… --reason unspecified --all-signatures")
+@click.argument("subject")
+@_options
+def commit(subject: str, **options: Any) -> int:  # noqa: ANN401  # as above
+    """Revoke a source commit: provenance and certificates that name it no longer count."""
+    return _run("commit", subject, Request(**options))
+
+
+@command.command(
+    epilog="Example:\n\n\b\n  $ revet revoke log c0d23d6ad406 --reason keyCompromise --last-good-index 120345"
+)
+@click.argument("subject")
+@click.option("--last-good-index", type=click.IntRange(min=0), metavar="N", help="Entries up to this one stay good.")
+@_options
+def log(subject: str, last_good_index: int | None, **options: Any) -> int:  # noqa: ANN401  # as above
+    """Revoke a transparency or CT log: what it said, when and of whom, no longer counts."""
+    return _run("log", subject, Request(**options), last_good_index)
+
+
+def _run(kind: SubjectKind, subject: str, request: Request, last_good_index: int | None = None) -> int:
     """Look, say, ask, apply: in this order."""
     found = reading(request.state)
-    record = _record(found, kind, subject, request)
+    record = _record(found, kind, subject, request, last_good_index)
     foretold, hit = foresee(request.state, [record], found.now)
     if hit is None:
         raise TrustError("nothing can be foretold without a state")
     if request.output == "table":
-        _print(record, _name(found, record), hit, foretold)
+        _print(record, revoked_text(record, found.trust), hit, foretold)
     if request.dry_run:
         return _looked(record, hit, foretold, request)
     if request.output == "json" and not request.yes:
@@ -140,7 +223,9 @@ def _run(kind: SubjectKind, subject: str, request: Request) -> int:
     return _applied(outcome, request)
 
 
-def _record(found: Reading, kind: SubjectKind, subject: str, request: Request) -> RevocationPut:
+def _record(
+    found: Reading, kind: SubjectKind, subject: str, request: Request, last_good_index: int | None
+) -> RevocationPut:
     return revoke(
         found.trust,
         asked_by(found, request.note),
@@ -150,6 +235,7 @@ def _record(found: Reading, kind: SubjectKind, subject: str, request: Request) -
         effective=when_given(request.effective, found.now, "--effective"),
         compromised_since=when_given(request.compromised_since, found.now, "--compromised-since"),
         all_signatures=request.all_signatures,
+        last_good_index=last_good_index,
     )
 
 
@@ -182,34 +268,24 @@ def _print(record: RevocationPut, name: str, hit: Hit, foretold: Preview) -> Non
     if record.subject_kind != "digest":
         _print_split(record, hit)
     click.echo()
-    for line in _reach_lines(hit, foretold):
+    click.echo(safe(f"in use by: {reach_text(hit.uses)}"))
+    for line in breaking_lines(foretold):
         click.echo(safe(line))
-    rows = [
-        (change.cluster, change.namespace, ", ".join(change.workloads), change.image, change.containers, change.policy)
-        for change in foretold.changes
-        if change.after == "violates" and change.before != "violates"
-    ]
-    if rows:
-        print_table(("cluster", "namespace", "workloads", "image", "containers", "violates"), rows[:SHOWN])
-        _more(len(rows))
-
-
-def _name(found: Reading, record: RevocationPut) -> str:
-    """Name of a key; empty for what has none."""
-    return found.trust.name_of(record.subject) if record.subject_kind == "key" else ""
+    print_breaking(foretold)
 
 
 def _title(record: RevocationPut, name: str) -> str:
-    named = f"{name} ({short(record.subject)})" if name else record.subject
+    """`name`: what people call it; of a key or CA that has a name the id stands behind it."""
+    what = name if name == subject_of(record) else f"{name} ({short(record.subject)})"
     note = f": {record.note}" if record.note else ""
-    return f"to revoke: {record.subject_kind} {named}, {record.reason}, {_timing(record)}{note}"
+    return f"to revoke: {what}, {record.reason}, {_timing(record)}{note}"
 
 
 def _timing(record: RevocationPut) -> str:
     if record.compromised_since is not None:
         return f"compromised since {show_time(record.compromised_since)}"
-    if record.subject_kind == "key" and CLASS_OF[record.reason] == "hard":
-        return "all its signatures"
+    if record.subject_kind not in WHOLE and CLASS_OF[record.reason] == "hard":
+        return "all its signatures" if record.last_good_index is None else "later entries"
     return f"effective {show_time(record.effective)}"
 
 
@@ -222,7 +298,7 @@ def _print_split(record: RevocationPut, hit: Hit) -> None:
     ]
     if rows:
         print_table(("signed", "image", "digest", "proven by", "containers"), rows)
-        _more(len(hit.signatures))
+        more(len(hit.signatures))
     if hit.unknown and record.compromised_since is not None:
         click.echo("without a proven time a signature cannot be told from a forged one, so it falls")
 
@@ -230,29 +306,6 @@ def _print_split(record: RevocationPut, hit: Hit) -> None:
 _PARTS: Final = {"before": "before", "after": "after", "unknown": "time unknown"}
 
 
-def _more(number: int) -> None:
-    if number > SHOWN:
-        click.echo(f"… and {number - SHOWN} more; -o json shows all")
-
-
-def _reach_lines(hit: Hit, foretold: Preview) -> Iterator[str]:
-    yield f"in use by: {_reach(hit.uses)}"
-    yield f"would begin to violate: {_reach(foretold.violating)}"
-    for team, containers, workloads in foretold.violating.teams:
-        yield f"  {team}: {count(containers, 'container')} of {count(workloads, 'workload')}"
-    if foretold.closed:
-        yield f"findings that would close: {len(foretold.closed)}"
-
-
-def _reach(reach: Reach) -> str:
-    if not reach.containers:
-        return "nothing that runs"
-    return (
-        f"{count(reach.containers, 'container')} of {count(reach.workloads, 'workload')}"
-        f" in {count(reach.namespaces, 'namespace')} of {count(reach.clusters, 'cluster')}"
-    )
-
-
 def _summary(hit: Hit, foretold: Preview) -> str:
     split = f"{hit.before} before, {hit.after} after, {hit.unknown} of unknown time"
-    return f"{split}; would begin to violate: {_reach(foretold.violating)}"
+    return f"{split}; would begin to violate: {reach_text(foretold.violating)}"

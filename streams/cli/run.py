@@ -43,6 +43,7 @@ from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, settle_collector, summary
 from streams.local.sqlite import note_clock
 from streams.settings import Settings, host_and_port, load_settings
+from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.oci.port import EvidencePlace
 from verifier.policy.check import check_documents
@@ -354,14 +355,16 @@ class _Run:
         for entry in folded(trust_log(node.connection)):
             whole = entry.after
         documents, errors = read_documents([str(path) for path in self.settings.trust])
-        problems = check_documents(documents, ring=whole.names, policies=whole.policies, now=node.now)
+        roots = whole.anchors.roots
+        problems = check_documents(documents, ring=whole.names, roots=roots, policies=whole.policies, now=node.now)
         wrong = [str(e) for e in errors]
         wrong += [f"{p.file}:{p.line}: {p.field}: {p.message}; {p.todo}" for p in problems if p.severity == "error"]
         for text in wrong[:-1]:
             say(f"revet: {text}")
         if wrong:
             raise InputError(wrong[-1])
-        made = plan(whole, documents, By(local_author(), node.now, "run", "applied at start"))
+        asked = By(local_author(), node.now, "run", "applied at start")
+        made = plan(whole, documents, asked, shipped=public_good_root())
         for note in made.notes:
             say(f"revet: note: {note}")
         if made.records:

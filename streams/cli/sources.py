@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -24,14 +26,34 @@ import msgspec
 
 from streams.cli.common import PAIR, read_text, say
 from streams.cli.manifests import manifest_files
+from streams.cli.trust_files import (
+    ROOT_SUFFIXES,
+    SIGNER,
+    CertificateSigner,
+    RootFile,
+    attestor_of,
+    is_named,
+    is_root,
+    named_files,
+    root_of,
+    roots_of,
+    with_file,
+)
+from streams.local.plan import BARE_KEY, needs_public_good
+from verifier.adapters.combined import CombinedPlace
 from verifier.adapters.fetch import fetch
+from verifier.adapters.lookaside import LookasidePlace
 from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.adapters.ocilayout import OciLayoutPlace
+from verifier.adapters.package_data import public_good_root
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
+from verifier.adapters.trustdata_dir import TrustDataPlace
 from verifier.errors import ImageReferenceError, InputError, PlaceError, PolicyError, TrustError
-from verifier.evidence.keys import KeySet, key_set, load_public_key
+from verifier.evidence.keys import load_public_key
+from verifier.facts.candidates import KeySet
 from verifier.models import ImageReference, Micros, Reason
 from verifier.oci.port import EvidencePlace, EvidenceStore
+from verifier.policy.attestors import PUBLIC_GOOD, Attestor
 from verifier.policy.check import Problem, check_documents
 from verifier.policy.documents import (
     ClusterDocument,
@@ -39,25 +61,30 @@ from verifier.policy.documents import (
     ExemptionDocument,
     KeyDocument,
     PolicyDocument,
+    TrustRootDocument,
     load_documents,
 )
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, check_name
+from verifier.policy.fields import check_name
+from verifier.policy.model import MatchRule, Policy, Requirement
 from verifier.policy.selection import CompiledPolicy, compile_policy
 from verifier.reasons import REASONS, reason
 from verifier.reference import parse_reference
 from verifier.trust.changes import By, ExemptionScope, add_key, exempt, put_cluster, put_policy
 from verifier.trust.records import TrustRecord
+from verifier.trust.rootchanges import put_root
 from verifier.trust.state import TrustState
 from verifier.verify import ImageEvidence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 LAYOUT: Final = "oci-layout:"
+LOOKASIDE: Final = "lookaside:"
+TRUST_DATA: Final = "trust-data:"
 REGISTRY: Final = "registry"
 AT_ONCE: Final = 8
 """Images asked about at a time."""
 
-TRUST_SUFFIXES: Final = (".yaml", ".yml", ".json", ".pub")
+TRUST_SUFFIXES: Final = (".yaml", ".yml", ".json", ".pub", *ROOT_SUFFIXES)
 COMMAND_LINE: Final = "command-line"
 """Id of the policy that `--key` stands for."""
 
@@ -72,6 +99,10 @@ class EvidenceSource(msgspec.Struct, frozen=True):
 
     layout: Path | None = None
     """Directory of an OCI image layout; None: registries over HTTP."""
+    lookaside: tuple[Path, ...] = ()
+    """Folders of OpenPGP signatures, as podman and skopeo write them, asked beside it."""
+    trust_data: tuple[Path, ...] = ()
+    """Folders of Docker Content Trust metadata, asked beside it."""
     registry: RegistryOptions = RegistryOptions()
     platform: str | None = None
     """`os/arch[/variant]`: of a multi-platform image, the child that is looked at too."""
@@ -96,8 +127,8 @@ _SOURCE_OPTIONS: Final = (
         "--evidence",
         default=REGISTRY,
         show_default=True,
-        metavar="oci-layout:DIR|registry",
-        help="Where signatures are looked for.",
+        metavar="PLACE[,PLACE...]",
+        help="Where signatures are: registry or oci-layout:DIR; beside it lookaside:DIR, trust-data:DIR.",
     ),
     click.option("--plain-http", is_flag=True, help="Speak HTTP without TLS to registries."),
     click.option("--ca-file", type=_FILE, metavar="FILE", help="PEM bundle of a private CA, beside the system's."),
@@ -134,22 +165,37 @@ def evidence_source(
     """
     if platform is not None and not _PLATFORM.fullmatch(platform):
         raise click.UsageError(f"--platform {platform!r}: expected os/arch[/variant], such as linux/amd64")
+    main, *others = (part.strip() for part in evidence.split(","))
+    lookaside, trust_data = _beside(evidence, others)
     mirrors = dict(mirror)
-    if evidence.startswith(LAYOUT):
+    if main.startswith(LAYOUT):
         if plain_http or ca_file or docker_config or mirrors:
             raise click.UsageError("--plain-http, --ca-file, --docker-config and --mirror are for registries only")
-        return EvidenceSource(Path(evidence.removeprefix(LAYOUT) or "."), platform=platform)
-    if evidence != REGISTRY:
-        raise click.UsageError(f"--evidence {evidence!r}: expected oci-layout:DIR or registry")
+        return EvidenceSource(Path(main.removeprefix(LAYOUT) or "."), lookaside, trust_data, platform=platform)
+    if main != REGISTRY:
+        expected = "expected registry or oci-layout:DIR first; lookaside:DIR and trust-data:DIR stand beside it"
+        raise click.UsageError(f"--evidence {evidence!r}: {expected}")
     if docker_config is not None and docker_config.is_dir():
         docker_config = docker_config / "config.json"
-    options = RegistryOptions(
-        docker_config=docker_config,
-        ca_file=ca_file,
-        plain_http=frozenset({"*"} if plain_http else ()),
-        mirrors=mirrors,
-    )
-    return EvidenceSource(registry=options, platform=platform)
+    plain = frozenset({"*"} if plain_http else ())
+    options = RegistryOptions(docker_config=docker_config, ca_file=ca_file, plain_http=plain, mirrors=mirrors)
+    return EvidenceSource(None, lookaside, trust_data, options, platform)
+
+
+def _beside(evidence: str, places: Sequence[str]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The folders beside the first place: lookasides, trust data."""
+    if not all(place.startswith((LOOKASIDE, TRUST_DATA)) for place in places):
+        raise click.UsageError(f"--evidence {evidence!r}: beside the first place only lookaside:DIR and trust-data:DIR")
+    lookaside = tuple(_folder(place, LOOKASIDE) for place in places if place.startswith(LOOKASIDE))
+    return lookaside, tuple(_folder(place, TRUST_DATA) for place in places if place.startswith(TRUST_DATA))
+
+
+def _folder(text: str, prefix: str) -> Path:
+    """The folder behind a prefix; `~` is written out, which no shell does in the middle of a word."""
+    name = text.removeprefix(prefix)
+    if not name:
+        raise click.UsageError(f"--evidence {text}: which folder? {prefix}DIR")
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - pathlib raises where there is no such user
 
 
 @asynccontextmanager
@@ -160,19 +206,21 @@ async def opened(source: EvidenceSource) -> AsyncIterator[EvidencePlace]:
         PlaceRefused: the directory is no OCI layout, or the Docker configuration cannot be read.
         InputError: a mirror is no origin, or the CA file cannot be read.
     """
+    beside: list[EvidencePlace] = [*map(LookasidePlace, source.lookaside), *map(TrustDataPlace, source.trust_data)]
     if source.layout is not None:
-        yield OciLayoutPlace(source.layout)
+        layout = OciLayoutPlace(source.layout)
+        yield CombinedPlace(layout, beside) if beside else layout
         return
     async with RegistryPlace(source.registry) as place:
-        yield place
+        yield CombinedPlace(place, beside) if beside else place
 
 
 # ----------------------------------------------------------------------------------------------------------- evidence
 
 
 def keyset_of(trust: TrustState) -> KeySet:
-    """The candidate keys of trust; its id is `trust.keyset_id`."""
-    return key_set((trust.name_of(key_id), load_public_key(pem)) for key_id, pem in trust.candidate_keys().items())
+    """Everything evidence is checked against; its id is `trust.keyset_id`."""
+    return trust.candidate_set()
 
 
 def read_reference(image: str) -> tuple[ImageReference, Reason | None]:
@@ -239,11 +287,14 @@ class TrustFiles(NamedTuple):
     """What trust is read from."""
 
     documents: tuple[str, ...] = ()
-    """Files and directories: documents (.yaml, .yml, .json) and public keys (.pub, by the name of the file)."""
+    """Files and directories: documents (.yaml, .yml, .json), public keys (.pub, by the name of the file) and bare trust
+    roots (`trust_files`)."""
     keys: tuple[str, ...] = ()
     """Public keys any of which signs every image: the policy `command-line`."""
     annotations: tuple[tuple[str, str], ...] = ()
     """Signed annotations that policy asks for."""
+    signer: CertificateSigner = CertificateSigner()
+    """Whose certificate will do in the place of a key."""
 
 
 class _PublicKey(NamedTuple):
@@ -262,22 +313,37 @@ def read_trust(files: TrustFiles, by: By) -> TrustState:
         InputError: a file cannot be read, or a document is wrong or contradicts another (file, line).
     """
     names = _all_files(files.documents)
-    pems = [_PublicKey(Path(n).name.removesuffix(".pub"), read_text(n), n) for n in names if n.endswith(".pub")]
-    documents = _read_documents([n for n in names if not n.endswith(".pub")])
-    problems = check_documents(documents, ring=[key.name for key in pems])
+    bare = [name for name in names if name.endswith(BARE_KEY) or is_root(name)]
+    documents, named = _read_documents([name for name in names if name not in bare])
+    bare = [name for name in bare if not is_named(name, named)]
+    pems = [_PublicKey(Path(n).name.removesuffix(BARE_KEY), read_text(n), n) for n in bare if n.endswith(BARE_KEY)]
+    given = roots_of(name for name in bare if not name.endswith(BARE_KEY))
+    _refuse_doubles(given, documents)
+    problems = check_documents(documents, ring=[key.name for key in pems], roots=[root.name for root in given])
     _refuse_errors([_as_error(problem) for problem in problems if problem.severity == "error"])
     log = _Log(by)
     for key in pems:
         with _placed(key.file):
             log.add(add_key(log.trust, by, key.name, key.pem))
-    for kind in (KeyDocument, ClusterDocument, PolicyDocument, ExemptionDocument):
+    for root in given:
+        with _placed(root.file):
+            log.add(put_root(log.trust, by, root.name, root.format, root.content))
+    for kind in (KeyDocument, ClusterDocument, TrustRootDocument, PolicyDocument, ExemptionDocument):
         for document in (d for d in documents if isinstance(d.body, kind)):
             log.apply(document)
-    if files.keys:
+    if files.keys or files.signer.given:
         _add_command_line(log, files)
     elif files.annotations:
-        raise InputError("-a asks for annotations of a signature: give --key too, or write a policy")
+        raise InputError("-a asks for annotations of a signature: say whose with --key, or write a policy")
     return log.trust
+
+
+def with_public_good(trust: TrustState, by: By) -> TrustState:
+    """Trust with the shipped root of the public Sigstore instance, for commands that only tell what evidence says."""
+    if PUBLIC_GOOD in trust.anchors.roots:
+        return trust
+    record = put_root(trust, by, PUBLIC_GOOD, "sigstore-trusted-root", public_good_root())
+    return trust.apply(record, trust.epoch + 1)[0]
 
 
 def compiled_policies(trust: TrustState) -> dict[str, CompiledPolicy]:
@@ -291,25 +357,32 @@ def _all_files(names: Iterable[str]) -> list[str]:
     return list({Path(file).absolute() if file != "-" else Path(file): file for file in files}.values())
 
 
-def _read_documents(names: Iterable[str]) -> list[Document]:
+def _read_documents(names: Iterable[str]) -> tuple[list[Document], frozenset[str]]:
+    """The documents with the text of the files they name, and the paths of these."""
     documents: list[Document] = []
     wrong: list[PolicyError] = []
     for name in names:
         found, errors = load_documents(name, read_text(name))
         wrong += errors
-        documents += (_with_pem(document) for document in found)
+        documents += found
+    named, filled = named_files(documents), []
+    for document in documents:
+        try:
+            filled.append(with_file(document))
+        except PolicyError as error:
+            wrong.append(error)
     _refuse_errors(wrong)
-    return documents
+    return filled, named
 
 
-def _with_pem(document: Document) -> Document:
-    """A Key document with the text of the file it names, which lies beside it."""
-    body = document.body
-    if not isinstance(body, KeyDocument) or not body.spec.file:
-        return document
-    pem = read_text(str(Path(document.file).parent / body.spec.file))
-    with _placed(document.file, document.place("spec", "file").line):
-        return document._replace(body=body.with_pem(pem))
+def _refuse_doubles(given: Iterable[RootFile], documents: Iterable[Document]) -> None:
+    """A bare root and a document of one name: which of them is meant?"""
+    files = {d.body.root_name: d for d in documents if isinstance(d.body, TrustRootDocument)}
+    for root in given:
+        other = files.get(root.name)
+        if other is not None:
+            line = other.place("metadata", "name").line
+            raise PolicyError(f"{root.file} is a trust root of the name {root.name} too", file=other.file, line=line)
 
 
 def _refuse_errors(errors: Sequence[PolicyError]) -> None:
@@ -352,10 +425,19 @@ class _Log:
                 return add_key(trust, by, name, key.pem, owner=key.owner, **window)
             case ClusterDocument(spec=cluster):
                 return put_cluster(trust, by, cluster.id, name, labels=cluster.labels, feeds=cluster.feeds)
+            case TrustRootDocument():
+                return put_root(trust, by, body.root_name, body.spec.format, body.spec.content)
             case PolicyDocument():
-                return put_policy(trust, by, body.to_policy())
+                if needs_public_good(body.spec.attestors.values()):
+                    self.need_public_good()
+                return put_policy(self.trust, by, body.to_policy())
             case ExemptionDocument():
                 return self._exemption(document, body)
+
+    def need_public_good(self) -> None:
+        """The public Sigstore root this version ships, unless a file brought one."""
+        if PUBLIC_GOOD not in self.trust.anchors.roots:
+            self.add(put_root(self.trust, self._by, PUBLIC_GOOD, "sigstore-trusted-root", public_good_root()))
 
     def _exemption(self, document: Document, body: ExemptionDocument) -> TrustRecord | None:
         spec = body.spec
@@ -389,15 +471,29 @@ def _add_command_line(log: _Log, files: TrustFiles) -> None:
     for file in files.keys:
         with _placed(file):
             names[_in_ring(log, file, read_text(file))] = None
-    leaves = tuple(Requirement(signed_by=name, annotations=wanted) for name in names)
+    attestors = {name: Attestor(keys=(name,)) for name in names}
+    if files.signer.given:
+        attestors[SIGNER] = _certificate_attestor(log, files.signer)
+    leaves = tuple(Requirement(signed_by=name, annotations=wanted) for name in attestors)
     policy = Policy(
         id=COMMAND_LINE,
         mode="enforce",
         match=(MatchRule(images=("**",)),),
-        attestors={name: Attestor(keys=(name,)) for name in names},
+        attestors=attestors,
         require=leaves[0] if len(leaves) == 1 else Requirement(any=leaves),
     )
     log.add(put_policy(log.trust, By("command-line", 0), policy))
+
+
+def _certificate_attestor(log: _Log, signer: CertificateSigner) -> Attestor:
+    """The attestor of the certificate options, with its root in trust."""
+    root = root_of(signer)
+    if root is None:
+        log.need_public_good()
+        return attestor_of(signer, PUBLIC_GOOD, "sigstore-trusted-root")
+    with _placed(root.file):
+        log.add(put_root(log.trust, By("command-line", 0), root.name, root.format, root.content))
+    return attestor_of(signer, root.name, root.format)
 
 
 def _wanted(annotations: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -421,5 +517,5 @@ def _in_ring(log: _Log, file: str, pem: str) -> str:
 def _free_name(trust: TrustState, file: str) -> str:
     """`Release Key.pub` -> `release-key`; with a number when another key has that name."""
     stem = re.sub(r"[^a-z0-9._-]+", "-", file.removesuffix(".pub").removesuffix(".pem").lower()).strip("._-") or "key"
-    free = (name for name in (stem, *(f"{stem}-{n}" for n in range(2, 10_000))) if name not in trust.names)
-    return check_name(next(free)[:253])
+    numbered = (f"{stem}-{number}" for number in count(2))
+    return check_name(next(name for name in chain((stem,), numbered) if name not in trust.names)[:253])

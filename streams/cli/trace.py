@@ -13,6 +13,7 @@ from streams.cli.changing import when_given
 from streams.cli.common import now, output_option, print_json, print_table, say, show_time, state_option
 from streams.cli.render import safe
 from streams.local.looking import Look, looking
+from streams.queries.blast import SIGNED_BY
 from streams.queries.results import Row, Signature, Timeline, as_json
 from streams.queries.trace import trace
 from streams.sinks.document import shown_image
@@ -21,7 +22,7 @@ from verifier.models import Micros
 TEXT_LIMIT: Final = 480
 """Characters of one sentence in the table; JSON has all of it."""
 
-FOLLOWED_BY_RADIUS: Final = frozenset({"key", "policy"})
+FOLLOWED_BY_RADIUS: Final = frozenset({"policy", *SIGNED_BY})
 """Kinds whose timeline follows no containers: `revet blast-radius` counts what they touch."""
 
 _OWN: Final = ("verdict", "admitted", "denied", "errored")
@@ -39,7 +40,8 @@ _PROOF: Final = {
     epilog="Examples:\n\n\b\n"
     "  $ revet trace registry.example.com/payments/refunds:2.3\n"
     "  $ revet trace payments/Deployment/payments-api --at 2026-11-21T13:26:50Z\n"
-    "  $ revet trace key:build -o json",
+    "  $ revet trace key:build -o json\n"
+    "  $ revet trace 'identity:https://git.example.com/pay/*'",
 )
 @click.argument("subject")
 @click.option("--at", metavar="TIME", help="What was on record at that time; ages (2h) count from the state's clock.")
@@ -49,8 +51,8 @@ def command(subject: str, at: str | None, state: Path, output: str) -> int:
     """Where an image came from and where it ran.
 
     SUBJECT is a digest (8 hex digits or more of it), an image reference, a pod NAMESPACE/NAME, a workload
-    NAMESPACE/KIND/NAME, a key's name or id, a policy, an incident or a finding. Say which in front when several are
-    called so: `key:build`, `policy:build`.
+    NAMESPACE/KIND/NAME, a key's name or id, a policy, an incident, a finding, or what evidence rests on: an identity,
+    CA, builder, commit or log. Say which in front when several are called so: `key:build`, `policy:build`.
     """
     with looking(state, now()) as look:
         found = answer(look, subject, when_given(at, look.now, "--at"))
@@ -114,7 +116,7 @@ def _print_signatures(signatures: tuple[Signature, ...]) -> None:
         return
     rows = [
         (
-            s.signer,
+            s.signer + (f" ({s.issuer})" if s.issuer else ""),
             s.kind + (f" ({s.problem})" if s.problem else ""),
             s.format,
             show_time(s.time),

@@ -25,12 +25,17 @@ from streams.cli.changing import (
 )
 from streams.cli.common import EXIT_OK, EXIT_USAGE, output_option, print_json, print_table, say, show_time, state_option
 from streams.cli.render import safe
+from streams.cli.trust_root import crl, fetch_root, root
 from streams.local.plan import Plan, plan
+from verifier.adapters.package_data import public_good_root
 from verifier.errors import TrustError
+from verifier.evidence.material import Authority, Log
 from verifier.models import Micros
 from verifier.policy.check import check_documents
 from verifier.policy.documents import Document, plain, policy_document
+from verifier.trust.anchors import ca_keys
 from verifier.trust.describe import Change, describe, diff, short, subject_of
+from verifier.trust.roots import window_note
 from verifier.trust.state import ManagedKey, TrustState
 
 Rows = list[dict[str, Any]]  # Any: what JSON holds; every kind of thing has its own columns
@@ -38,8 +43,12 @@ Rows = list[dict[str, Any]]  # Any: what JSON holds; every kind of thing has its
 
 @click.group()
 def command() -> None:
-    """Apply and look at trust: policies, keys, clusters, exemptions."""
+    """Apply and look at trust: policies, keys, trust roots, clusters, exemptions."""
 
+
+command.add_command(root)
+command.add_command(fetch_root)
+command.add_command(crl)
 
 # -------------------------------------------------------------------------------------------------------------- apply
 
@@ -69,8 +78,8 @@ def apply(
 ) -> int:
     """Bring trust to what FILES say; only differences are written.
 
-    Documents of the kinds Policy, Key, Exemption and Cluster (YAML or JSON), and bare public keys (NAME.pub). `-` reads
-    standard input.
+    Documents of the kinds Policy, Key, TrustRoot, Exemption and Cluster (YAML or JSON), and bare public keys
+    (NAME.pub). `-` reads standard input.
     """
     found = _at(reading(state, create=True), at)
     if expects is not None and expects != found.trust.epoch:
@@ -107,11 +116,17 @@ def _planned(found: Reading, files: Sequence[str], note: str, *, prune: bool) ->
         say(f"revet: {error}")
     if errors or not _sound(found, documents):
         return None
-    return plan(found.trust, documents, asked_by(found, note), prune=prune)
+    return plan(found.trust, documents, asked_by(found, note), prune=prune, shipped=public_good_root())
 
 
 def _sound(found: Reading, documents: Sequence[Document]) -> bool:
-    problems = check_documents(documents, ring=found.trust.names, policies=found.trust.policies, now=found.now)
+    problems = check_documents(
+        documents,
+        ring=found.trust.names,
+        roots=found.trust.anchors.roots,
+        policies=found.trust.policies,
+        now=found.now,
+    )
     for problem in problems:
         if problem.severity != "info":
             where = f"{problem.file}:{problem.line}:{problem.column}"
@@ -152,7 +167,7 @@ class _View(NamedTuple):
 
 @command.command(epilog="Example:\n\n\b\n  $ revet trust show\n  $ revet trust show keys -o json")
 @click.argument(
-    "what", type=click.Choice(["policies", "keys", "exemptions", "clusters", "revocations"]), required=False
+    "what", type=click.Choice(["policies", "keys", "roots", "exemptions", "clusters", "revocations"]), required=False
 )
 @state_option
 @output_option
@@ -211,6 +226,32 @@ def _status(trust: TrustState, key: ManagedKey) -> str:
     if key.removed_at is not None:
         return f"removed {show_time(key.removed_at)}"
     return "current" if key.superseded_at is None else f"superseded {show_time(key.superseded_at)}"
+
+
+def _roots(trust: TrustState, now: Micros) -> Rows:
+    return [
+        {
+            "name": root.name,
+            "format": root.format,
+            "authorities": len(root.document.authorities),
+            "logs": len(root.document.logs),
+            "since": show_time(root.at),
+            "epoch": root.epoch,
+            "note": "; ".join(window_note(root.document, now)) or "-",
+            "holds": [
+                {"id": a.id, "use": a.use, "label": a.label, "key_ids": list(ca_keys(a)), **_window(a)}
+                for a in root.document.authorities
+            ],
+            "log_ids": [
+                {"id": log.id, "use": log.use, "origin": log.origin, **_window(log)} for log in root.document.logs
+            ],
+        }
+        for root in trust.anchors.walk()
+    ]
+
+
+def _window(thing: Authority | Log) -> dict[str, Any]:  # Any: what JSON holds
+    return {"valid_from": show_time(thing.valid_from), "valid_until": show_time(thing.valid_until)}
 
 
 def _exemptions(trust: TrustState, now: Micros) -> Rows:
@@ -272,6 +313,7 @@ def _revocations(trust: TrustState, _now: Micros) -> Rows:
 _VIEWS: Final[dict[str, _View]] = {
     "policies": _View(("id", "mode", "version", "since", "changed"), _policies),
     "keys": _View(("name", "key", "status", "owner", "valid_from", "valid_until"), _keys),
+    "roots": _View(("name", "format", "authorities", "logs", "note"), _roots),
     "exemptions": _View(("id", "policy", "scope", "why", "owner", "expires", "status"), _exemptions),
     "clusters": _View(("name", "id", "labels", "feeds", "since"), _clusters),
     "revocations": _View(("id", "subject", "name", "reason", "compromised_since", "status"), _revocations),

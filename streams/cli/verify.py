@@ -7,7 +7,8 @@ sight without a state, so only times that the evidence itself proves exist.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NamedTuple
 
 import click
@@ -24,7 +25,6 @@ from streams.cli.common import (
     by,
     encodable,
     now,
-    output_option,
     print_json,
     print_table,
     say,
@@ -41,6 +41,9 @@ from streams.cli.sources import (
     read_trust,
     source_options,
 )
+from streams.cli.trust_files import CertificateSigner, signer_of, signer_options
+from streams.local.explained import Explained, Step, explain
+from streams.local.reports import Checked, Silenced, cases_of, junit, sarif
 from verifier.errors import InputError
 from verifier.models import Micros, Mode, Outcome, Reason, Scope, SignatureView, Verdict
 from verifier.policy.selection import CompiledPolicy
@@ -117,6 +120,8 @@ class Result(msgspec.Struct, frozen=True):
     """`namespace/Kind/name: container`, for images of manifests."""
     source: str | None = None
     """`file:line`, for images of manifests."""
+    explained: tuple[Explained, ...] = ()
+    """With `--explain`: the steps to the verdict of each governing policy."""
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -132,19 +137,23 @@ class Verification(msgspec.Struct, frozen=True):
 
 
 def verify_targets(
-    targets: Sequence[Target], source: EvidenceSource, trust: TrustState, instant: Micros, *, allow_ungoverned: bool
+    targets: Sequence[Target],
+    source: EvidenceSource,
+    trust: TrustState,
+    instant: Micros,
+    *,
+    allow_ungoverned: bool,
+    explained: bool = False,
 ) -> tuple[Result, ...]:
-    """One result per target, in their order.
+    """One result per target, in their order; `explained` ones tell every step.
 
     Raises:
         PlaceRefused, InputError: the evidence source as a whole cannot be used.
     """
     evidence = asyncio.run(look_up_all(source, (target.image for target in targets), trust, instant))
     policies = compiled_policies(trust)
-    return tuple(
-        judge_target(target, evidence[target.image], policies, trust, instant, allow_ungoverned=allow_ungoverned)
-        for target in targets
-    )
+    how = {"allow_ungoverned": allow_ungoverned, "explained": explained}
+    return tuple(judge_target(t, evidence[t.image], policies, trust, instant, **how) for t in targets)
 
 
 def judge_target(
@@ -155,6 +164,7 @@ def judge_target(
     instant: Micros,
     *,
     allow_ungoverned: bool,
+    explained: bool = False,
 ) -> Result:
     """The result of one target. Raises nothing."""
     verdicts = verify_all(policies, target.scope, evidence, trust, instant)
@@ -177,6 +187,7 @@ def judge_target(
         signatures=_signatures(verdicts),
         container=container.where if container else None,
         source=container.source if container else None,
+        explained=tuple(explain(v, evidence) for v in verdicts) if explained else (),
     )
 
 
@@ -262,6 +273,38 @@ def _scope(image: str, around: Surroundings, trust: TrustState) -> Scope:
     )
 
 
+# ------------------------------------------------------------------------------------------------------------- reports
+
+
+def checked(result: Result) -> Checked:
+    """A result as reports for other tools take it."""
+    file, _, line = (result.source or "").rpartition(":")
+    written = bool(file) and not file.startswith("(")  # standard input is no file that anybody could open
+    return Checked(
+        image=result.image,
+        digest=result.digest or "",
+        verdict=result.verdict,
+        passes=result.passes,
+        reasons=result.reasons,
+        silenced={p.id: Silenced(p.mode == "trial", p.exempted_by) for p in result.policies},
+        container=result.container or "",
+        file=file if written else "",
+        line=int(line) if written and line.isdecimal() else 0,
+    )
+
+
+def _print_sarif(verification: Verification) -> None:
+    try:
+        number = version("revet")
+    except PackageNotFoundError:  # run from a folder that is not installed
+        number = "unknown"
+    print_json(sarif([checked(result) for result in verification.results], number))
+
+
+def _print_junit(verification: Verification) -> None:
+    click.echo(junit("revet verify", cases_of(map(checked, verification.results))), nl=False)
+
+
 # ------------------------------------------------------------------------------------------------------------ printing
 
 
@@ -280,7 +323,27 @@ def print_results(verification: Verification) -> None:
     }
     if rows:
         print_table(["DIGEST", "SIGNATURE", "SIGNER", "STATUS", "COUNTS", "TIME"], rows.values(), title="\nSignatures")
+    for result in results:
+        for told in result.explained:
+            _print_explained(result, told)
     _print_summary(verification)
+
+
+_MARKS: Final = {"passed": "yes", "failed": "NO", "unknown": "?", "nothing": "-"}
+
+
+def _print_explained(result: Result, told: Explained) -> None:
+    under = f"policy {told.policy}" if told.policy else "no policy"
+    title = safe(f"{result.container or result.image}, {under}: {told.outcome} (step {told.decided_by} decides)")
+    print_table(["STEP", "", "", "FOUND"], map(_step_row, told.steps), title=f"\n{title}")
+    for number, signature in enumerate(told.signatures, start=1):
+        kind = "" if signature.kind == "signature" else f" ({signature.kind})"
+        about = safe(f"{number}. {signature.format}{kind} by {signature.signer}, {signature.evidence}")
+        print_table(["SIGNATURE", "", "", "FOUND"], map(_step_row, signature.steps), title=f"\n{about}")
+
+
+def _step_row(step: Step) -> list[object]:
+    return [step.name, step.about, _MARKS[step.found], step.text]
 
 
 def _row(result: Result) -> list[object]:
@@ -320,6 +383,14 @@ def _print_summary(verification: Verification) -> None:
         say(f"no containers in {', '.join(without[:_SHOWN_WITHOUT])}{more}")
 
 
+_PRINT: Final[Mapping[str, Callable[[Verification], None]]] = {
+    "table": print_results,
+    "json": print_json,
+    "sarif": _print_sarif,
+    "junit": _print_junit,
+}
+
+
 # ------------------------------------------------------------------------------------------------------------- command
 
 _EPILOG: Final = """\b
@@ -333,6 +404,8 @@ Examples:
 --evidence oci-layout:streams/demo_data/oci
   $ revet verify -f deploy.yaml --policy policies/ --trust trust/ --cluster-label env=prod
   $ helm template chart/ | revet verify -f - --policy policies/ --trust trust/ -o json
+  $ revet verify -f deploy/ --policy policies/ --trust trust/ -o sarif > revet.sarif
+  $ revet verify registry.example.com/payments/api:1.4.2 --trust trust/ --explain
 """
 
 
@@ -351,7 +424,7 @@ Examples:
     "--trust",
     multiple=True,
     metavar="FILE|DIR",
-    help="Key, Policy, Exemption and Cluster documents, and .pub files, whose name names the key. Repeatable.",
+    help="Documents, .pub keys, trust roots (trusted_root.json, CA .pem, key ring .asc), trust stores. Repeatable.",
 )
 @click.option(
     "--key", multiple=True, metavar="FILE", help="Public key; any of the keys given signs every image. Repeatable."
@@ -364,6 +437,7 @@ Examples:
     metavar="KEY=VALUE",
     help="With --key: signed annotations to ask for.",
 )
+@signer_options
 @source_options
 @click.option("--cluster", default="", metavar="NAME|ID", help="Cluster the images are to run in.")
 @click.option(
@@ -374,7 +448,15 @@ Examples:
 @click.option("--service-account", default="", help="Service account, where a manifest names none.")
 @click.option("--at", type=INSTANT, metavar="TIME", help="Judge as of this time; the evidence is what exists now.")
 @click.option("--allow-ungoverned", is_flag=True, help="An image that no policy governs passes.")
-@output_option
+@click.option("--explain", "explained", is_flag=True, help="Tell what every step found, signature by signature.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["table", "json", "sarif", "junit"]),
+    default="table",
+    show_default=True,
+    help="How to print; sarif for code scanning, junit for the test report of a CI system.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -392,15 +474,32 @@ def command(
     service_account: str,
     at: int | None,
     allow_ungoverned: bool,
+    explained: bool,
     output: str,
+    certificate_identity: str,
+    certificate_identity_regexp: str,
+    certificate_oidc_issuer: str,
+    certificate_oidc_issuer_regexp: str,
+    trusted_root: str,
 ) -> None:
     """Would these images pass, here and now? No state needed."""
     if not images and not manifests:
         raise click.UsageError("nothing to verify: give an IMAGE, or manifests with -f")
+    if explained and output not in ("table", "json"):
+        raise click.UsageError(f"--explain tells people; it goes with -o table or json, not {output}")
     instant = now() if at is None else at
     namespace, service_account = encodable(namespace), encodable(service_account)
     around = Surroundings(encodable(cluster), cluster_label, namespace, label, service_account)
-    state = read_trust(TrustFiles((*policy, *trust), key, annotations), by(instant))
+    signer = signer_of(
+        CertificateSigner(
+            certificate_identity,
+            certificate_identity_regexp,
+            certificate_oidc_issuer,
+            certificate_oidc_issuer_regexp,
+            trusted_root,
+        )
+    )
+    state = read_trust(TrustFiles((*policy, *trust), key, annotations, signer), by(instant))
     found = read_manifests(manifests, ManifestDefaults(namespace, service_account, label))
     if not images and not found.containers:
         raise InputError(f"no container in {', '.join(manifests)}: nothing was verified")
@@ -408,10 +507,7 @@ def command(
         *(image_target(image, around, state) for image in images),
         *(container_target(container, around, state) for container in found.containers),
     ]
-    results = verify_targets(targets, source, state, instant, allow_ungoverned=allow_ungoverned)
-    verification = Verification(SCHEMA, results, found.without)
-    if output == "json":
-        print_json(verification)
-    else:
-        print_results(verification)
+    how = {"allow_ungoverned": allow_ungoverned, "explained": explained}
+    results = verify_targets(targets, source, state, instant, **how)
+    _PRINT[output](Verification(SCHEMA, results, found.without))
     context.exit(exit_code(results))

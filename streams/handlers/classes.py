@@ -8,6 +8,7 @@ from typing import Final
 
 from streams.events import EvidenceWanted, ObservedContainer
 from streams.handlers.judging import govern, judge
+from streams.handlers.shapes import identity_groups
 from streams.state import (
     Class,
     ClassRow,
@@ -20,6 +21,7 @@ from streams.state import (
 )
 from verifier.canonical import stable_id
 from verifier.errors import ImageReferenceError
+from verifier.impact import rests_on
 from verifier.models import ImageReference, Reason, Scope
 from verifier.reasons import reason
 from verifier.reference import parse_reference
@@ -176,8 +178,10 @@ def forget_image(state: ShardState, key: str) -> None:
         return
     del state.images[(repository, digest)]
     for fact in image.evidence.facts:
-        for key_id in (*fact.verified_by, *(claim.source_key for claim in fact.times)):
-            state.key_images.get(key_id, set()).discard((repository, digest))
+        for name in rests_on(fact):
+            state.key_images.get(name, set()).discard((repository, digest))
+    for group in identity_groups(image.evidence.facts):
+        state.key_images.get(group, set()).discard((repository, digest))
     state.touch("image", key)
 
 

@@ -11,8 +11,11 @@ from streams.handlers.classes import image_of, want_evidence
 from streams.handlers.findings import refresh
 from streams.handlers.judging import judge
 from streams.handlers.pods import settle
+from streams.handlers.shapes import identity_groups
+from streams.handlers.signers import rolled_out
 from streams.handlers.speaking import speak
 from streams.state import Image, ShardState, WorkloadKey
+from verifier.impact import rests_on
 from verifier.models import EvidenceSet, Micros
 from verifier.times import MINUTE
 from verifier.verify import ImageEvidence
@@ -68,11 +71,13 @@ def learn(state: ShardState, image: Image, event: EvidenceFound) -> None:
 
 
 def index_keys(state: ShardState, image: Image) -> None:
-    """Remember which keys signed this image."""
+    """Remember which keys, authorities, logs and identities this image's evidence rests on."""
     slot = (image.evidence.repository, image.evidence.digest)
     for fact in image.evidence.facts:
-        for key_id in (*fact.verified_by, *(claim.source_key for claim in fact.times)):
-            state.key_images.setdefault(key_id, set()).add(slot)
+        for name in rests_on(fact):
+            state.key_images.setdefault(name, set()).add(slot)
+    for group in identity_groups(image.evidence.facts):
+        state.key_images.setdefault(group, set()).add(slot)
 
 
 def rejudge_image(state: ShardState, image: Image, trigger: str, cause: str) -> Iterator[Output]:
@@ -87,6 +92,7 @@ def rejudge_image(state: ShardState, image: Image, trigger: str, cause: str) -> 
             if row is not None:
                 settle(state, key, row, state.workload(row.workload))
         workloads.update(dict.fromkeys(cls.workloads))
+    workloads.update(dict.fromkeys(rolled_out(state, (image,))))  # whoever ran it before compares with it
     for workload in sorted(workloads):
         yield from refresh(state, state.workload(workload))
 

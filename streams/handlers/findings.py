@@ -22,10 +22,11 @@ from alerting.findings import (
     severity_rank,
 )
 from alerting.models import Cause, Finding, IncidentPart, Member
+from streams.handlers.causes import cause_of, listed_certificate, revocation_cause, root_cause
 from streams.handlers.judging import UNVERIFIABLE_AFTER, rules
+from streams.handlers.signers import signer_change, why_settled
 from streams.state import Class, Judged, PartRow, ShardState, Workload, part_text
 from verifier.canonical import stable_id
-from verifier.policy.selection import compile_policy
 from verifier.times import MINUTE, show_instant
 from verifier.trust.standing import standings
 from verifier.verify import decide, reasons_of
@@ -33,6 +34,9 @@ from verifier.verify import decide, reasons_of
 REOPEN_WITHIN: Final = 24 * 60 * MINUTE
 """A finding that comes back within a day keeps its cause, so that a rollout cannot move it out of the baseline."""
 EXAMPLES: Final = 10
+
+
+_NO_DETAIL: Final[dict[str, str]] = {}
 
 
 class Slot(NamedTuple):
@@ -61,6 +65,9 @@ def refresh(state: ShardState, workload: Workload) -> Iterator[Finding]:
     for slot, raised in sorted(wanted.items(), key=lambda entry: entry[0]):  # what was read first must not matter
         text = "\0".join(slot)
         finding_id = workload.findings.get(text)
+        if finding_id is not None and _is_another(state.findings[finding_id], raised):
+            yield _close(state, finding_id, "replaced")
+            finding_id = None
         if finding_id is None:
             yield _open(state, workload, slot, raised, text)
         else:
@@ -72,7 +79,7 @@ def refresh(state: ShardState, workload: Workload) -> Iterator[Finding]:
         if slot in wanted or (slot.container, slot.policy) in held:
             continue
         del workload.findings[text]
-        yield _close(state, finding_id, _why_closed(state, workload, slot))
+        yield _close(state, finding_id, _why_closed(state, workload, slot, state.findings[finding_id]))
 
 
 def _wanted(state: ShardState, workload: Workload) -> tuple[dict[Slot, Raised], set[tuple[str, str]]]:
@@ -89,8 +96,9 @@ def _wanted(state: ShardState, workload: Workload) -> tuple[dict[Slot, Raised], 
                 held.update((name, policy_id) for name in names)
             code = _code_of(state, cls, judged)
             if code is None:
+                _add_signer_change(state, workload, cls, policy_id, names, wanted)
                 continue
-            cause = _cause_of(state, cls, policy_id, judged, code)
+            cause = cause_of(state, cls, policy_id, judged, code)
             code = "policy-changed" if cause.kind == "policy-change" else code
             for name, count in names.items():
                 slot = Slot(code, name, policy_id, cls.row.digest if FINDINGS[code].digest_in_id else "")
@@ -99,15 +107,41 @@ def _wanted(state: ShardState, workload: Workload) -> tuple[dict[Slot, Raised], 
     return wanted, held
 
 
-def _add(wanted: dict[Slot, Raised], slot: Slot, count: int, cls: Class, judged: Judged, cause: Cause) -> None:
+def _add(
+    wanted: dict[Slot, Raised],
+    slot: Slot,
+    count: int,
+    cls: Class,
+    judged: Judged,
+    cause: Cause,
+    detail: dict[str, str] = _NO_DETAIL,
+) -> None:
     raised = wanted.get(slot)
     if raised is None:
-        wanted[slot] = Raised(count, cls, judged, cause)
+        wanted[slot] = Raised(count, cls, judged, cause, detail)
     else:
         raised.members += count
         known = raised.cls  # the oldest contributor names the cause
         if known is not None and (cls.row.since, cls.id) < (known.row.since, known.id):
-            raised.cls, raised.judged, raised.cause = cls, judged, cause
+            raised.cls, raised.judged, raised.cause, raised.detail = cls, judged, cause, detail
+
+
+def _add_signer_change(
+    state: ShardState,
+    workload: Workload,
+    cls: Class,
+    policy_id: str,
+    names: dict[str, int],
+    wanted: dict[Slot, Raised],
+) -> None:
+    judged = cls.judged[policy_id]
+    if judged.decided.outcome != "valid":
+        return
+    change = signer_change(state, workload, cls, policy_id)
+    if change is not None:
+        for name, count in names.items():
+            slot = Slot("signer-changed", name, policy_id, "")
+            _add(wanted, slot, count, cls, judged, Cause(), change._asdict())
 
 
 def _add_suspects(state: ShardState, workload: Workload, wanted: dict[Slot, Raised]) -> None:
@@ -175,49 +209,12 @@ def _code_of(state: ShardState, cls: Class, judged: Judged) -> str | None:
     return None
 
 
-# ------------------------------------------------------------------------------------------------ cause
-
-
-def _cause_of(state: ShardState, cls: Class, policy_id: str, judged: Judged, code: str) -> Cause:
-    """What changed. A function of times in the input and of the policy's history, not of the order of processing."""
-    if judged.decided.revocations and FINDINGS[code].proof_of_compromise:
-        return _revocation_cause(state, judged.decided.revocations[0])
-    if FINDINGS[code].proof_of_compromise:
-        return Cause()
-    entry = state.trust.policies[policy_id]
-    since = cls.row.since
-    if since <= entry.first_at:
-        return Cause("baseline-policy", policy_id, policy_id, entry.first_at, entry.first_epoch)
-    if since <= entry.at and entry.previous is not None and _passed_before(state, cls, policy_id):
-        return Cause("policy-change", f"{policy_id}@{entry.policy.version}", policy_id, entry.at, entry.epoch)
-    feed = state.feeds.get((cls.row.scope.cluster, "pods"))
-    if feed is not None and since < feed.since:
-        name = cls.row.scope.cluster_name or cls.row.scope.cluster
-        return Cause("baseline-cluster", cls.row.scope.cluster, name, feed.since, 0)
-    return Cause()
-
-
-def _revocation_cause(state: ShardState, revocation_id: str) -> Cause:
-    entry = state.trust.revocations[revocation_id]
-    record = entry.record
-    label = state.trust.name_of(record.subject) if record.subject_kind == "key" else record.subject
-    return Cause("revocation", f"{record.subject_kind}:{record.subject}", label, record.at, entry.epoch)
-
-
-def _passed_before(state: ShardState, cls: Class, policy_id: str) -> bool:
-    """Would the version before have passed this class? Judged under today's keys, so only the policy differs."""
-    previous = state.trust.policies[policy_id].previous
-    if previous is None:
-        return False
-    compiled = compile_policy(previous)
-    if not compiled.governs(cls.row.scope, cls.row.digest):
-        return True
-    evidence = cls.image.evidence
-    stands = standings(evidence.facts, evidence.closure, evidence.first_seen, state.trust, state.now)
-    return decide(compiled, cls.row.scope, evidence, state.trust, state.now, stands).outcome == "valid"
-
-
 # ------------------------------------------------------------------------------------------------ open, change, close
+
+
+def _is_another(open_one: Finding, raised: Raised) -> bool:
+    """A third signer after the second: an incident of its own."""
+    return open_one.code == "signer-changed" and dict(open_one.detail)["signer"] != raised.detail["signer"]
 
 
 def _open(state: ShardState, workload: Workload, slot: Slot, raised: Raised, text: str) -> Finding:
@@ -227,7 +224,9 @@ def _open(state: ShardState, workload: Workload, slot: Slot, raised: Raised, tex
     )
     before = state.findings.get(finding_id)
     recent = before is not None and before.closed is not None and state.now - before.closed <= REOPEN_WITHIN
-    cause = before.cause if before is not None and recent and before.cause.kind.startswith("baseline") else raised.cause
+    cause = _opening_cause(state, slot, raised)
+    if before is not None and recent and before.cause.kind.startswith("baseline"):
+        cause = before.cause
     row = raised.cls.row if raised.cls is not None else None
     entry = state.trust.policies.get(slot.policy)
     detail = tuple(sorted(_detail(state, slot, raised, cause).items()))
@@ -261,6 +260,19 @@ def _open(state: ShardState, workload: Workload, slot: Slot, raised: Raised, tex
     _store(state, finding)
     _count(state, finding)
     return finding
+
+
+def _opening_cause(state: ShardState, slot: Slot, raised: Raised) -> Cause:
+    """As it was found, unless a trust root changed later than that and turned the answer. Asked once, when it opens."""
+    asked = slot.code in _OF_ROOTS and raised.cls is not None and slot.policy in state.trust.policies
+    if not asked or raised.cls is None or raised.cause.kind not in ("none", "baseline-policy", "baseline-cluster"):
+        return raised.cause
+    found = root_cause(state, raised.cls, slot.policy)
+    return found if found is not None and found.at > raised.cause.at else raised.cause
+
+
+_OF_ROOTS: Final = frozenset({"expired", "wrong-signer", "attestation-missing", "unsigned"})
+"""Findings that a narrowed or removed trust root can turn out."""
 
 
 def _incident(finding: Finding) -> IncidentKey:
@@ -316,7 +328,7 @@ def _store(state: ShardState, finding: Finding) -> None:
     state.touch("finding", finding.id)
 
 
-def _why_closed(state: ShardState, workload: Workload, slot: Slot) -> str:
+def _why_closed(state: ShardState, workload: Workload, slot: Slot, finding: Finding) -> str:
     """The reason a finding ends with; only an explicit reason resolves anything (never a time-out)."""
     if slot.code in ("unadmitted", "denied-but-running") and workload.alive:
         return "admission-found"
@@ -327,6 +339,8 @@ def _why_closed(state: ShardState, workload: Workload, slot: Slot) -> str:
         return "converged" if workload.alive else "ended"
     if slot.policy not in state.trust.policies:
         return "policy-removed"
+    if slot.code == "signer-changed":
+        return why_settled(state, workload, slot.container, dict(finding.detail)["signer"])
     judged = [
         state.classes[c].judged.get(slot.policy) for c, found in workload.classes.items() if slot.container in found
     ]
@@ -337,30 +351,36 @@ def _why_closed(state: ShardState, workload: Workload, slot: Slot) -> str:
 
 def _detail(state: ShardState, slot: Slot, raised: Raised, cause: Cause) -> dict[str, str]:
     """What the finding's sentence needs beyond its own fields."""
-    if raised.cls is None or raised.judged is None:
+    if raised.cls is None or raised.judged is None or slot.code == "signer-changed":
         return raised.detail
-    detail = {"reason": _reason_text(state, slot, raised.cls)}
+    reason, certificate = _reason_text(state, slot, raised.cls)
+    detail = {"reason": reason}
     if raised.judged.decided.revocations:
-        detail["revoked"] = _revocation_cause(state, raised.judged.decided.revocations[0]).id
+        detail["revoked"] = revocation_cause(state, raised.judged.decided.revocations[0]).id
     elif cause.kind == "revocation":
         detail["revoked"] = cause.id
+    elif certificate:
+        detail["revoked"] = certificate
     if slot.code == "unverifiable-too-long" and raised.cls.row.uncertain_since is not None:
         detail["since"] = show_instant(raised.cls.row.uncertain_since)
     return detail
 
 
-def _reason_text(state: ShardState, slot: Slot, cls: Class) -> str:
-    """The memoised decision is shared across images; its texts are made anew for this one."""
+def _reason_text(state: ShardState, slot: Slot, cls: Class) -> tuple[str, str]:
+    """The memoised decision is shared across images; its texts are made anew for this one. Second: the certificate that
+    a CA's own list revoked, when that decided.
+    """
     compiled = rules(state).compiled.get(slot.policy)
     if compiled is None:
-        return ""
+        return "", ""
     evidence = cls.image.evidence
     timelines = rules(state).timelines
     stands = standings(evidence.facts, evidence.closure, evidence.first_seen, state.trust, state.now, timelines)
     decided = decide(compiled, cls.row.scope, evidence, state.trust, state.now, stands)
     reasons = reasons_of(decided, compiled, cls.row.scope, evidence)
     own = [r for r in reasons if REASON_FINDINGS.get(r.code) == slot.code]  # of an `any`, the part that decided
-    return "; ".join(dict.fromkeys(r.message for r in own or reasons))
+    text = "; ".join(dict.fromkeys(r.message for r in own or reasons))
+    return text, listed_certificate(state.trust, decided)
 
 
 def _cluster_labels(state: ShardState, cluster: str) -> dict[str, str]:

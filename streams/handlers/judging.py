@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from alerting.findings import FINDINGS, REASON_FINDINGS, finding_code_for
 from streams.events import PolicyVerdict
+from streams.handlers.shapes import RichShape, TrustShape, is_rich, plain_part, rich_part
 from streams.state import Class, Image, Judged, ShardState
-from verifier.models import Fact, Micros
+from verifier.models import Fact, Micros, is_undecided
 from verifier.policy.model import Policy, Requirement
 from verifier.policy.selection import CompiledPolicy, PolicyIndex, compile_policy
 from verifier.times import MINUTE
 from verifier.trust.exemptions import covering, covering_due
+from verifier.trust.sources import ProvenTime, proven_time
 from verifier.trust.standing import (
     KeyState,
     KeyTimeline,
-    ProvenTime,
     compile_key,
-    proven_time,
-    repository_claim,
     standings,
 )
 from verifier.trust.state import TrustState
@@ -44,7 +44,9 @@ class FactShape(NamedTuple):
     key_ids: tuple[str, ...]
     proven: ProvenTime
     keyset: str
-    """Empty when some key matched or the fact is broken: another key set cannot change it then."""
+    """Empty when something vouches for the fact or it is broken: another key set cannot change it then."""
+    rich: RichShape | None = None
+    """For a fact on which more than keys decides (`handlers.shapes`)."""
 
 
 class Rules:
@@ -67,6 +69,7 @@ class Rules:
         self.sets: dict[tuple[object, ...], dict[str, Judged]] = previous.sets if previous is not None else {}
         self._shapes: dict[tuple[object, ...], int] = {}
         self.static: dict[tuple[object, ...], int] = previous.static if previous is not None else {}
+        self.seen_by_trust = TrustShape(trust)
 
     def one(self, judged: Judged) -> Judged:
         """The one object that stands for this answer."""
@@ -80,29 +83,33 @@ class Rules:
 
     def fact_shape(self, fact: Fact, evidence: ImageEvidence, now: Micros) -> FactShape:
         """The part of a fact that no trust change touches."""
-        proven = proven_time(fact.times, evidence.first_seen.get(fact.evidence_id), self.trust, now)
-        covers = tuple(sorted({evidence.closure.via(d) or "" for d in fact.subjects}))
-        resolved = bool(fact.verified_by or fact.problem)
-        key = (
-            fact.kind, fact.format, fact.verified_by, covers, fact.annotations, repository_claim(fact), fact.problem,
-            "" if fact.verified_by else fact.key_hint, fact.predicate_type,
-        )  # fmt: skip
+        first_seen = evidence.first_seen.get(fact.evidence_id)
+        proven = proven_time(fact.times, first_seen, self.trust, now)
+        key, rich = plain_part(fact, evidence), None
+        if is_rich(fact):
+            more, rich = rich_part(fact, first_seen)
+            key = (*key, *more)
         number = self.static.setdefault(key, len(self.static))
-        return FactShape(number, fact.verified_by, proven, "" if resolved else fact.keyset)
+        pending = fact.keyset if is_undecided(fact) else ""
+        return FactShape(number, fact.verified_by, proven, pending, rich)
 
     def shape(self, shape: FactShape, evidence_id: str, now: Micros) -> int:
         """A small integer that is equal for facts no ordinary policy can tell apart under this epoch."""
-        proven = shape.proven
-        states: list[KeyState] = []
-        for key_id in shape.key_ids:
-            timeline = self.timelines.get(key_id)
-            if timeline is None or not timeline.holds(self.trust, now):
-                timeline = self.timelines[key_id] = compile_key(key_id, self.trust, now)
-            states.append(timeline.at(proven.time, proven.kind))
         pending = shape.keyset not in ("", self.trust.keyset_id)
         own = evidence_id if evidence_id in self.revoked_evidence else ""
-        key = (shape.number, *states, pending, own, proven.valid_until)
+        if shape.rich is not None:
+            key = (shape.number, pending, own, *self.seen_by_trust.key(shape.rich, now))
+        else:
+            proven = shape.proven
+            states = [self._key_state(key_id, proven, now) for key_id in shape.key_ids]
+            key = (shape.number, *states, pending, own, proven.valid_until)
         return self._shapes.setdefault(key, len(self._shapes))
+
+    def _key_state(self, key_id: str, proven: ProvenTime, now: Micros) -> KeyState:
+        timeline = self.timelines.get(key_id)
+        if timeline is None or not timeline.holds(self.trust, now):
+            timeline = self.timelines[key_id] = compile_key(key_id, self.trust, now)
+        return timeline.at(proven.time, proven.kind)
 
     def forget_times(self) -> None:
         """Time passed an instant at which something changes by itself: nothing derived from `now` may be kept."""
@@ -210,8 +217,22 @@ def _decide(state: ShardState, compiled: CompiledPolicy, cls: Class, now: Micros
     if decided.outcome == "valid":
         codes = ()
     # Texts of failures belong to this image; what is shared is the outcome and what decided it.
-    bare = Decided(decided.outcome, (), None, decided.valid_until, decided.revocations, decided.why)
+    revocations = tuple(_in_order(decided, finding_code_for(codes)))
+    bare = Decided(decided.outcome, (), None, decided.valid_until, revocations, decided.why)
     return rules(state).one(Judged(bare, codes, "", decided.valid_until))
+
+
+def _in_order(decided: Decided, code: str | None) -> Iterable[str]:
+    """The revocations of a decision, those behind the finding first: a key that is on hold beside it is no cause. A log
+    or timestamp authority that was revoked is one where nothing that signed was.
+    """
+    own: list[str] = []
+    for failure in decided.failures:
+        standing = failure.standing
+        if standing is not None and code is not None and REASON_FINDINGS.get(failure.code) == code:
+            source = standing.source_revocation if FINDINGS[code].proof_of_compromise else ""
+            own.append(standing.revocation or source)
+    return dict.fromkeys(record for record in (*own, *decided.revocations) if record)
 
 
 def _exempted(state: ShardState, found: Judged, cls: Class, policy_id: str, now: Micros) -> Judged:

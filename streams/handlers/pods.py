@@ -11,6 +11,7 @@ from alerting.models import Finding
 from streams.events import ContainerChanged, EvidenceWanted, ObservedContainer, PodObserved, VerdictReached
 from streams.handlers.classes import class_of, join, leave, short_mark
 from streams.handlers.findings import refresh
+from streams.handlers.signers import note_running
 from streams.handlers.speaking import container_changed, speak
 from streams.state import (
     SEEN_KEPT,
@@ -179,6 +180,7 @@ def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | N
     for member in new:
         if member not in old:
             join(state.classes[member[0]], workload, key, member[1])
+            note_running(state, workload, state.classes[member[0]], row.created or state.now)
     for member in old:
         if member not in new and member[0] in state.classes:
             leave(state, state.classes[member[0]], workload, key, member[1])

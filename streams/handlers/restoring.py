@@ -11,6 +11,7 @@ from streams.handlers.evidence import RETRY_AFTER, index_keys
 from streams.handlers.findings import REOPEN_WITHIN, Slot
 from streams.handlers.judging import UNVERIFIABLE_AFTER, govern
 from streams.handlers.pods import ENDED_KEPT, UNADMITTED_GRACE, alive, members, settle
+from streams.handlers.signers import index_rollouts
 from streams.handlers.trust import Output, sweep
 from streams.state import ShardState, workload_text
 
@@ -29,6 +30,7 @@ def restored(state: ShardState) -> Iterator[list[Output]]:
             state.workload(key).findings["\0".join(slot)] = finding.id
     for image in state.images.values():
         index_keys(state, image)
+    index_rollouts(state)
     for cls in state.classes.values():
         govern(state, cls)
     yield _ask_again(state)

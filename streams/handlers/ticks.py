@@ -82,6 +82,11 @@ def _failed_open(state: ShardState, key: str) -> Iterator[Output]:
     yield from refresh(state, workload)
 
 
+def _signer(state: ShardState, key: str) -> Iterator[Output]:
+    """A new signer may be an established one by now."""
+    yield from refresh(state, state.workload(workload_key(key)))
+
+
 DUE: Final[dict[str, Callable[[ShardState, str], Iterator[Output]]]] = {
     "class": _class,
     "uncertain": _uncertain,
@@ -92,5 +97,6 @@ DUE: Final[dict[str, Callable[[ShardState, str], Iterator[Output]]]] = {
     "finding": _finding,
     "failed-open": _failed_open,
     "retry": evidence.retry,
+    "signer": _signer,
 }
 """What can be due; `ShardState.schedule` takes these kinds."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 import msgspec
 
 from alerting.models import Finding, IncidentPart, ShardReached
 from streams.events import ContainerChanged, EvidenceWanted, TrustChanged, VerdictReached
+from streams.handlers.causes import note_root
 from streams.handlers.classes import want_evidence
 from streams.handlers.findings import flush_parts, refresh
 from streams.handlers.judging import govern, judge
+from streams.handlers.shapes import found_by_index
+from streams.handlers.signers import rolled_out
 from streams.handlers.speaking import speak
 from streams.state import Class, Image, ShardState, WorkloadKey
-from verifier.impact import Impact, touched, unmatched
+from verifier.impact import Impact, touched
 from verifier.trust.describe import describe
 from verifier.trust.records import TRUST_RECORD, PolicyPut, PolicyRemoved, TrustRecord
 
@@ -34,15 +38,18 @@ def on_trust(state: ShardState, event: TrustChanged) -> Iterator[Output]:
     record = TRUST_RECORD.validate_json(event.record)
     before = state.trust
     state.trust, _applied = before.apply(record, event.epoch)
+    note_root(state, before, record, event.epoch)
     impact = touched(before, state.trust, record)
-    classes = _touched_classes(state, impact, record)
+    images = list(_touched_images(state, impact))
+    classes = _touched_classes(state, impact, record, images)
     yield from _want_crypto(state, impact)
     # A policy's mode or version changes what is said and told even where the answer stays the same.
     spoken_anew = isinstance(record, PolicyPut | PolicyRemoved)
-    state.sweep = sweep(state, classes, describe(record), everything=spoken_anew)
+    also = rolled_out(state, images)  # what they run now may be compared with a touched image that ran before
+    state.sweep = sweep(state, classes, describe(record), everything=spoken_anew, also=also)
 
 
-def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord) -> list[Class]:
+def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord, images: list[Image]) -> list[Class]:
     if record.kind == "cluster-put":
         _relabel(state, record.cluster_id)
     found: dict[str, Class] = {}
@@ -61,7 +68,7 @@ def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord) -> 
             if cls.row.scope.cluster in impact.clusters:
                 govern(state, cls)
                 found[class_id] = cls
-    for image in _touched_images(state, impact):
+    for image in images:
         image.key_epoch = -1
         found.update((class_id, state.classes[class_id]) for class_id in sorted(image.classes))
     return list(found.values())
@@ -69,21 +76,29 @@ def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord) -> 
 
 def _touched_images(state: ShardState, impact: Impact) -> Iterator[Image]:
     slots: set[tuple[str, str]] = set()
-    for key_id in impact.key_ids:
+    for key_id in (*impact.key_ids, *impact.anchors):
         slots |= state.key_images.get(key_id, set())
+    unfound = []
+    for record in impact.records:
+        found = found_by_index(state, record)
+        if found is None:
+            unfound.append(record)
+        else:
+            slots |= found
     yield from (state.images[s] for s in sorted(slots) if s in state.images)  # the same order in every process
-    if impact.digests or impact.evidence or impact.needs_crypto:
+    looked = replace(impact, records=tuple(unfound))
+    if looked.digests or looked.evidence or looked.records or looked.needs_crypto or looked.new_rules:
         for slot, image in state.images.items():
-            if slot not in slots and impact.hits_image(image.evidence.closure, image.evidence.facts):
+            if slot not in slots and looked.hits_image(image.evidence.closure, image.evidence.facts):
                 yield image
 
 
 def _want_crypto(state: ShardState, impact: Impact) -> Iterator[EvidenceWanted]:
-    """A key was added: only evidence that no key matched so far costs new cryptography."""
-    if not impact.needs_crypto:
+    """A key, root or content rule was added: only evidence it may decide costs new cryptography."""
+    if not (impact.needs_crypto or impact.new_rules):
         return
     for image in state.images.values():
-        if image.classes and unmatched(image.evidence.facts):
+        if image.classes and impact.wants_crypto(image.evidence.facts):
             reference = str(state.classes[min(image.classes)].row.scope.image)
             yield from want_evidence(state, image, reference, "keys-added")
 
@@ -100,11 +115,18 @@ def _relabel(state: ShardState, cluster: str) -> None:
             state.touch("class", cls.id)
 
 
-def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bool = False) -> Iterator[list[Output]]:
+def sweep(
+    state: ShardState,
+    classes: list[Class],
+    cause: str,
+    *,
+    everything: bool = False,
+    also: Iterable[WorkloadKey] = (),
+) -> Iterator[list[Output]]:
     """Judge, then tell incidents, then rewrite documents: the alert never waits for the rewrite.
 
     With `everything`, classes whose answer did not change are looked at too (after a restore, when what was judged may
-    not have been said).
+    not have been said). `also`: workloads whose findings may change though no class of theirs was judged again.
     """
     changed: list[Class] = []
     for number, cls in enumerate(classes, start=1):
@@ -113,7 +135,7 @@ def sweep(state: ShardState, classes: list[Class], cause: str, *, everything: bo
         if number % JUDGE_SLICE == 0:
             yield []
     yield []
-    workloads: dict[WorkloadKey, None] = {}
+    workloads: dict[WorkloadKey, None] = dict.fromkeys(also)
     for cls in changed:
         workloads.update(dict.fromkeys(cls.workloads))
     yield from _tell(state, sorted(workloads))

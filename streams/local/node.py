@@ -34,12 +34,13 @@ from verifier.adapters.fetch import fetch, rekey
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
 from verifier.canonical import stable_id
 from verifier.errors import PlaceError
-from verifier.evidence.keys import KeySet, key_set, load_public_key
-from verifier.models import DigestClosure, EvidenceSet, ImageReference, PlaceAsked
+from verifier.facts.candidates import KeySet, key_set
+from verifier.models import DigestClosure, ImageReference, PlaceAsked
 from verifier.oci.port import Collected, EvidencePlace
 from verifier.reference import parse_reference
 from verifier.trust.records import TRUST_RECORD, TrustRecord
 from verifier.trust.state import TrustState
+from verifier.verify import ImageEvidence
 
 FETCHES_AT_ONCE: Final = 8
 FETCHER: Final = "fetcher"
@@ -267,7 +268,7 @@ class LocalNode:
 
     async def _ask(self, wanted: EvidenceWanted) -> Collected | PlaceError | None:
         """The only step that may take long; nothing is locked meanwhile."""
-        if wanted.why == "keys-added" and self._known_set(wanted) is not None:
+        if wanted.why == "keys-added" and self._known(wanted) is not None:
             return None
         if self.settings.place is None:
             closure = DigestClosure(wanted.digest)
@@ -279,15 +280,15 @@ class LocalNode:
         except PlaceError as error:
             return error
 
-    def _known_set(self, wanted: EvidenceWanted) -> EvidenceSet | None:
+    def _known(self, wanted: EvidenceWanted) -> ImageEvidence | None:
         image = self.processor.state.images.get((wanted.repository, wanted.digest))
-        return image.evidence.set if image is not None else None
+        return image.evidence if image is not None and image.evidence.set is not None else None
 
     async def _found(self, wanted: EvidenceWanted, answer: Collected | PlaceError | None) -> EvidenceFound:
         keys, now = self._keyset(), max(self.now, wanted.time)
-        known = self._known_set(wanted)
-        if answer is None and known is not None:
-            fetched = rekey(self.store, known, keys, now)
+        known = self._known(wanted)
+        if answer is None and known is not None and known.set is not None:
+            fetched = rekey(self.store, known.set, keys, now, known.facts)
         else:
             if isinstance(answer, Collected) and self.settings.replay:
                 for evidence in answer.evidence:
@@ -318,8 +319,7 @@ class LocalNode:
     def _keyset(self) -> KeySet:
         trust = self.trust
         if self._keys[0] != trust.keyset_id:
-            pairs = ((trust.name_of(k), load_public_key(pem)) for k, pem in trust.candidate_keys().items())
-            self._keys = (trust.keyset_id, key_set(pairs))
+            self._keys = (trust.keyset_id, trust.candidate_set())
         return self._keys[1]
 
     def _write_record(self, outputs: Sequence[Output]) -> None:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from verifier.errors import InputError, PolicyError, TrustError
 from verifier.evidence.keys import load_public_key
 from verifier.models import Micros
+from verifier.policy.attestors import PUBLIC_GOOD, Attestor
 from verifier.policy.documents import (
     AnyDocument,
     ClusterDocument,
@@ -24,6 +25,7 @@ from verifier.policy.documents import (
     ExemptionDocument,
     KeyDocument,
     PolicyDocument,
+    TrustRootDocument,
 )
 from verifier.trust.changes import (
     By,
@@ -39,22 +41,25 @@ from verifier.trust.changes import (
 from verifier.trust.describe import short
 from verifier.trust.exemptions import ExemptionEntry
 from verifier.trust.records import ExemptionPut, TrustRecord
+from verifier.trust.rootchanges import put_root, remove_root
 from verifier.trust.state import TrustState
 
 BARE_KEY: Final = ".pub"
 """Suffix of a file that holds nothing but a key: it says nothing of owner or window, so it changes neither."""
 
-_ORDER: Final = ("Cluster", "Key", "Policy", "Exemption")
+_ORDER: Final = ("Cluster", "Key", "TrustRoot", "Policy", "Exemption")
 """The order documents are checked in: each may refer to those before."""
 
 _RANK: Final = {
     "cluster-put": 0,
     "key-put": 1,
-    "exemption-put": 2,
-    "policy-put": 3,
-    "exemption-ended": 4,
-    "policy-removed": 5,
-    "key-removed": 6,
+    "root-put": 2,
+    "exemption-put": 3,
+    "policy-put": 4,
+    "exemption-ended": 5,
+    "policy-removed": 6,
+    "key-removed": 7,
+    "root-removed": 8,
 }
 """The order of records in the log."""
 
@@ -70,17 +75,18 @@ class Plan(NamedTuple):
     """Trust once all of it is applied."""
 
 
-def plan(trust: TrustState, documents: Iterable[Document], by: By, *, prune: bool = False) -> Plan:
+def plan(trust: TrustState, documents: Iterable[Document], by: By, *, prune: bool = False, shipped: str = "") -> Plan:
     """The records that bring trust to what the documents say.
 
     With `prune`, what is in trust and not among the documents goes away, for each kind that is among them. Clusters
-    and revocations never go away by being left out.
+    and revocations never go away by being left out. `shipped` is the public Sigstore root this version brings: it is
+    put in force when a policy is the first to name it, which a note says.
 
     Raises:
         PolicyError: a document that cannot be applied, with its place.
     """
     given = list(documents)
-    planner = _Planner(trust, by)
+    planner = _Planner(trust, by, shipped)
     for kind in _ORDER:
         for document in given:
             if document.body.kind == kind:
@@ -93,9 +99,10 @@ def plan(trust: TrustState, documents: Iterable[Document], by: By, *, prune: boo
 class _Planner:
     """Takes document after document; `trust` is what trust would be by then."""
 
-    def __init__(self, trust: TrustState, by: By) -> None:
+    def __init__(self, trust: TrustState, by: By, shipped: str) -> None:
         self.trust = trust
         self._by = by
+        self._shipped = shipped
         self._records: list[TrustRecord] = []
         self._unchanged: list[str] = []
         self._notes: list[str] = []
@@ -124,10 +131,18 @@ class _Planner:
                 return self._cluster(body, by)
             case KeyDocument():
                 return self._key(body, by, bare=document.file.endswith(BARE_KEY))
+            case TrustRootDocument():
+                return self._root(body, by)
             case PolicyDocument():
                 return self._policy(body, by)
             case ExemptionDocument():
                 return self._exemption(body, by)
+
+    def _root(self, body: TrustRootDocument, by: By) -> TrustRecord | None:
+        old = self.trust.anchors.roots.get(body.root_name)
+        if old is not None and (old.format, old.content) == (body.spec.format, body.spec.content):
+            return None
+        return put_root(self.trust, by, body.root_name, body.spec.format, body.spec.content)
 
     def _cluster(self, body: ClusterDocument, by: By) -> TrustRecord | None:
         spec, name = body.spec, body.metadata.name
@@ -152,9 +167,17 @@ class _Planner:
         )
 
     def _policy(self, body: PolicyDocument, by: By) -> TrustRecord | None:
+        if self._shipped and needs_public_good(body.spec.attestors.values()) and not self._has_public_good():
+            self._notes.append(
+                f"trust root {PUBLIC_GOOD} is put in force, as this version ships it, for policy {body.metadata.name}"
+            )
+            self._add(put_root(self.trust, by, PUBLIC_GOOD, "sigstore-trusted-root", self._shipped))
         record = put_policy(self.trust, by, body.to_policy())
         old = self.trust.policies.get(record.policy.id)
         return None if old is not None and old.policy == record.policy else record
+
+    def _has_public_good(self) -> bool:
+        return PUBLIC_GOOD in self.trust.anchors.roots
 
     def _exemption(self, body: ExemptionDocument, by: By) -> TrustRecord | None:
         spec, name = body.spec, body.metadata.name
@@ -179,7 +202,7 @@ class _Planner:
     def prune(self, given: list[Document]) -> None:
         """Take away what no document stands for."""
         kinds = {document.body.kind for document in given}
-        names = {kind: {d.name for d in given if d.body.kind == kind} for kind in kinds}
+        names = {kind: {_name_of(d) for d in given if d.body.kind == kind} for kind in kinds}
         for kind in sorted(kinds, reverse=True):
             for record in _GONE[kind](self, names[kind]):
                 self._add(record)
@@ -192,6 +215,17 @@ class _Planner:
         """Keys of the ring under names that are not named; what a name's earlier keys signed stays good."""
         ring = [key for key in self.trust.keys.values() if key.removed_at is None and key.name not in names]
         return [remove_key(self.trust, self._by, key.key_id) for key in sorted(ring, key=lambda k: (k.name, k.key_id))]
+
+    def gone_roots(self, names: set[str]) -> list[TrustRecord]:
+        """Trust roots that no document names; the public one stays while a policy in force rests on it."""
+        used = {
+            text
+            for entry in self.trust.policies.values()
+            for a in entry.policy.attestors.values()
+            for text in a.root_texts
+        }
+        gone = [name for name in sorted(self.trust.anchors.roots) if name not in names]
+        return [remove_root(self.trust, self._by, name) for name in gone if name != PUBLIC_GOOD or name not in used]
 
     def gone_exemptions(self, _names: set[str]) -> list[TrustRecord]:
         """Exemptions in force that no document stands for."""
@@ -227,6 +261,7 @@ class _Planner:
 _GONE: Final[dict[str, Callable[[_Planner, set[str]], list[TrustRecord]]]] = {
     "Policy": _Planner.gone_policies,
     "Key": _Planner.gone_keys,
+    "TrustRoot": _Planner.gone_roots,
     "Exemption": _Planner.gone_exemptions,
     "Cluster": _Planner.gone_clusters,
 }
@@ -235,6 +270,16 @@ _CONTENT: Final = (
     *("policy", "reasons", "namespaces", "images", "clusters", "digests"),
     *("owner", "approver", "ticket", "note"),
 )
+
+
+def _name_of(document: Document) -> str:
+    """The name trust knows a document's thing by."""
+    return document.body.root_name if isinstance(document.body, TrustRootDocument) else document.name
+
+
+def needs_public_good(attestors: Iterable[Attestor]) -> bool:
+    """Does one of them rest on the public Sigstore root?"""
+    return any(PUBLIC_GOOD in attestor.root_texts for attestor in attestors)
 
 
 def _is_over(entry: ExemptionEntry, at: Micros) -> bool:

@@ -25,13 +25,12 @@ from streams.handlers import finish_sweep, handle, restored
 from streams.state import Class, Image, ShardState
 from verifier.adapters.fetch import rekey
 from verifier.canonical import stable_id
-from verifier.evidence.keys import key_set, load_public_key
-from verifier.impact import Impact, touched
+from verifier.impact import Impact, of_revocation, touched
 from verifier.models import Micros, Outcome
 from verifier.oci.port import EvidenceStore
 from verifier.trust.changes import revocation_split
 from verifier.trust.records import TRUST_RECORD, RevocationPut, TrustRecord
-from verifier.trust.standing import proven_time
+from verifier.trust.sources import proven_time, sound_times
 from verifier.trust.state import Applied, TrustState
 from verifier.verify import worst
 
@@ -178,13 +177,13 @@ def stored_answers(store: EvidenceStore) -> Answer:
     """
 
     def answer(state: ShardState, wanted: EvidenceWanted) -> EvidenceFound | None:
-        known = state.images[(wanted.repository, wanted.digest)].evidence.set
+        evidence = state.images[(wanted.repository, wanted.digest)].evidence
+        known = evidence.set
         if known is None or wanted.why != "keys-added":
             return None
         trust = state.trust
-        pairs = ((trust.name_of(key), load_public_key(pem)) for key, pem in trust.candidate_keys().items())
         now = max(state.now, wanted.time, known.fetched_at + 1)  # newer than what it replaces, in frozen time too
-        found = rekey(store, known, key_set(pairs), now)
+        found = rekey(store, known, trust.candidate_set(), now, evidence.facts)
         name = stable_id("evidence-found", wanted.repository, wanted.digest, found.set.version, now)
         return EvidenceFound(name, now, found.set, found.facts, found.first_seen)
 
@@ -408,7 +407,7 @@ def signatures_hit(state: ShardState, record: RevocationPut, teams: Teams | None
 
     A digest is revoked whole: it has no signatures to split, only a reach.
     """
-    impact = _IMPACT[record.subject_kind](frozenset({record.subject}))
+    impact = of_revocation(record, state.trust)
     hit = [image for image in state.images.values() if impact.hits_image(image.evidence.closure, image.evidence.facts)]
     found = [] if record.subject_kind == "digest" else [s for image in hit for s in _signatures(state, image, record)]
     found.sort(key=lambda s: (_PARTS.index(s.part), -s.containers, s.repository, s.digest, s.evidence))
@@ -417,24 +416,20 @@ def signatures_hit(state: ShardState, record: RevocationPut, teams: Teams | None
     return Hit(parts["before"], parts["after"], parts["unknown"], tuple(found), reach(state, classes, teams))
 
 
-_IMPACT: Final[dict[str, Callable[[frozenset[str]], Impact]]] = {
-    "key": lambda subjects: Impact(key_ids=subjects),
-    "digest": lambda subjects: Impact(digests=subjects),
-    "evidence": lambda subjects: Impact(evidence=subjects),
-}
 _PARTS: Final[tuple[Part, ...]] = ("after", "unknown", "before")
 
 
 def _signatures(state: ShardState, image: Image, record: RevocationPut) -> Iterator[SignatureHit]:
     evidence = image.evidence
     split = revocation_split(evidence.facts, evidence.first_seen, record, state.trust)
-    times = {f.evidence_id: f.times for f in evidence.facts}
+    facts = {fact.evidence_id: fact for fact in evidence.facts}
     running = [state.classes[c] for c in sorted(image.classes) if state.classes[c].members]
     shown = str(running[0].row.scope.image) if running else f"{evidence.repository}@{evidence.digest}"
     for part in _PARTS:
         ids: tuple[str, ...] = getattr(split, part)
         for evidence_id in ids:
-            proven = proven_time(times[evidence_id], evidence.first_seen.get(evidence_id), state.trust, record.at)
+            sound, _ = sound_times(facts[evidence_id], state.trust, record.at)
+            proven = proven_time(sound, evidence.first_seen.get(evidence_id), state.trust, record.at)
             yield SignatureHit(
                 part=part,
                 evidence=evidence_id,

@@ -1,4 +1,4 @@
-"""`blast_radius`: what a key, image, policy, incident … touches: what runs, what ran in a window, whose it is.
+"""`blast_radius`: what a key, identity, image, policy, incident … touches: what runs, what ran, whose it is.
 
     answer = blast_radius(reader, resolve(reader, "key:release"), start=tuesday)
     answer = blast_radius(reader, resolve(reader, "payments-signed"), at=yesterday)
@@ -22,6 +22,7 @@ from streams.queries.coverage import coverage
 from streams.queries.port import RecordReader, every
 from streams.queries.reading import chunks, key_names, signatures_of, text_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, SignatureSplit, Subject, SubjectKind
+from streams.queries.subjects import FIELD_OF
 from streams.sinks.document import Scalar
 from streams.sinks.fields import HOMES
 from verifier.models import Micros
@@ -29,6 +30,10 @@ from verifier.verify import worst
 
 _NAMES: Final = ("cluster", "cluster_name", "namespace", "workload_id", "container")
 _BY: Final = tuple(map(full_name, (*_NAMES, "repository", "digest", "class", "verdict")))
+
+
+SIGNED_BY: Final[frozenset[SubjectKind]] = frozenset({"key", *FIELD_OF})
+"""Kinds that signatures rest on: their proven times are what a revocation divides."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -67,7 +72,7 @@ def blast_radius(
     """What the subject touches.
 
     `at`: what ran then, under the verdicts of then (default: now). `start`, `end`: containers that ran in this window
-    and have ended are counted beside. `since`: splits a key's signatures into proven older, later and unknown. `now`:
+    and have ended are counted beside. `since`: splits its signatures into proven older, later and unknown. `now`:
     to say which feeds are silent. `routes`: whose a namespace is (with the namespaces' labels of the record).
 
     Raises:
@@ -98,7 +103,7 @@ def blast_radius(
         by_namespace=_places(running, ended, lambda row: (row.cluster, row.namespace, teams(row))),
         by_team=_places(running, ended, lambda row: ("", "", teams(row))),
         images=_images(running, ended),
-        signatures=_split(reader, subject, since) if subject.kind == "key" else None,
+        signatures=_split(reader, subject, since) if subject.kind in SIGNED_BY else None,
         blind_spots=(*seen.blind_spots, *_unknown_starts(reader, affected, at)),
     )
 
@@ -114,8 +119,15 @@ def _of_key(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affec
     """Containers whose image carries a signature by the key, whether or not others signed it too."""
     images: set[tuple[str, str]] = set()
     for some in chunks(subject.values):
-        for repository, digest in _pairs(reader, one_of("key", some)):
-            images.add((repository, digest))
+        images.update(_pairs(reader, one_of("key", some)))
+    return Affected(_in_chunks("digest", (d for _, d in images)), lambda row: (row.repository, row.digest) in images)
+
+
+def _of_evidence(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
+    """Containers whose image carries evidence that rests on it, whether or not other evidence does not."""
+    images: set[tuple[str, str]] = set()
+    for some in chunks(subject.values):
+        images.update(_pairs(reader, one_of(FIELD_OF[subject.kind], some)))
     return Affected(_in_chunks("digest", (d for _, d in images)), lambda row: (row.repository, row.digest) in images)
 
 
@@ -180,6 +192,7 @@ _AFFECTED: Final[dict[SubjectKind, Callable[[RecordReader, Subject, Micros | Non
     "incident": _of_findings("incident"),
     "finding": _of_findings("finding_id"),
     "workload": lambda _r, s, _a: Affected(_in_chunks("workload_id", s.values)),
+    **dict.fromkeys(FIELD_OF, _of_evidence),
     "pod": lambda _r, s, _a: Affected((both(is_("pod", s.name.rpartition("/")[2]), one_of("pod_uid", s.values)),)),
 }
 
@@ -270,10 +283,12 @@ class _Teams:
 
 
 def _split(reader: RecordReader, subject: Subject, since: Micros | None) -> SignatureSplit:
-    """Signatures by the key, each once: two images of one evidence are two signatures' worth of trouble, not one."""
-    names = key_names(reader)
-    hits = with_values(reader, "images", full_name("key"), subject.values)
-    found = [s for h in hits for s in signatures_of(h.body, names) if s.key in subject.values and s.kind == "signature"]
+    """Signatures that rest on it, each once: two images of one evidence are two signatures' worth of trouble."""
+    names, wanted = key_names(reader), set(subject.values)
+    field = FIELD_OF.get(subject.kind, full_name("key"))
+    hits = {hit.id: hit for hit in with_values(reader, "images", field, subject.values)}
+    all_of_them = (s for hit in hits.values() for s in signatures_of(hit.body, names) if s.kind == "signature")
+    found = [s for s in all_of_them if s.key in wanted or not wanted.isdisjoint(s.rests_on)]
     kinds = Counter(s.time_kind for s in found)
     dated = [s.time for s in found if s.time is not None]
     return SignatureSplit(

@@ -10,6 +10,7 @@ from streams.queries.port import Hit, RecordReader, every
 from streams.queries.results import Signature
 from streams.sinks.document import Body, Scalar
 from streams.sinks.fields import HOMES, SHORT_NAMES
+from verifier.models import LeafCertificate
 
 _T = TypeVar("_T")
 
@@ -69,14 +70,19 @@ def key_names(reader: RecordReader) -> dict[str, str]:
 
 
 def signatures_of(image: Body, names: Mapping[str, str]) -> Iterator[Signature]:
-    """Signatures and attestations in an image's document, one per key; one by nobody known has an empty key."""
+    """Signatures and attestations in an image's document, one per key; one by a certificate has its key; one by nobody
+    known has an empty key.
+    """
     repository, digest = text_of(image, "repository"), text_of(image, "digest")
     for entry in objects_of(image, "provenance.signatures"):
-        for key in entry.get("keys") or [""]:
+        believed = entry.get("believed") is True
+        people = ", ".join(entry.get("identities", ())) if believed else ""
+        certified = entry.get("certificate_key", "") if believed else ""
+        for key in entry.get("keys") or [certified]:
             yield Signature(
                 repository=repository,
                 digest=digest,
-                signer=names.get(key) or (f"key:{key[:12]}" if key else "unknown"),
+                signer=names.get(key) or people or (f"key:{key[:12]}" if key else "unknown"),
                 key=key,
                 evidence=entry["evidence"],
                 format=entry["format"],
@@ -84,4 +90,37 @@ def signatures_of(image: Body, names: Mapping[str, str]) -> Iterator[Signature]:
                 time=entry["time"],
                 time_kind=entry["time_kind"],
                 problem=entry["problem"],
+                issuer=entry.get("issuer", "") if believed else "",
+                rests_on=_rests_on(entry, believed=believed),
             )
+
+
+def _rests_on(entry: Mapping[str, Any], *, believed: bool) -> tuple[str, ...]:
+    if entry["problem"]:
+        return ()
+    vouched = ("identities", "cas", "logs") if believed else ("cas", "logs")
+    names = (*vouched, *(("builders", "commits") if believed or entry.get("keys") else ()))
+    return tuple(dict.fromkeys(value for name in names for value in entry.get(name, ())))
+
+
+def certificates_of(image: Body) -> Iterator[LeafCertificate]:
+    """Signing certificates in an image's document that lead to a known authority: whom they were made for. Windows and
+    serial numbers are not kept for reading, and are zero and empty here.
+    """
+    for entry in objects_of(image, "provenance.signatures"):
+        if entry.get("believed") is True:
+            yield LeafCertificate(
+                sha256=entry["certificate"],
+                key_id=entry["certificate_key"],
+                serial="",
+                subject="",
+                not_before=0,
+                not_after=0,
+                issuer=entry["issuer"],
+                sans=tuple(entry["identities"]),
+                extensions=tuple((name, value) for name, _, value in (e.partition("=") for e in _texts(entry))),
+            )
+
+
+def _texts(entry: Mapping[str, Any]) -> list[str]:
+    return [text for text in entry["extensions"] if isinstance(text, str)]

@@ -14,7 +14,21 @@ from streams.queries.port import Hit
 from streams.sinks.document import instant
 from verifier.models import Micros
 
-SubjectKind = Literal["digest", "image", "pod", "workload", "key", "policy", "incident", "finding"]
+SubjectKind = Literal[
+    "digest",
+    "image",
+    "pod",
+    "workload",
+    "key",
+    "policy",
+    "incident",
+    "finding",
+    "identity",
+    "ca",
+    "builder",
+    "commit",
+    "log",
+]
 TimeKind = Literal["attested", "observed", "none"]
 
 
@@ -36,7 +50,7 @@ class Signature(msgspec.Struct, frozen=True):
     repository: str
     digest: str
     signer: str
-    """Name of the key, else `key:<12 hex>`, else `unknown`."""
+    """Name of the key, else whom the certificate was made for, else `key:<12 hex>`, else `unknown`."""
     key: str
     evidence: str
     format: str
@@ -47,6 +61,10 @@ class Signature(msgspec.Struct, frozen=True):
     time_kind: TimeKind
     """`attested` by a third party, or `observed` by revet itself (it existed by then, nothing more)."""
     problem: str = ""
+    issuer: str = ""
+    """OIDC issuer of the certificate; empty without one."""
+    rests_on: tuple[str, ...] = ()
+    """What is believed of it beside the key: identities, CAs, logs, builders, commits, as the record has them."""
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -101,7 +119,7 @@ class ImageCount(msgspec.Struct, frozen=True):
 
 
 class SignatureSplit(msgspec.Struct, frozen=True):
-    """Signatures of a key by what is proven of their time; `before` and `after` count when an instant was given."""
+    """Signatures of a subject by what is proven of their time; `before` and `after` count when an instant was given."""
 
     total: int
     attested: int

@@ -3,6 +3,7 @@
     resolve(reader, "sha256:4f5c…")            a digest, also cut short (8 hex digits or more)
     resolve(reader, "shop/api-7d9f-x2k")       a pod, or a workload `namespace/name`, `namespace/kind/name`
     resolve(reader, "key:release")             what it is may be said in front: digest, image, pod, workload, key, …
+    resolve(reader, "identity:https://git.example.com/pay/*")      also ca, builder, commit, log
 
 Without a word in front the kinds are tried in the order of the table; the first that the record knows is it.
 """
@@ -13,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from streams.queries.conditions import Condition, Like, both, either, full_name, is_
+from streams.queries.conditions import Condition, Like, both, either, full_name, is_, like
 from streams.queries.port import RecordReader, every, one
 from streams.queries.reading import text_of, texts_of
 from streams.queries.results import Subject, SubjectKind
@@ -25,6 +26,16 @@ from verifier.reference import is_digest
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _CUT_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{8,63}")
 _CUT_KEY: Final = re.compile(r"[0-9a-f]{8,63}")
+_CUT_COMMIT: Final = re.compile(r"[0-9a-f]{8,64}")
+
+FIELD_OF: Final[dict[SubjectKind, str]] = {
+    "identity": "provenance.signature.identity",
+    "ca": "provenance.ca.related",
+    "builder": "provenance.builder",
+    "commit": "provenance.commit",
+    "log": "provenance.log.id",
+}
+"""Kinds that evidence rests on -> the field of images, and of trust entries, that names them."""
 
 
 class NothingCalledError(InputError):
@@ -162,6 +173,50 @@ def _finding(reader: RecordReader, text: str) -> Subject | None:
     return _unambiguous("finding", text, ids)
 
 
+def _named_by_evidence(kind: SubjectKind) -> Callable[[RecordReader, str], Subject | None]:
+    """Whatever evidence or a trust entry names so; `*` stands for anything, as in policies."""
+
+    def find(reader: RecordReader, text: str) -> Subject | None:
+        found = _evidence_values(reader, FIELD_OF[kind], text) if text.strip("*") else set()
+        return Subject(kind, text, tuple(sorted(found))) if found else None
+
+    return find
+
+
+def _hex_by_evidence(kind: SubjectKind) -> Callable[[RecordReader, str], Subject | None]:
+    """A commit or log by its hex, or 8 digits or more of its beginning."""
+
+    def find(reader: RecordReader, text: str) -> Subject | None:
+        if _CUT_COMMIT.fullmatch(text) is None:
+            return None
+        return _unambiguous(kind, text, _evidence_values(reader, FIELD_OF[kind], text, cut=True))
+
+    return find
+
+
+def _ca(reader: RecordReader, text: str) -> Subject | None:
+    """A CA or timestamp authority by id, key id, name, name of its trust root, or the beginning of an id."""
+    field = FIELD_OF["ca"]
+    found = _evidence_values(reader, field, text, wild=False)
+    if not found and _CUT_KEY.fullmatch(text):
+        return _unambiguous("ca", text, _evidence_values(reader, field, text, cut=True))
+    return Subject("ca", text, tuple(sorted(found))) if found else None
+
+
+def _evidence_values(reader: RecordReader, field: str, text: str, *, cut: bool = False, wild: bool = True) -> set[str]:
+    """Values of a field with many values that are `text`, begin with it (`cut`), or are like it where it holds `*`."""
+    where: Condition = is_(field, text)
+    parts: tuple[str, ...] = (text,)
+    if cut or (wild and "*" in text):
+        parts = (text, "") if cut else tuple(text.split("*"))
+        where = Like(field, parts)
+    found: set[str] = set()
+    for home in ("images", "trust"):
+        for hit in every(reader, HOMES[home], where):
+            found |= {value for value in texts_of(hit.body, field) if like(parts, value)}
+    return found
+
+
 _FINDERS: Final[dict[SubjectKind, Callable[[RecordReader, str], Subject | None]]] = {
     "digest": _digest,
     "incident": _incident,
@@ -171,6 +226,11 @@ _FINDERS: Final[dict[SubjectKind, Callable[[RecordReader, str], Subject | None]]
     "pod": _pod,
     "workload": _workload,
     "image": _image,
+    "identity": _named_by_evidence("identity"),
+    "ca": _ca,
+    "builder": _named_by_evidence("builder"),
+    "commit": _hex_by_evidence("commit"),
+    "log": _hex_by_evidence("log"),
 }
 
 KINDS: Final[tuple[SubjectKind, ...]] = tuple(_FINDERS)

@@ -12,12 +12,14 @@ from typing import Final
 
 import msgspec
 
+from alerting.findings import ROOT_CAUSE
 from streams.queries.asof import running_at
 from streams.queries.conditions import NOTHING, Condition, both, either, exists, is_, one_of
 from streams.queries.coverage import coverage
 from streams.queries.port import Hit, RecordReader, every
 from streams.queries.reading import key_names, signatures_of, text_of, texts_of, with_values
 from streams.queries.results import Row, Signature, Subject, SubjectKind, Timeline
+from streams.queries.subjects import FIELD_OF
 from streams.sinks.document import shown_image
 from streams.sinks.fields import HOMES
 from verifier.models import Micros
@@ -30,7 +32,10 @@ CONTAINERS_READ: Final = 5000
 VALUES_FOLLOWED: Final = 1000
 """Values of one field in a condition."""
 
-_REVOCATIONS: Final = ("revocation-put", "revocation-withdrawn", "key-put", "key-rotated", "key-removed")
+_REVOCATIONS: Final = (
+    *("revocation-put", "revocation-withdrawn", "key-put", "key-rotated", "key-removed"),
+    *("root-put", "root-removed", "status-list-put"),
+)
 
 Plan = dict[str, Condition]
 """Short name of a dataset -> which of its documents belong to the subject."""
@@ -116,6 +121,7 @@ _CONTAINERS: Final[dict[SubjectKind, Callable[[RecordReader, Subject], Condition
     "pod": lambda _, s: _pods(s),
     "workload": lambda _, s: one_of("workload_id", s.values),
     "key": lambda _r, _s: NOTHING,  # a key is followed through evidence and verdicts; what runs is the blast radius
+    **dict.fromkeys(FIELD_OF, lambda _r, _s: NOTHING),  # the same
     "policy": lambda _, s: one_of("policy", s.values),
     "incident": _by_incident,
     "finding": _by_finding,
@@ -195,6 +201,16 @@ def _key_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
     return {"evidence": where, "verification": where, "trust": where, **_finding_plan(reader, where)}
 
 
+def _rests_on_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
+    """What was found to rest on it, what trust said of it, and the findings that it caused."""
+    del around
+    where = one_of(FIELD_OF[subject.kind], subject.values)
+    revoked = reader.find(HOMES["trust"], both(where, exists("revoked")), limit=VALUES_FOLLOWED).hits
+    causes = one_of("cause", sorted({text_of(hit.body, "revoked") for hit in revoked}))
+    plan = {"evidence": where, "trust": where, **_finding_plan(reader, causes)}
+    return plan | {"verification": where} if subject.kind == "identity" else plan
+
+
 def _policy_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
     del around
     where = one_of("policy", subject.values)
@@ -224,6 +240,7 @@ _PLANS: Final[dict[SubjectKind, Callable[[RecordReader, Subject, Around], Plan]]
     "pod": _pod_plan,
     "workload": _workload_plan,
     "key": _key_plan,
+    **dict.fromkeys(FIELD_OF, _rests_on_plan),
     "policy": _policy_plan,
     "incident": _incident_plan,
     "finding": _told_plan,
@@ -236,7 +253,11 @@ def _evidence_plan(reader: RecordReader, digests: tuple[str, ...]) -> Plan:
     keys = sorted({key for hit in images for key in texts_of(hit.body, "provenance.key.id")})[:VALUES_FOLLOWED]
     indexes = {index for hit in images for index in texts_of(hit.body, "index")}
     tied = sorted({*digests, *indexes})[:VALUES_FOLLOWED]
-    changed = both(one_of("key", keys), one_of("record", _REVOCATIONS))
+    rests = (
+        one_of(field, sorted({value for hit in images for value in texts_of(hit.body, field)})[:VALUES_FOLLOWED])
+        for field in FIELD_OF.values()
+    )
+    changed = both(either(one_of("key", keys), *rests), one_of("record", _REVOCATIONS))
     return {"evidence": one_of("digest", tied), "trust": either(one_of("hash", tied), changed)}
 
 
@@ -250,8 +271,10 @@ def _cause_plan(reader: RecordReader, where: Condition) -> Plan:
     """The trust entries behind an incident or finding: its revocation, or its policy's versions."""
     hits = list(every(reader, HOMES["findings"], where))[:VALUES_FOLLOWED]
     revoked = {text_of(h.body, "cause") for h in hits if text_of(h.body, "cause_kind") == "revocation"}
+    others = [text_of(h.body, "cause") for h in hits if text_of(h.body, "cause_kind") == "policy-change"]
+    roots = {c.removeprefix(ROOT_CAUSE).rpartition("@")[0] for c in others if c.startswith(ROOT_CAUSE)}
     policies = {p for h in hits for p in texts_of(h.body, "policy") if text_of(h.body, "cause_kind") != "revocation"}
-    return {"trust": either(one_of("revoked", revoked), one_of("policy", policies))}
+    return {"trust": either(one_of("revoked", revoked), one_of("policy", policies), one_of("root", roots))}
 
 
 def _verdict_plan(reader: RecordReader, where: Condition, around: Around) -> Plan:
@@ -286,6 +309,7 @@ _IDS: Final = (
     *("cluster", "namespace", "workload", "pod", "container", "digest", "policy", "verdict", "previous", "decision"),
     *("user", "finding", "finding_id", "incident", "short_id", "severity", "state", "key", "signer", "revocation"),
     *("changed_by", "trigger", "exemption", "webhook", "engine", "end_reason", "epoch"),
+    *("identity", "issuer", "ca", "log", "builder", "commit", "root"),
 )
 """Short names of the fields a row carries along."""
 
@@ -317,6 +341,10 @@ def _signatures(reader: RecordReader, subject: Subject, around: Around) -> list[
     if subject.kind == "key":
         hits = with_values(reader, "images", "provenance.key.related", subject.values)
         return [s for hit in hits for s in signatures_of(hit.body, names) if s.key in subject.values]
+    if subject.kind in FIELD_OF:
+        found = {h.id: h for h in with_values(reader, "images", FIELD_OF[subject.kind], subject.values)}
+        made = (s for hit in found.values() for s in signatures_of(hit.body, names))
+        return [s for s in made if not set(subject.values).isdisjoint(s.rests_on)]
     digests = {*around.digests, *(subject.values if subject.kind in ("digest", "image") else ())}
     hits = with_values(reader, "images", "provenance.image.digest", digests)
     return [s for hit in hits for s in signatures_of(hit.body, names)]
@@ -333,6 +361,7 @@ def _signed(signature: Signature) -> Row | None:
     image = shown_image(signature.repository, signature.digest)
     text = f"{image} {what} by {signature.signer} ({signature.format}): {_PROOF[signature.time_kind]}"
     ids = {"digest": signature.digest, "key": signature.key, "signer": signature.signer}
+    ids |= {"issuer": signature.issuer} if signature.issuer else {}
     return Row(signature.time, "signed", text, HOMES["images"], signature.evidence, ids)
 
 

@@ -87,6 +87,7 @@ _POD = "containers lifecycle admission"
 _JUDGED = "containers verification finding findings"
 _IMAGE = "containers lifecycle verification finding findings evidence images"
 _WHERE = f"{_POD} verification finding findings"
+_CERTIFIED = "verification evidence images trust"
 _KEYED = "verification evidence images trust finding findings incident incidents"
 
 
@@ -235,6 +236,31 @@ _ROWS: Final = (
     _row("provenance.signature.trusted", "boolean", "verification", "One counts for this policy.", "trusted"),
     _row("provenance.signature.status", "keyword", "verification", "How its signatures stand.", "signature"),
     _row("provenance.signature.kind", "keyword", "verification images evidence", "Formats found.", "format"),
+    _row("provenance.signature.identity", "keyword", _CERTIFIED,
+         "Whom signing certificates were made for: alternative names, else the subject.", "identity", terms=True),
+    _row("provenance.signature.issuer", "keyword", _CERTIFIED, "OIDC issuers of signing certificates.", "issuer"),
+    _row("provenance.signature.predicate_type", "keyword", "verification images evidence",
+         "Predicate types of attestations.", "predicate_type"),
+    _row("provenance.signature.expires", "date", "images evidence", "When the first signature expires by itself."),
+    _row("provenance.certificate.sha256", "keyword", "images evidence", "Fingerprints of signing certificates (DER).",
+         "certificate", terms=True),
+    _row("provenance.certificate.serial_number", "keyword", "images evidence",
+         "Serial numbers, as ECS `x509.serial_number`.", "serial"),
+    _row("provenance.certificate.subject", "keyword", "images evidence",
+         "Distinguished names, as ECS `x509.subject.distinguished_name`."),
+    _row("provenance.ca.related", "keyword", "images evidence trust",
+         "CAs and timestamp authorities it rests on: id of the authority, key ids of its certificates, name.", "ca",
+         terms=True),
+    _row("provenance.log.id", "keyword", "images evidence trust", "Transparency and CT logs it rests on (hex).", "log",
+         terms=True),
+    _row("provenance.log.entry", "keyword", "images evidence", "Entries: `<log id>:<index>`.", "log_entry"),
+    _row("provenance.builder", "keyword", "images evidence trust", "Builders that provenance or certificates name.",
+         "builder", terms=True),
+    _row("provenance.commit", "keyword", "images evidence trust", "Source commits they name (hex).", "commit",
+         terms=True),
+    _row("provenance.rule.held", "keyword", "images evidence", "Content rules (by id) that an attestation obeys."),
+    _row("provenance.rule.broken", "keyword", "images evidence", "Content rules (by id) that an attestation breaks.",
+         "broken_rule"),
     _row("provenance.key.id", "keyword", _KEYED, "Key ids (hex SHA-256 of the public key)."),
     _row("provenance.key.name", "keyword", _KEYED, "Key names.", "signer"),
     _row("provenance.key.related", "keyword", _KEYED, "Names and ids of every key it is about: either works.", "key",
@@ -254,7 +280,11 @@ _ROWS: Final = (
     _row("provenance.trust.record", "keyword", "trust", "Kind of the entry, e.g. `revocation-put`.", "record"),
     _row("provenance.trust.origin", "keyword", "trust", "Where the entry came from.", "origin"),
     _row("provenance.revocation.id", "keyword", "trust", "Revocation.", "revocation"),
-    _row("provenance.revocation.subject", "keyword", "trust", "What is revoked (`key:…`, `digest:…`).", "revoked"),
+    _row("provenance.revocation.subject", "keyword", "trust",
+         "What is revoked (`key:…`, `digest:…`, `identity:{…}`, `ca:…`, `builder:…`, `commit:…`, `log:…`).", "revoked"),
+    _row("provenance.revocation.last_good_index", "long", "trust", "Log entries up to this one stay good."),
+    _row("provenance.trust.root", "keyword", "trust", "Name of the trust root.", "root"),
+    _row("provenance.trust.format", "keyword", "trust", "What the trust root or list is written in."),
     _row("provenance.revocation.reason", "keyword", "trust", "Reason of the revocation.", "revocation_reason"),
     _row("provenance.revocation.effective", "date", "trust", "From when on."),
     _row("provenance.revocation.compromised_since", "date", "trust", "Signatures proven before stay good."),

@@ -12,6 +12,7 @@ from alerting.lifecycle import Lifecycle
 from alerting.models import Cause, Finding, Incident
 from alerting.text import count
 from streams.events import EvidenceFound, Owner, VerdictReached
+from streams.sinks.certified import certified, for_reading, identities
 from streams.sinks.document import (
     Body,
     Document,
@@ -63,7 +64,8 @@ def _evidence(event: EvidenceFound, known: Known) -> dict[str, object]:
     found, facts = event.set, event.facts
     seen = dict(event.first_seen)
     signers = sorted({key for fact in facts if fact.kind == "signature" for key in fact.verified_by})
-    ids = sorted({key for fact in facts for key in fact.verified_by})
+    leaves = {fact.certificate.key_id for fact in facts if fact.certificate is not None and fact.chains}
+    ids = sorted({key for fact in facts for key in fact.verified_by} | leaves)
     problems = [p.code for p in found.places if p.outcome == "error"] + [f.problem for f in facts]
     closure = found.closure
     return {
@@ -78,6 +80,7 @@ def _evidence(event: EvidenceFound, known: Known) -> dict[str, object]:
         "provenance.image.index_digest": closure.indexes,
         "related.hash": hashes(found.digest, *closure.indexes, *closure.children),
         **keys(ids, [known.key_name(key) for key in ids]),
+        **certified(facts, known),
         "provenance.signature.exists": any(f.kind == "signature" for f in facts),
         "provenance.signature.kind": sorted({f.format for f in facts}),
         "provenance.signatures": [_fact(fact, seen.get(fact.evidence_id), known) for fact in facts],
@@ -109,14 +112,18 @@ def _fact(fact: Fact, first_seen: int | None, known: Known) -> dict[str, object]
         "claimed_time": fact.claimed_time,
         "first_seen": first_seen,
         "problem": fact.problem,
+        **for_reading(fact, known),
     }
 
 
 def _evidence_sentence(event: EvidenceFound, signers: list[str], known: Known) -> str:
     image = shown_image(event.set.repository, event.set.digest)
-    named = ", ".join(known.key_name(key) or f"key:{key[:12]}" for key in signers)
+    people = [
+        name for f in event.facts if f.kind == "signature" and f.chains and not f.problem for name in identities(f)
+    ]
+    named = ", ".join((*(known.key_name(key) or f"key:{key[:12]}" for key in signers), *dict.fromkeys(people)))
     found = f"{count(len(event.set.evidence), 'piece')} of evidence"
-    signed = f"signed by {named}" if signers else "no signature of a known key"
+    signed = f"signed by {named}" if named else "no signature of a known signer"
     return f"{image}: {found}, {signed}" + ("" if event.set.complete else "; not every place answered")
 
 
@@ -167,11 +174,14 @@ def of_verdict(event: VerdictReached, known: Known) -> Iterator[Document]:
 def _signatures(verdict: Verdict) -> dict[str, object]:
     views = verdict.signatures
     return {
-        **keys((v.key_id for v in views), (v.signer for v in views if v.key_id)),
+        **keys((v.key_id for v in views), (v.signer for v in views if v.key_id and not v.issuer)),
         "provenance.signature.exists": any(v.kind == "signature" for v in views),
         "provenance.signature.trusted": any(v.counts for v in views),
         "provenance.signature.status": [v.status for v in views],
         "provenance.signature.kind": [v.format for v in views],
+        "provenance.signature.identity": [v.signer for v in views if v.issuer],
+        "provenance.signature.issuer": [v.issuer for v in views],
+        "provenance.signature.predicate_type": [v.predicate_type for v in views],
         "provenance.signatures": [_view(v) for v in views],
     }
 
@@ -187,6 +197,8 @@ def _view(view: SignatureView) -> dict[str, object]:
         "counts": view.counts,
         "time": view.time,
         "time_kind": view.time_kind,
+        **({"issuer": view.issuer} if view.issuer else {}),
+        **({"predicate_type": view.predicate_type} if view.predicate_type else {}),
     }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from alerting.routing import Ownership
+from verifier.trust.anchors import ca_keys
 from verifier.trust.state import TrustState
 
 Labels = tuple[tuple[str, str], ...]
@@ -25,6 +26,9 @@ class Known(Protocol):
 
     def cluster(self, cluster: str) -> tuple[str, Labels]:
         """Name and labels of a cluster; empty when it is not enrolled."""
+
+    def ca_names(self, ca: str) -> tuple[str, ...]:
+        """What a CA or timestamp authority, by id or key id, is called: its own label, and the roots that list it."""
 
 
 class KnownNothing:
@@ -45,6 +49,11 @@ class KnownNothing:
         del cluster
         return "", ()
 
+    def ca_names(self, ca: str) -> tuple[str, ...]:
+        """See `Known`."""
+        del ca
+        return ()
+
 
 class KnownFromTrust:
     """Names from the trust of an epoch, owners from a map the caller keeps up to date."""
@@ -52,6 +61,7 @@ class KnownFromTrust:
     def __init__(self, trust: TrustState, owners: Mapping[tuple[str, str], Ownership] | None = None) -> None:
         self._trust = trust
         self._owners = {} if owners is None else owners  # an empty one is filled later
+        self._cas: dict[str, tuple[str, ...]] | None = None
 
     def owner(self, cluster: str, namespace: str) -> Ownership | None:
         """See `Known`."""
@@ -66,3 +76,20 @@ class KnownFromTrust:
         """See `Known`."""
         entry = self._trust.clusters.get(cluster)
         return (entry.name, entry.labels) if entry is not None else ("", ())
+
+    def ca_names(self, ca: str) -> tuple[str, ...]:
+        """See `Known`."""
+        if self._cas is None:
+            self._cas = _ca_names(self._trust)
+        return self._cas.get(ca, ())
+
+
+def _ca_names(trust: TrustState) -> dict[str, tuple[str, ...]]:
+    names: dict[str, dict[str, None]] = {}
+    for authority in trust.anchors.material.authorities.values():
+        roots = [anchor.root for anchor in trust.anchors.authorities.get(authority.id, ())]
+        own = dict.fromkeys(name for name in (*roots, authority.label) if name)
+        names.setdefault(authority.id, {}).update(own)
+        for key_id in ca_keys(authority):
+            names.setdefault(key_id, {}).update(own)
+    return {ca: tuple(found) for ca, found in names.items()}

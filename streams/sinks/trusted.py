@@ -8,11 +8,14 @@ from typing import Final, assert_never
 from pydantic import ValidationError
 
 from streams.events import TrustChanged
+from streams.sinks.certified import related_cas
 from streams.sinks.document import Body, Document, document, hashes, instant, instant_or_none, prepared
 from streams.sinks.judged import keys
 from streams.sinks.known import Known
 from verifier.errors import InputError
+from verifier.trust.anchors import ca_keys
 from verifier.trust.describe import describe
+from verifier.trust.hits import identity_of
 from verifier.trust.records import (
     TRUST_RECORD,
     ClusterPut,
@@ -25,8 +28,12 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    RootPut,
+    RootRemoved,
+    StatusListPut,
     TrustRecord,
 )
+from verifier.trust.roots import RootDocument, read_root
 
 _ACTIONS: Final = {
     "policy-put": ("policy-updated", "change"),
@@ -34,6 +41,9 @@ _ACTIONS: Final = {
     "key-put": ("signing-key-added", "creation"),
     "key-rotated": ("signing-key-rotated", "change"),
     "key-removed": ("signing-key-removed", "deletion"),
+    "root-put": ("trust-root-updated", "change"),
+    "root-removed": ("trust-root-removed", "deletion"),
+    "status-list-put": ("revocation-list-delivered", "change"),
     "revocation-put": ("revoked", "deletion"),
     "revocation-withdrawn": ("reinstated", "change"),
     "exemption-put": ("exemption-added", "creation"),
@@ -90,6 +100,15 @@ def _subject(record: TrustRecord, known: Known) -> dict[str, object]:
             return keys([record.old_key_id, record.new_key_id], [record.name])
         case KeyRemoved():
             return keys([record.key_id], [known.key_name(record.key_id)])
+        case RootPut():
+            return _root(record)
+        case RootRemoved():
+            return {"provenance.trust.root": record.name}
+        case StatusListPut():
+            return {
+                "provenance.trust.format": record.format,
+                "provenance.ca.related": related_cas([record.issuer], known),
+            }
         case RevocationPut():
             return _revocation(record, known)
         case RevocationWithdrawn():
@@ -107,17 +126,65 @@ def _subject(record: TrustRecord, known: Known) -> dict[str, object]:
     assert_never(record)
 
 
-def _revocation(record: RevocationPut, known: Known) -> dict[str, object]:
-    of_key = keys([record.subject], [known.key_name(record.subject)]) if record.subject_kind == "key" else {}
+def _root(record: RootPut) -> dict[str, object]:
+    """What the root holds, by id; a document that cannot be read was refused by every reader and is only named."""
+    try:
+        document = read_root(record.format, record.content)
+    except InputError:
+        document = RootDocument(record.format, ())
+    held = [name for a in document.authorities for name in (a.id, *ca_keys(a), a.label)]
     return {
-        **of_key,
-        "related.hash": hashes(record.subject) if record.subject_kind == "digest" else [],
-        "provenance.evidence.id": record.subject if record.subject_kind == "evidence" else "",
+        "provenance.trust.root": record.name,
+        "provenance.trust.format": record.format,
+        "provenance.ca.related": [record.name, *held],
+        "provenance.log.id": [log.id for log in document.logs],
+        **keys([a.key.key_id for a in document.authorities if a.key is not None]),
+    }
+
+
+def _revocation(record: RevocationPut, known: Known) -> dict[str, object]:
+    return {
+        **_revoked(record, known),
         "provenance.revocation.id": record.id,
         "provenance.revocation.subject": f"{record.subject_kind}:{record.subject}",
         "provenance.revocation.reason": record.reason,
         "provenance.revocation.effective": instant(record.effective),
         "provenance.revocation.compromised_since": instant_or_none(record.compromised_since),
+        "provenance.revocation.last_good_index": record.last_good_index,
+    }
+
+
+def _revoked(record: RevocationPut, known: Known) -> dict[str, object]:
+    """The revoked thing under the names by which evidence has it, so that one search finds both."""
+    subject = record.subject
+    match record.subject_kind:
+        case "key":
+            return keys([subject], [known.key_name(subject)])
+        case "digest":
+            return {"related.hash": hashes(subject)}
+        case "evidence":
+            return {"provenance.evidence.id": subject}
+        case "identity":
+            return _identity(subject)
+        case "ca":
+            return {"provenance.ca.related": related_cas([subject], known)}
+        case "builder":
+            return {"provenance.builder": [subject]}
+        case "commit":
+            return {"provenance.commit": [subject]}
+        case "log":
+            return {"provenance.log.id": [subject]}
+    assert_never(record.subject_kind)
+
+
+def _identity(subject: str) -> dict[str, object]:
+    """Whatever the identity asks for, patterns included: what is exact is found by its exact text."""
+    identity = identity_of(subject)
+    names = (identity.subject, identity.subject_pattern, identity.subject_reg_exp)
+    issuers = (identity.issuer, identity.issuer_pattern, identity.issuer_reg_exp)
+    return {
+        "provenance.signature.identity": [name for name in names if name],
+        "provenance.signature.issuer": [name for name in issuers if name],
     }
 
 

@@ -1,6 +1,6 @@
 """Every benchmark in one run: figures, the reference measured beside them, the ratio, the goal.
 
-python -m tests.bench [--quick] [NAME ...]      names: verify, parse, replay, fleet
+python -m tests.bench [--quick] [NAME ...]      names: verify, keyless, verdict, fetch, parse, replay, fleet
 """
 
 import json
@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from tests.bench import bench_fleet, bench_parse, bench_replay, bench_verify
+from tests.bench import bench_fetch, bench_fleet, bench_keyless, bench_parse, bench_replay, bench_verdict, bench_verify
 
 Row = dict[str, object]
 
 BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]]] = {
     "verify": (bench_verify.run, bench_verify.run),
+    "keyless": (bench_keyless.run, partial(bench_keyless.run, 20)),
+    "verdict": (bench_verdict.run, bench_verdict.run),
+    "fetch": (bench_fetch.run, partial(bench_fetch.run, 200)),
     "parse": (bench_parse.run, bench_parse.run),
     "replay": (bench_replay.run, partial(bench_replay.run, 5_000)),
     "fleet": (bench_fleet.run, partial(bench_fleet.run, 2_000)),

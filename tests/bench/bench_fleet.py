@@ -20,7 +20,8 @@ from streams.handlers import handle, sweep_slice
 from streams.state import ShardState
 from verifier.canonical import canonical_json, stable_id
 from verifier.models import DigestClosure, EvidenceSet, Fact, PlaceAsked
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement
+from verifier.policy.attestors import Attestor
+from verifier.policy.model import MatchRule, Policy, Requirement
 from verifier.testing import Signer
 from verifier.trust import changes
 from verifier.trust.records import TRUST_RECORD, KeyPut, PolicyPut, TrustRecord

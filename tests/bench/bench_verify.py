@@ -11,8 +11,8 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from verifier.evidence.facts import derive_fact, derive_facts
-from verifier.evidence.keys import key_set
+from verifier.facts.candidates import key_set
+from verifier.facts.derive import derive_fact, derive_facts
 from verifier.models import Evidence, Fact
 from verifier.testing import Signer
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from verifier.evidence.facts import derive_fact
 from verifier.evidence.identity import SIGNATURE_ANNOTATION, check_evidence_id
-from verifier.evidence.keys import KeySet, key_set, load_public_key
+from verifier.evidence.keys import load_public_key
+from verifier.facts.candidates import KeySet, key_set
+from verifier.facts.derive import derive_fact
 from verifier.models import Evidence, EvidenceFormat, Fact
 from verifier.testing import Signer, make_evidence, simple_signing_payload
 

@@ -13,7 +13,8 @@ from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
 from verifier.errors import PlaceRefused, PlaceUnavailable
-from verifier.evidence.keys import KeySet, key_set, load_public_key
+from verifier.evidence.keys import load_public_key
+from verifier.facts.candidates import KeySet, key_set
 from verifier.models import DigestClosure, ImageReference, PlaceAsked
 from verifier.oci.port import Collected
 from verifier.reference import parse_reference

@@ -34,10 +34,12 @@ from streams.events import (
 from streams.handlers import finish_sweep, handle
 from streams.state import ShardState
 from verifier.canonical import canonical_json, stable_id
-from verifier.evidence.facts import derive_fact
-from verifier.evidence.keys import key_set, load_public_key
+from verifier.evidence.keys import load_public_key
+from verifier.facts.candidates import key_set
+from verifier.facts.derive import derive_fact
 from verifier.models import DigestClosure, Evidence, EvidenceSet, PlaceAsked
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement
+from verifier.policy.attestors import Attestor
+from verifier.policy.model import MatchRule, Policy, Requirement
 from verifier.reference import parse_reference
 from verifier.testing import Signer
 from verifier.times import MINUTE

@@ -15,7 +15,8 @@ from streams.local.node import LocalNode, NodeSettings
 from tests.helpers.world import MINUTE, START, World
 from verifier.models import DigestClosure, ImageReference, PlaceAsked
 from verifier.oci.port import Collected
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, with_version
+from verifier.policy.attestors import Attestor
+from verifier.policy.model import MatchRule, Policy, Requirement, with_version
 from verifier.testing import Signer
 from verifier.trust.records import PolicyPut
 

@@ -14,8 +14,7 @@ import pytest
 
 from alerting.adapters.sqlite import SqliteNotifier
 from streams import codec, outputs, state, topics
-from streams.cli import COMMANDS
-from streams.cli import policy as policy_command
+from streams.cli import COMMANDS, revoke, trust_root
 from streams.engine.sqlite import connect
 from streams.events import Observation
 from streams.handlers import HANDLERS
@@ -23,9 +22,16 @@ from streams.handlers.ticks import DUE
 from streams.sinks import documents
 from streams.sinks.sqlite import create_record_tables
 from verifier.adapters.sqlite import create_evidence_tables
-from verifier.evidence.facts import READERS
+from verifier.content import evaluate
+from verifier.content.model import MEMBERS
+from verifier.evidence.material import RootFormat
+from verifier.facts.derive import READERS
+from verifier.facts.offline import OFFLINE_READERS
 from verifier.models import EvidenceFormat
 from verifier.oci import media
+from verifier.policy.importers.formats import IMPORTERS
+from verifier.trust import hits, roots
+from verifier.trust.records import SubjectKind
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,21 +50,53 @@ def literals(folder: str, name: str, position: int) -> Iterator[tuple[str, str]]
 # ------------------------------------------------------------------------------------------------- an evidence format
 
 MEDIA_TYPES = {
-    media.SIMPLE_SIGNING: "cosign-simplesigning",
-    media.DSSE: "cosign-dsse",
-    media.BUNDLE_PREFIX + ".v0.3+json": "sigstore-bundle",
+    (media.SIMPLE_SIGNING, ""): "cosign-simplesigning",
+    (media.DSSE, ""): "cosign-dsse",
+    (media.BUNDLE_PREFIX + ".v0.3+json", ""): "sigstore-bundle",
+    ("application/jose+json", media.NOTATION): "notation-jws",
+    ("application/cose", media.NOTATION): "notation-cose",
 }
+"""(media type, artifact type) -> format."""
+
+BESIDE_THE_REGISTRY = {"openpgp-simplesigning": "lookaside.py", "tuf-trust-data": "trustdata_dir.py"}
+"""Formats that are no layers -> the adapter of their place."""
 
 
 def test_every_evidence_format_is_read_and_found():
     formats = set(get_args(EvidenceFormat))
-    assert set(READERS) == formats, "verifier/evidence/facts.py: READERS"
-    assert set(MEDIA_TYPES.values()) == formats, "which media type is it found by? Say it in this table"
+    assert not set(READERS) & set(OFFLINE_READERS)
+    assert set(READERS) | set(OFFLINE_READERS) == formats, "verifier/facts: READERS or OFFLINE_READERS"
+    found = {*MEDIA_TYPES.values(), *BESIDE_THE_REGISTRY}
+    assert found == formats, "which media type is it found by, or where? Say it in these tables"
 
 
-@pytest.mark.parametrize("media_type", MEDIA_TYPES)
-def test_the_collector_knows_the_media_type(media_type):
-    assert media.evidence_format(media_type) == MEDIA_TYPES[media_type], "verifier/oci/media.py: evidence_format"
+@pytest.mark.parametrize("types", MEDIA_TYPES, ids=lambda types: types[0])
+def test_the_collector_knows_the_media_type(types):
+    assert media.evidence_format(*types) == MEDIA_TYPES[types], "verifier/oci/media.py: evidence_format"
+
+
+@pytest.mark.parametrize("name", BESIDE_THE_REGISTRY)
+def test_a_place_beside_the_registry_makes_the_format(name):
+    source = (ROOT / "verifier" / "adapters" / BESIDE_THE_REGISTRY[name]).read_text(encoding="utf-8")
+    assert f'"{name}"' in source
+
+
+# --------------------------------------------------------------------- a trust root format, a rule, a revocable subject
+
+
+def test_every_format_of_a_trust_root_is_read_and_can_be_given():
+    assert set(roots._READERS) == set(get_args(RootFormat)), "verifier/trust/roots.py: _READERS"
+    assert set(trust_root.FORMATS) == set(get_args(RootFormat)), "streams/cli/trust_root.py: FORMATS"
+
+
+def test_every_content_rule_is_evaluated():
+    assert {name.replace("_", "").lower() for name in evaluate._JUDGES} == {name.lower() for name in MEMBERS}
+
+
+def test_every_revocable_subject_hits_something_and_has_a_command():
+    kinds = set(get_args(SubjectKind))
+    assert set(hits._TESTS) == kinds, "verifier/trust/hits.py: _TESTS"
+    assert set(revoke.command.commands) == kinds, "streams/cli/revoke.py"
 
 
 # -------------------------------------------------------------------------------------------------- an input or output
@@ -127,12 +165,13 @@ def test_every_due_time_has_somebody_who_looks():
 def test_every_importer_can_be_asked_for():
     folder = ROOT / "verifier" / "policy" / "importers"
     written = {
-        node.name.removeprefix("import_")
+        node.name
         for path in folder.glob("*.py")
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.FunctionDef) and node.name.startswith("import_")
     }
-    assert written == set(policy_command._IMPORTERS), "streams/cli/policy.py: _IMPORTERS"
+    listed = {importer.__name__ for importer in IMPORTERS.values()}
+    assert written == listed, "verifier/policy/importers/formats.py: IMPORTERS"
 
 
 def test_every_file_with_a_command_is_in_the_list():

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 from verifier.canonical import stable_id
 from verifier.errors import PolicyError
 from verifier.evidence.ed25519ph import BASE, ORDER, add, decode_point, encode_point, multiply, verify_ph
-from verifier.evidence.keys import key_set, keyset_id, load_public_key, looks_like_signature
+from verifier.evidence.keys import load_public_key, looks_like_signature
 from verifier.evidence.limits import PUBLIC_KEY_BYTES, SIGNATURE_BYTES
+from verifier.facts.candidates import key_set, keyset_id
 from verifier.testing import KeyType, Signer, sign_ph
 
 MESSAGE = b"what was signed"

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from alerting.findings import (
+    CODE_PRECEDENCE as PRECEDENCE,
+)
+from alerting.findings import (
     FINDINGS,
     REASON_FINDINGS,
     finding_code_for,
@@ -17,10 +20,12 @@ from alerting.findings import (
     message_of,
     sentence_of,
     severity_of,
+    severity_rank,
     worse_kind,
 )
 from alerting.models import Cause, Finding
 from verifier.reasons import REASONS
+from verifier.trust.exemptions import PROOF_OF_COMPROMISE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,17 +43,13 @@ CLOSE_REASONS = {
 }
 
 NOT_YET = {
-    "identity-revoked",
-    "attestation-violates",
     "evidence-vanished",
-    "attestation-missing",
-    "signer-changed",
     "visibility-lost",
     "pipeline-stalled",
     "trust-refused",
     "ledger-broken",
 }
-"""Codes of the design without a row yet: using one wants its row first (`expired` and `stale` are other words too)."""
+"""Codes of the design without a row yet: using one wants its row first (`stale` is another word too)."""
 
 TAKES_A_CODE = {"FINDINGS", "incident_of", "severity_of", "sentence_of", "finding_page", "Suspect", "Slot", "Finding"}
 
@@ -80,14 +81,12 @@ def _used_codes(tree: ast.AST) -> set[str]:
 def test_every_code_used_in_the_tree_has_a_row(folder):
     for path in sorted((ROOT / folder).rglob("*.py")):
         unknown = _used_codes(ast.parse(path.read_text(encoding="utf-8"))) - FINDINGS.keys()
-        assert not unknown, f"{path.relative_to(ROOT)} uses {sorted(unknown)}, which alerting/findings.py does not know"
+        assert not unknown, f"{path.relative_to(ROOT)} uses {sorted(unknown)}, which alerting/table.py does not know"
 
 
 def test_the_search_for_codes_finds_them():
-    tree = ast.parse(
-        "FINDINGS['a']; incident_of('b', cluster=''); Finding(code='c'); x = 'signer-changed'; y = 'other'"
-    )
-    assert _used_codes(tree) == {"a", "b", "c", "signer-changed"}
+    tree = ast.parse("FINDINGS['a']; incident_of('b', cluster=''); Finding(code='c'); x = 'ledger-broken'; y = 'other'")
+    assert _used_codes(tree) == {"a", "b", "c", "ledger-broken"}
 
 
 def test_every_violating_reason_of_the_verifier_becomes_a_finding():
@@ -113,6 +112,12 @@ def test_a_reason_that_does_not_argue_for_a_violation_is_no_finding(code):
         (("unsigned", "digest-not-listed"), "untrusted-registry"),
         (("subject-mismatch", "wrong-signer"), "signature-invalid"),
         (("evidence-revoked", "unsigned"), "key-revoked"),
+        (("identity-revoked", "key-revoked"), "key-revoked"),
+        (("source-revoked", "signature-invalid", "attestation-violates"), "identity-revoked"),
+        (("attestation-violates", "wrong-signer", "unsigned"), "attestation-violates"),
+        (("attestation-missing", "unsigned", "attestation-stale"), "unsigned"),
+        (("signature-expired", "attestation-missing"), "attestation-missing"),
+        (("denied-by-policy", "unsigned"), "untrusted-registry"),
     ],
 )
 def test_proof_of_compromise_comes_first_in_any_order(reasons, code):
@@ -134,8 +139,22 @@ def test_rows_are_whole(code, row):
 
 def test_proof_of_compromise_is_critical_and_pages():
     proof = {code for code, row in FINDINGS.items() if row.proof_of_compromise}
-    assert proof == {"key-revoked", "digest-denied", "signature-invalid"}
+    assert proof == {"key-revoked", "identity-revoked", "digest-denied", "signature-invalid"}
     assert all(FINDINGS[code].severity == "critical" and FINDINGS[code].paging for code in proof)
+
+
+def test_of_several_reasons_the_more_severe_finding_is_told():
+    """A medium finding never stands in front of a high one that the same verdict argues for."""
+    ranks = [(FINDINGS[code].proof_of_compromise, severity_rank(FINDINGS[code].severity)) for code in PRECEDENCE]
+    assert ranks == sorted(ranks, reverse=True)
+    assert set(PRECEDENCE) == set(REASON_FINDINGS.values())
+
+
+def test_proof_of_compromise_is_exempted_only_by_name():
+    """What an exemption covers without saying so, and what is proof, are the same question."""
+    assert {code for code, finding in REASON_FINDINGS.items() if FINDINGS[finding].proof_of_compromise} == (
+        PROOF_OF_COMPROMISE
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,6 +171,11 @@ def test_proof_of_compromise_is_critical_and_pages():
         ("unsigned", {"env": "prod"}, "baseline-policy", "medium"),
         ("unsigned", {}, "policy-change", "medium"),
         ("tag-moved", {"env": "sandbox"}, "none", "info"),
+        ("identity-revoked", {}, "baseline-policy", "critical"),
+        ("attestation-violates", {}, "none", "high"),
+        ("attestation-missing", {}, "none", "high"),
+        ("expired", {}, "none", "medium"),
+        ("signer-changed", {"env": "prod"}, "none", "high"),
     ],
 )
 def test_severity_follows_row_cause_and_environment(code, labels, cause, severity):
@@ -246,6 +270,36 @@ BASELINE = Cause("baseline-policy", "p", "p", 5, 3)
         ),
         ("a workload is one", ("unadmitted", None, {}), ("unadmitted", None, {"digest": "sha256:bb"}), True),
         ("another workload is another", ("unadmitted", None, {}), ("unadmitted", None, {"owner_name": "web"}), False),
+        (
+            "whatever is revoked gathers",
+            ("identity-revoked", Cause("revocation", "ca:aa", "corp", 5, 3), {}),
+            ("identity-revoked", None, {"detail": (("revoked", "ca:aa"),), "repository": "q"}),
+            True,
+        ),
+        (
+            "a CA and a log of one id are two things",
+            ("identity-revoked", Cause("revocation", "ca:aa", "corp", 5, 3), {}),
+            ("identity-revoked", Cause("revocation", "log:aa", "corp", 5, 3), {}),
+            False,
+        ),
+        (
+            "a trust root that changed gathers codes",
+            ("expired", Cause("policy-change", "root:corp@7", "corp", 5, 7), {}),
+            ("wrong-signer", Cause("policy-change", "root:corp@7", "corp", 5, 7), {"policy": "q"}),
+            True,
+        ),
+        (
+            "a changed signer gathers workloads",
+            ("signer-changed", None, {"detail": (("signer", "ci"), ("before", "dev"))}),
+            ("signer-changed", None, {"detail": (("signer", "ci"), ("before", "ops")), "owner_name": "web"}),
+            True,
+        ),
+        (
+            "another new signer is another matter",
+            ("signer-changed", None, {"detail": (("signer", "ci"),)}),
+            ("signer-changed", None, {"detail": (("signer", "mallory"),)}),
+            False,
+        ),
         (
             "names cannot run into each other",
             ("unadmitted", None, {"namespace": "a b", "owner_kind": "c"}),

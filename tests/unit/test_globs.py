@@ -1,15 +1,15 @@
 """Patterns: the truth table of the dialects, the traps of each, and what no text can do to a matcher."""
 
 from functools import cache
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.models import ImageReference
+from verifier.policy.fields import MAX_PATTERN_CHARACTERS
 from verifier.policy.globs import compile_glob, image_texts, matches_everything, split_image
-from verifier.policy.model import MAX_PATTERN_CHARACTERS
 
 H = "sha256:" + "a" * 64
 
@@ -105,10 +105,10 @@ def test_matchers_agree_with_the_definition(pattern, texts):
 @pytest.mark.parametrize("dialect", ["native", "kyverno"])
 def test_no_text_makes_a_pattern_slow(pattern, dialect):
     matcher = compile_glob(pattern, dialect, "repository")
-    start = perf_counter()
+    start = process_time()
     matcher("a" * 1000)
     matcher("a/" * 500)
-    assert perf_counter() - start < 1  # measured: some milliseconds; backtracking would take years
+    assert process_time() - start < 1  # measured: some milliseconds; backtracking would take years
 
 
 @pytest.mark.parametrize("pattern", ["", " ", "a b", "a\nb", "a\x1b[31m", "a" * (MAX_PATTERN_CHARACTERS + 1)])

@@ -57,6 +57,13 @@ FOUND = [
         "spec.attestors.dev.keys[0]",
         "no key named dve",
     ),
+    (
+        "a trust root nobody has",
+        [policy(attestors={"dev": {"certificates": {"roots": ["corp"], "anyone": True}}, "ops": {"keys": ["ops"]}})],
+        "warning",
+        "spec.attestors.dev",
+        "no trust root named corp",
+    ),
     ("an attestor never required", [policy(require=DEV)], "warning", "spec.attestors.ops", "never required"),
     (
         "one key for two",
@@ -220,7 +227,7 @@ def test_patterns_that_match_nothing_of_what_runs_are_named():
 
 
 def test_every_check_is_tried_by_a_row():
-    assert len(CHECKS) == 10
+    assert len(CHECKS) == 11
 
 
 NEVER = [

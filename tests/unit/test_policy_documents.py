@@ -1,7 +1,7 @@
 """Reading policies, keys, exemptions, clusters: every error with its place, nothing half-read, no text that hurts."""
 
 import json
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from verifier.errors import PolicyError
 from verifier.policy import documents as documents_module
+from verifier.policy.attestors import Attestor
 from verifier.policy.documents import load_documents, plain, policy_document
-from verifier.policy.model import MAX_REQUIREMENT_DEPTH, Attestor, MatchRule, Policy, Requirement, with_version
+from verifier.policy.model import MAX_REQUIREMENT_DEPTH, MatchRule, Policy, Requirement, with_version
 from verifier.policy.yamltree import MAX_ALIASES, MAX_DEPTH, MAX_DOCUMENTS, MAX_TEXT_BYTES
 from verifier.times import DAY, parse_instant
 from verifier.trust.exemptions import DEFAULT_DURATION, MAX_DURATION
@@ -175,7 +176,12 @@ WRONG = [
     ("capitals in the name", "payments-signed", "Payments", "4:3: metadata.name: a name is 1 to 253"),
     ("another version", "revet/v1", "revet/v2", "1:1: apiVersion: expected apiVersion: revet/v1"),
     ("somebody else's", "revet/v1", "kyverno.io/v1", "revet policy import --dialect kyverno"),
-    ("another kind", "kind: Policy", "kind: Polcy", "2:1: kind: kind is one of Policy, Key, Exemption, Cluster"),
+    (
+        "another kind",
+        "kind: Policy",
+        "kind: Polcy",
+        "2:1: kind: kind is one of Policy, Key, TrustRoot, Exemption, Cluster",
+    ),
     ("Python's names of members", "validFrom", "valid_from", "12:24: spec.attestors.ops.valid_from: unknown member"),
 ]
 
@@ -221,12 +227,12 @@ SURPRISES = [
 
 @pytest.mark.parametrize(("_sentence", "text", "expected"), SURPRISES, ids=[row[0] for row in SURPRISES])
 def test_yaml_holds_no_surprises(_sentence, text, expected):
-    start = perf_counter()
+    start = process_time()
     documents, errors = errors_of(text)
     assert documents == ()
     assert any(expected in error for error in errors), errors
     assert all("\x1b" not in error and "\0" not in error for error in errors)
-    assert perf_counter() - start < 5
+    assert process_time() - start < 5
 
 
 def test_empty_documents_are_nothing():

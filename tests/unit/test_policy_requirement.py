@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.models import DigestClosure, ImageReference, Scope, Standing
+from verifier.policy.attestors import Attestor
 from verifier.policy.counting import NEVER, counts, in_window
-from verifier.policy.model import AtLeast, Attestor, MatchRule, Policy, Requirement
-from verifier.policy.requirement import CLOSENESS, evaluate
+from verifier.policy.failures import CLOSENESS
+from verifier.policy.model import AtLeast, MatchRule, Policy, Requirement
+from verifier.policy.requirement import evaluate
 from verifier.policy.selection import compile_policy
 from verifier.reasons import REASONS, reason
 from verifier.trust.revocation import RANK, judge_window

@@ -5,8 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from verifier.models import ImageReference, Scope
+from verifier.policy.attestors import Attestor
 from verifier.policy.globs import compile_glob, image_texts
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement
+from verifier.policy.model import MatchRule, Policy, Requirement
 from verifier.policy.selection import PolicyIndex, compile_policy, unmatched_patterns
 
 H = "sha256:" + "a" * 64

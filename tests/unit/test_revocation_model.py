@@ -12,10 +12,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from tests.helpers.rekor import MemoryLog
+from tests.helpers.scene import log_root
 from verifier.evidence.keys import load_public_key
 from verifier.models import DigestClosure, Fact, SignatureState, Standing, TimeClaim
 from verifier.trust.changes import By, withdraw
-from verifier.trust.records import KeyPut, RevocationPut, TrustRecord
+from verifier.trust.records import KeyPut, RevocationPut, RootPut, TrustRecord
 from verifier.trust.revocation import RANK, counts
 from verifier.trust.standing import standings
 from verifier.trust.state import TrustState, fold
@@ -27,7 +29,8 @@ NOW, EARLIER = 50, 25
 MINUS_INFINITY = -(10**18)
 DIGEST = "sha256:" + "d" * 64
 CLOSURE = DigestClosure(running=DIGEST)
-LOG, TSA = "bb" * 32, "cc" * 32
+REKOR = MemoryLog("rekor.example")
+LOG, TSA = REKOR.id, "cc" * 32
 
 PEM = (
     ec.derive_private_key(7, ec.SECP256R1())
@@ -37,6 +40,10 @@ PEM = (
 )
 SIGNER = load_public_key(PEM).key_id
 KEY = KeyPut(name="dev", key_id=SIGNER, pem=PEM, author="model", at=0)
+
+
+ROOT = RootPut(name="sigstore", format="sigstore-trusted-root", content=log_root(REKOR), author="model", at=0)
+"""The log stands in a root: times of a log that no root lists are no proof."""
 
 
 class Claims(NamedTuple):
@@ -115,7 +122,7 @@ SEEN = {f.evidence_id: c.seen for f, c in zip(FACTS, CLAIMS, strict=True) if c.s
 
 def records(puts, sources) -> list[TrustRecord]:
     revoked = [(put, key) for put, key in zip(sources, (LOG, TSA), strict=True) if put is not None]
-    return [KEY, *(put.of(SIGNER) for put in puts), *(put.of(key) for put, key in revoked)]
+    return [KEY, ROOT, *(put.of(SIGNER) for put in puts), *(put.of(key) for put, key in revoked)]
 
 
 def outcome(standing: Standing) -> Outcome:

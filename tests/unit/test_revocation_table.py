@@ -86,7 +86,7 @@ def test_nothing_recorded_is_trusted_for_ever():
 def test_the_table_is_total():
     rows, columns = {row for row, _ in VERDICTS}, {column for _, column in VERDICTS}
     assert set(VERDICTS) == set(itertools.product(rows, columns))
-    assert set(VERDICTS.values()) | {"trusted", "outside-window"} == set(WORSENING)
+    assert set(VERDICTS.values()) | {"trusted", "outside-window", "expired"} == set(WORSENING)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -29,11 +30,29 @@ from streams.sinks.document import MAX_TEXT, Document, clean, instant, path_id
 from streams.sinks.documents import documents
 from streams.sinks.fields import FIELDS, HOMES
 from streams.sinks.judged import stored_verdict
+from tests.helpers.certified import (
+    BUILDER,
+    CI,
+    COMMIT,
+    CORP,
+    CORP_ROOT,
+    FULCIO,
+    ISSUER,
+    PROVENANCE,
+    REKOR,
+    RULE,
+    SECOND,
+    CertifiedRecord,
+    identity_subject,
+    keyless_policy,
+    sigstore_root,
+)
 from tests.helpers.recorded import RecordedWorld
 from tests.helpers.world import MINUTE, START, World, digest_of, policy
 from verifier.errors import InputError
 from verifier.trust import changes
 from verifier.trust.changes import By
+from verifier.trust.records import RevocationReason, RootRemoved, StatusListPut, SubjectKind
 
 DIGEST = digest_of("x")
 HOSTILE = "a\x1b[2J\u202eb\0c\ud800d"
@@ -400,6 +419,143 @@ def story() -> RecordedWorld:
     return world
 
 
+def certified_story() -> CertifiedRecord:
+    """Signatures with certificates, statements, roots, lists and what can be revoked of them."""
+    world = CertifiedRecord(keys=())
+    world.root("sigstore", sigstore_root())
+    world.root("corp", CORP_ROOT, "certificates")
+    world.trust(keyless_policy("pay", CI, attested=True, rule=RULE))
+    world.now += MINUTE
+    api = world.keyless("r.example/pay/api:1", CI, builder=BUILDER, commits=(COMMIT,))
+    world.keyless("r.example/pay/api:1", CI, kind="attestation", builder=BUILDER)
+    web = world.keyless("r.example/pay/web:1", CI)
+    world.keyless("r.example/pay/web:1", CI, kind="attestation", holds=False)
+    corp = world.corporate("r.example/pay/corp:1")
+    (fact,) = world.made[("r.example/pay/corp", corp[1])]
+    assert fact.certificate is not None
+    leaf = msgspec.structs.replace(fact.certificate, subject="CN=build,O=corp")
+    expiring = msgspec.structs.replace(fact, certificate=leaf, expires=world.now + MINUTE)
+    world.made[("r.example/pay/corp", corp[1])] = [expiring]
+    for name, image in (("api", api), ("web", web), ("corp", corp)):
+        world.send(world.pod("pay", f"{name}-1", {"app": image}))
+    by = By(author="alice", at=world.now)
+    revoked: tuple[tuple[SubjectKind, str, dict[str, Any]], ...] = (
+        ("identity", identity_subject(CI), {"compromised_since": world.now}),
+        ("ca", CORP.key_id, {"all_signatures": True}),
+        ("builder", BUILDER, {"all_signatures": True}),
+        ("commit", COMMIT, {"all_signatures": True}),
+        ("log", REKOR.id, {"last_good_index": 6}),
+    )
+    for kind, subject, more in revoked:
+        reason: RevocationReason = "caCompromise" if kind == "ca" else "identityCompromise"
+        world.record(changes.revoke(world.state.trust, by, kind, subject, reason=reason, **more))
+    world.record(StatusListPut(author="a", at=world.now, issuer=CORP.key_id, content="AAAA"))
+    world.record(RootRemoved(author="a", at=world.now, name="corp"))
+    return world
+
+
+def newest(world: CertifiedRecord, home: str, **wanted: str) -> dict[str, Any]:
+    """The newest document of a home with these values (underscores stand for dots)."""
+    names = {name.replace("__", "."): value for name, value in wanted.items()}
+    found = [
+        d.body for d in world.written if d.home == HOMES[home] and all(d.body.get(n) == v for n, v in names.items())
+    ]
+    return dict(found[-1])
+
+
+def test_an_image_is_found_by_everything_its_evidence_rests_on():
+    """Whom the certificate names, who issued it, its CA, log and entry, builder, commit, types and rules."""
+    body = newest(certified_story(), "images", provenance__image__repository="r.example/pay/api")
+    assert body["provenance.signature.identity"] == [CI]
+    assert body["provenance.signature.issuer"] == [ISSUER]
+    assert body["provenance.signature.predicate_type"] == [PROVENANCE]
+    assert FULCIO.key_id in body["provenance.ca.related"]
+    assert "sigstore" in body["provenance.ca.related"]
+    assert body["provenance.log.id"] == [REKOR.id]
+    assert body["provenance.log.entry"] == [f"{REKOR.id}:7"]
+    assert body["provenance.builder"] == [BUILDER]
+    assert body["provenance.commit"] == [COMMIT]
+    assert len(body["provenance.rule.held"]) == 1
+    assert "provenance.rule.broken" not in body
+    assert body["message"].endswith(f"2 pieces of evidence, signed by {CI}")
+    signature = body["provenance.signatures"][0]
+    assert signature["identities"] == [CI]
+    assert signature["extensions"] == [f"sourceRepositoryDigest={COMMIT}"]
+    assert len(signature["certificate"]) == 64
+
+
+def test_a_broken_rule_says_what_was_found_for_readers_only():
+    """The id is searchable, the sentence is kept beside the statement."""
+    body = newest(certified_story(), "images", provenance__image__repository="r.example/pay/web")
+    (rule,) = body["provenance.rule.broken"]
+    assert body["provenance.signatures"][1]["rules"] == [f"{rule}: builder is strange"]
+
+
+def test_a_certificate_that_leads_nowhere_names_nobody():
+    """What its maker wrote is kept for reading and never found as an identity."""
+    world = CertifiedRecord(keys=())
+    world.trust(policy("signed", signed_by=("dev",)))
+    image = world.keyless("r.example/pay/api:1", "https://git.example.com/\x1b[31mforged")
+    world.send(world.pod("pay", "api-1", {"app": image}))
+    body = newest(world, "images")
+    assert "provenance.signature.identity" not in body
+    assert "provenance.ca.related" not in body
+    assert body["provenance.signatures"][0]["believed"] is False
+    assert body["message"].endswith("no signature of a known signer")
+
+
+def test_a_verdict_names_identities_apart_from_keys():
+    """A keyless signer is no key name; the policy's answer carries issuer and types."""
+    body = newest(certified_story(), "verification", provenance__image__repository="r.example/pay/api")
+    assert body["provenance.signature.identity"] == [CI]
+    assert body["provenance.signature.issuer"] == [ISSUER]
+    assert body["provenance.signature.predicate_type"] == [PROVENANCE]
+    assert "provenance.key.name" not in body
+
+
+def test_a_trust_root_is_recorded_with_what_it_holds():
+    """Names and ids; the whole record stands beside it, byte for byte."""
+    world = certified_story()
+    put = newest(world, "trust", provenance__trust__root="sigstore", provenance__trust__record="root-put")
+    assert put["event.action"] == "trust-root-updated"
+    assert put["provenance.trust.format"] == "sigstore-trusted-root"
+    assert set(put["provenance.log.id"]) == {REKOR.id, SECOND.id}
+    assert FULCIO.key_id in put["provenance.ca.related"]
+    removed = newest(world, "trust", provenance__trust__record="root-removed")
+    assert (removed["event.type"], removed["provenance.trust.root"]) == ("deletion", "corp")
+    listed = newest(world, "trust", provenance__trust__record="status-list-put")
+    assert listed["provenance.ca.related"][0] == CORP.key_id
+
+
+def test_a_trust_root_that_cannot_be_read_is_only_named():
+    """Every reader refused it; that somebody tried is on record."""
+    world = CertifiedRecord(keys=())
+    world.root("bad", "not a root", "certificates")
+    body = newest(world, "trust", provenance__trust__record="root-put")
+    assert body["provenance.trust.root"] == "bad"
+    assert "provenance.log.id" not in body
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("identity", "provenance.signature.identity", CI),
+        ("identity", "provenance.signature.issuer", ISSUER),
+        ("ca", "provenance.ca.related", CORP.key_id),
+        ("builder", "provenance.builder", BUILDER),
+        ("commit", "provenance.commit", COMMIT),
+        ("log", "provenance.log.id", REKOR.id),
+    ],
+)
+def test_a_revocation_is_found_by_what_it_revokes(kind, field, value):
+    """Under the very field that evidence has it in."""
+    written: list[dict[str, Any]] = [d.body for d in certified_story().written]
+    told = [body for body in written if body.get("provenance.trust.record") == "revocation-put"]
+    (body,) = [b for b in told if str(b["provenance.revocation.subject"]).startswith(f"{kind}:")]
+    assert value in body[field]
+    assert body.get("provenance.revocation.last_good_index") == (6 if kind == "log" else None)
+
+
 PYTHON = {
     "keyword": (str,), "text": (str,), "date": (str,), "long": (int,), "boolean": (bool,), "ip": (str,),
     "unindexed": (str,),
@@ -408,9 +564,8 @@ PYTHON = {
 
 def test_documents_use_the_table_as_it_says():
     """Names, homes and types of every document of a story; columns have one value; empty values are left out."""
-    world = story()
     seen: set[str] = set()
-    for made in world.written:
+    for made in (*story().written, *certified_story().written):
         short = next(name for name, home in HOMES.items() if home == made.home)
         seen.add(short)
         assert made.body["event.kind"] in ECS_KINDS
@@ -434,7 +589,7 @@ def test_documents_use_the_table_as_it_says():
 
 def test_every_field_of_the_table_is_written_by_somebody():
     """A row nobody writes is dead, or its writer forgot it."""
-    used = {name for made in story().written for name in made.body}
+    used = {name for made in (*story().written, *certified_story().written) for name in made.body}
     rest = {
         *(
             "related.ip",

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from verifier.errors import TrustError
 from verifier.evidence.keys import load_public_key
 from verifier.models import DigestClosure, Fact, TimeClaim
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement
+from verifier.policy.attestors import Attestor
+from verifier.policy.model import MatchRule, Policy, Requirement
 from verifier.times import DAY
 from verifier.trust.changes import (
     By,

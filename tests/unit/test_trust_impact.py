@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from verifier.evidence.keys import load_public_key
 from verifier.impact import NOTHING, Impact, touched
 from verifier.models import DigestClosure, Fact, Mode, TimeClaim
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, with_version
+from verifier.policy.attestors import Attestor
+from verifier.policy.model import MatchRule, Policy, Requirement, with_version
 from verifier.trust.records import (
     ClusterPut,
     ExemptionEnded,
@@ -23,10 +24,11 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    SubjectKind,
     TrustRecord,
 )
 from verifier.trust.standing import standings
-from verifier.trust.state import SubjectKind, TrustState, fold
+from verifier.trust.state import TrustState, fold
 
 HEAD: dict[str, Any] = {"author": "alice", "at": 0}
 

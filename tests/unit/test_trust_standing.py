@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from verifier.evidence.keys import load_public_key
 from verifier.models import DigestClosure, Fact, TimeClaim, TimeKind
-from verifier.trust.records import KeyPut, KeyRemoved, KeyRotated, RevocationPut
-from verifier.trust.standing import KeyTimeline, proven_time, standings
-from verifier.trust.state import SubjectKind, TrustState, fold
+from verifier.trust.records import KeyPut, KeyRemoved, KeyRotated, RevocationPut, SubjectKind
+from verifier.trust.sources import proven_time
+from verifier.trust.standing import KeyTimeline, standings
+from verifier.trust.state import TrustState, fold
 
 HEAD: dict[str, Any] = {"author": "alice", "at": 0}
 NOW = 1_000

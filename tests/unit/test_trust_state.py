@@ -6,9 +6,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from verifier.evidence.keys import keyset_id, load_public_key
+from verifier.evidence.keys import load_public_key
+from verifier.facts.candidates import keyset_id
 from verifier.models import Mode
-from verifier.policy.model import Attestor, MatchRule, Policy, Requirement, with_version
+from verifier.policy.attestors import Attestor
+from verifier.policy.model import MatchRule, Policy, Requirement, with_version
 from verifier.trust.describe import describe, diff
 from verifier.trust.records import (
     TRUST_RECORD,
@@ -22,10 +24,11 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    SubjectKind,
     TrustRecord,
 )
 from verifier.trust.standing import key_state
-from verifier.trust.state import SubjectKind, TrustState, fold
+from verifier.trust.state import TrustState, fold
 
 T = 1_767_225_600_000_000
 """2026-01-01T00:00:00Z"""

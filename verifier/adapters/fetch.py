@@ -9,15 +9,16 @@ Evidence is kept from first sight: what the store has and the place no longer sh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 
 from verifier.canonical import stable_id
 from verifier.errors import PlaceError
-from verifier.evidence.facts import derive_facts
-from verifier.evidence.keys import KeySet
+from verifier.facts.candidates import KeySet
+from verifier.facts.derive import derive_facts, is_open
 from verifier.models import DigestClosure, Evidence, EvidenceSet, Fact, ImageReference, Micros, PlaceAsked
 from verifier.oci.manifests import child_of_platform
 from verifier.oci.port import Collected, EvidencePlace, EvidenceStore
@@ -92,15 +93,21 @@ async def fetch(
     return _fetched(store, framed, found, keyset)._replace(retry_after=collected.retry_after)
 
 
-def rekey(store: EvidenceStore, known: EvidenceSet, keyset: KeySet, instant: Micros) -> Fetched:
-    """`known` under other keys: same closure, same answers of the places, evidence from the store. Asks no registry.
+def rekey(
+    store: EvidenceStore, known: EvidenceSet, keyset: KeySet, instant: Micros, facts: Iterable[Fact] = ()
+) -> Fetched:
+    """`known` under other candidates: same closure, same answers of the places, evidence from the store. Asks no place.
+
+    `facts` are those made before; of them only the open ones (`facts.is_open`) are made anew, so that an added key or
+    root costs what it can decide and nothing else.
 
     Raises:
         PlaceUnavailable, PlaceRefused: the store failed.
     """
     # Newer than what it replaces even where a recording's clock stands still: the newest set wins.
     framed = msgspec.structs.replace(known, keyset=keyset.id, fetched_at=max(instant, known.fetched_at + 1))
-    return _fetched(store, framed, _all_kept(store, known.repository, known.closure), keyset)
+    settled = {fact.evidence_id: fact for fact in facts if not is_open(fact, keyset)}
+    return _fetched(store, framed, _all_kept(store, known.repository, known.closure), keyset, settled)
 
 
 async def _collected(
@@ -158,9 +165,16 @@ def _frame(
     return EvidenceSet(repository, closure.running, (), closure, places, complete, instant, keyset, "")
 
 
-def _fetched(store: EvidenceStore, framed: EvidenceSet, found: list[Evidence], keyset: KeySet) -> Fetched:
+def _fetched(
+    store: EvidenceStore,
+    framed: EvidenceSet,
+    found: list[Evidence],
+    keyset: KeySet,
+    settled: Mapping[str, Fact] = MappingProxyType({}),
+) -> Fetched:
     ids = tuple(dict.fromkeys(evidence.id for evidence in found))
-    facts = {fact.evidence_id: fact for fact in _facts(found, keyset)}
+    made = _facts([evidence for evidence in found if evidence.id not in settled], keyset)
+    facts = {**settled, **{fact.evidence_id: fact for fact in made}}
     dates = store.first_seen(ids)
     filled = msgspec.structs.replace(framed, evidence=ids)
     return Fetched(
@@ -184,7 +198,7 @@ def _facts(found: Iterable[Evidence], keyset: KeySet) -> tuple[Fact, ...]:
 
 
 def _says(fact: Fact) -> tuple[bool, bool]:
-    return bool(fact.verified_by), fact.subject in fact.subjects
+    return bool(fact.verified_by or fact.chains), fact.subject in fact.subjects
 
 
 def _version(content: EvidenceSet) -> str:

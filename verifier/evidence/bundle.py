@@ -4,8 +4,8 @@
      "verificationMaterial": {"publicKey": {"hint": "<base64 of the key id>"}},
      "dsseEnvelope": {"payload": "…", "payloadType": "application/vnd.in-toto+json", "signatures": [{"sig": "…"}]}}
 
-The hint is not authenticated: it says whose signature this claims to be and decides nothing. Log entries and timestamps
-are counted and not read by this version; a bundle with a certificate is unsupported unless a given key matches.
+The hint is not authenticated: it says whose signature this claims to be and decides nothing. Certificates, log entries
+and timestamps are read here and believed nowhere: `verifier.facts.proofs` checks them.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ import msgspec
 
 from verifier.errors import EvidenceError
 from verifier.evidence.base64text import decode_base64
-from verifier.evidence.content import CERTIFICATE_UNREAD, SignedContent, excerpt
+from verifier.evidence.content import excerpt
 from verifier.evidence.dsse import Envelope, read_envelope
 from verifier.evidence.limits import CERTIFICATES, ENVELOPE_BYTES, LOG_ENTRIES, TIMESTAMPS
+from verifier.evidence.rekor import TlogEntry, bundle_entry, check_distinct
+from verifier.evidence.signed import SignedContent
 from verifier.evidence.strictjson import StrictDecoder
+from verifier.evidence.x509 import load_certificate
 from verifier.models import Evidence
 from verifier.reference import is_digest
 
@@ -28,6 +31,11 @@ MEDIA_TYPES: Final = frozenset(
     | {f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2, 3)}
 )
 MEDIA_TYPE_PREFIX: Final = "application/vnd.dev.sigstore.bundle"
+
+PROMISE_SUFFICES: Final = frozenset({"application/vnd.dev.sigstore.bundle+json;version=0.1"})
+"""Media types in which a log entry may do with a signed entry timestamp (sigstore_bundle.proto, `tlog_entries`)."""
+
+NO_ROOT_INSIDE: Final = frozenset(f"application/vnd.dev.sigstore.bundle+json;version=0.{minor}" for minor in (1, 2))
 
 _MALFORMED: Final = "bundle-malformed"
 _KEY_ID_BYTES: Final = 32
@@ -39,25 +47,37 @@ class KeyHint(msgspec.Struct, frozen=True, gc=False):
     hint: str | None = None
 
 
-class CertificateChain(msgspec.Struct, frozen=True, gc=False):
-    """`x509CertificateChain`, counted only."""
+class RawCertificate(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """`X509Certificate` (sigstore_common.proto)."""
 
-    certificates: tuple[object, ...] = ()
+    raw_bytes: str = ""
+
+
+class CertificateChain(msgspec.Struct, frozen=True, gc=False):
+    """`x509CertificateChain`, the signer's certificate first."""
+
+    certificates: tuple[RawCertificate, ...] = ()
+
+
+class SignedTimestamp(msgspec.Struct, frozen=True, gc=False, rename="camel"):
+    """`RFC3161SignedTimestamp`: a TimeStampResp."""
+
+    signed_timestamp: str = ""
 
 
 class Timestamps(msgspec.Struct, frozen=True, gc=False, rename="camel"):
-    """`timestampVerificationData`, counted only."""
+    """`timestampVerificationData`."""
 
-    rfc3161_timestamps: tuple[object, ...] | None = msgspec.field(name="rfc3161Timestamps", default=None)
+    rfc3161_timestamps: tuple[SignedTimestamp, ...] | None = msgspec.field(name="rfc3161Timestamps", default=None)
 
 
 class Material(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     """`verificationMaterial`; null is absence in protobuf's JSON."""
 
     public_key: KeyHint | None = None
-    certificate: object = None
+    certificate: RawCertificate | None = None
     x509_certificate_chain: CertificateChain | None = msgspec.field(name="x509CertificateChain", default=None)
-    tlog_entries: tuple[object, ...] | None = None
+    tlog_entries: tuple[TlogEntry, ...] | None = None
     timestamp_verification_data: Timestamps | None = None
 
 
@@ -96,16 +116,34 @@ def read_bundle(evidence: Evidence) -> SignedContent:
     """
     bundle = _BUNDLE.decode(evidence.payload, limit=ENVELOPE_BYTES)
     _check_media_type(bundle.media_type)
-    _check_counts(bundle.verification_material)
-    hint, unsupported = _signer(bundle.verification_material)
+    material = bundle.verification_material
+    _check_counts(material)
+    content = _content(bundle, evidence.subject, _hint(material))
+    stamps = material.timestamp_verification_data
+    entries = tuple(bundle_entry(entry) for entry in material.tlog_entries or ())
+    check_distinct(entries)
+    return msgspec.structs.replace(
+        content,
+        certificates=_certificates(material, bundle.media_type),
+        entries=entries,
+        proof_needed=bundle.media_type not in PROMISE_SUFFICES,
+        timestamps=tuple(
+            decode_base64(stamp.signed_timestamp, "signedTimestamp", "timestamp-malformed")
+            for stamp in (stamps.rfc3161_timestamps if stamps is not None else None) or ()
+        ),
+        stamped=content.signatures[0],
+    )
+
+
+def _content(bundle: Bundle, subject: str, hint: str) -> SignedContent:
     envelope, message = bundle.dsse_envelope, bundle.message_signature
     if message is not None and envelope is None:
-        return _message_signature(message, evidence.subject, hint, unsupported)
+        return _message_signature(message, subject, hint)
     if message is not None or envelope is None:
         raise EvidenceError(_MALFORMED, "expected exactly one of messageSignature and dsseEnvelope")
     if len(envelope.signatures) != 1:
         raise EvidenceError(_MALFORMED, f"a bundle has exactly one DSSE signature, got {len(envelope.signatures)}")
-    return read_envelope(envelope, decode_base64, evidence.subject, key_hint=hint, unsupported=unsupported)
+    return read_envelope(envelope, decode_base64, subject, key_hint=hint)
 
 
 def _check_media_type(media_type: str) -> None:
@@ -116,14 +154,26 @@ def _check_media_type(media_type: str) -> None:
     raise EvidenceError(_MALFORMED, f"mediaType {excerpt(media_type)} is no bundle's")
 
 
-def _signer(material: Material) -> tuple[str, str]:
-    """(key id hinted at, why it may be unsupported)."""
+def _hint(material: Material) -> str:
+    """The key id hinted at; empty for a certificate."""
     given = [material.public_key, material.certificate, material.x509_certificate_chain]
     if sum(part is not None for part in given) != 1:
         raise EvidenceError(_MALFORMED, "expected exactly one of publicKey, certificate and x509CertificateChain")
+    return _key_id(material.public_key.hint) if material.public_key is not None else ""
+
+
+def _certificates(material: Material, media_type: str) -> tuple[bytes, ...]:
+    """The signer's certificate, and what came with it. A root inside is refused where the format forbids it."""
     if material.public_key is not None:
-        return _key_id(material.public_key.hint), ""
-    return "", CERTIFICATE_UNREAD
+        return ()
+    chain = material.x509_certificate_chain
+    written = (material.certificate,) if material.certificate is not None else chain.certificates if chain else ()
+    if not written:
+        raise EvidenceError(_MALFORMED, "an empty certificate chain")
+    found = tuple(load_certificate(decode_base64(c.raw_bytes, "rawBytes", "certificate-malformed")) for c in written)
+    if media_type in NO_ROOT_INSIDE and any(c.subject == c.issuer for c in found[1:]):
+        raise EvidenceError(_MALFORMED, "the certificate chain holds a root, which bundles before 0.3 must not")
+    return tuple(certificate.der for certificate in found)
 
 
 def _key_id(hint: str | None) -> str:
@@ -146,7 +196,7 @@ def _check_counts(material: Material) -> None:
             raise EvidenceError("limit-exceeded", f"{len(entries)} {what}, limit {limit}")
 
 
-def _message_signature(message: MessageSignature, subject: str, hint: str, unsupported: str) -> SignedContent:
+def _message_signature(message: MessageSignature, subject: str, hint: str) -> SignedContent:
     """A signature over the manifest itself, of which the digest it was found for is known.
 
     The digest inside the bundle only identifies: verifying against it would let anybody show a "good" signature, since
@@ -162,7 +212,6 @@ def _message_signature(message: MessageSignature, subject: str, hint: str, unsup
         subjects=(subject,),
         message_sha256=bytes.fromhex(subject.removeprefix("sha256:")),
         key_hint=hint,
-        unsupported=unsupported,
     )
 
 

@@ -1,7 +1,7 @@
-"""What the three formats have in common once they are read: which bytes are signed, and what those bytes say.
+r"""Pieces of signed content that every format has: annotations, and excerpts of untrusted text for messages.
 
-Readers (`simplesigning`, `dsse`, `bundle`) turn `Evidence` into `SignedContent` and verify nothing; `facts` verifies
-and reads nothing. The bytes that were parsed are the bytes that are verified; there is no second rendering.
+text_annotations({"env": "prod", "n": 1})      (("env", "prod"),)
+excerpt("a\nb")                                 "'a\\nb'"
 """
 
 from __future__ import annotations
@@ -9,37 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from verifier.errors import EvidenceError
 from verifier.evidence.limits import SIGNED_ANNOTATION_CHARACTERS, SIGNED_ANNOTATIONS
-from verifier.models import FactKind, Micros
 
 EXCERPT_CHARACTERS: Final = 80
 """Characters of untrusted text quoted in a message."""
-
-CERTIFICATE_UNREAD: Final = (
-    "signed with a certificate, and no given key matches; certificates are not read by this version"
-)
-
-
-class SignedContent(msgspec.Struct, frozen=True, gc=False):
-    """Evidence, read. Nothing in here is verified yet."""
-
-    kind: FactKind
-    signatures: tuple[bytes, ...]
-    subjects: tuple[str, ...]
-    message: bytes | None = None
-    """The bytes the signatures are over; None when only their digest is known."""
-    message_sha256: bytes = b""
-    """Set when `message` is None: SHA-256 of the signed bytes."""
-    signed_repository: str = ""
-    predicate_type: str = ""
-    annotations: tuple[tuple[str, str], ...] = ()
-    key_hint: str = ""
-    claimed_time: Micros | None = None
-    unsupported: str = ""
-    """Why this version may be unable to verify it (a certificate, an unknown type). Only said if no key matches."""
 
 
 def text_annotations(members: Mapping[str, object] | None) -> tuple[tuple[str, str], ...]:

@@ -16,9 +16,10 @@ import msgspec
 
 from verifier.errors import EvidenceError
 from verifier.evidence.base64text import decode_any_base64
-from verifier.evidence.content import CERTIFICATE_UNREAD, SignedContent, excerpt, text_annotations
+from verifier.evidence.content import excerpt, text_annotations
 from verifier.evidence.limits import ENVELOPE_BYTES, ENVELOPE_SIGNATURES, NAME_CHARACTERS, SUBJECTS
-from verifier.evidence.simplesigning import CERTIFICATE_ANNOTATION
+from verifier.evidence.signed import SignedContent
+from verifier.evidence.simplesigning import read_carried
 from verifier.evidence.strictjson import StrictDecoder
 from verifier.models import Evidence
 from verifier.reference import is_digest
@@ -82,14 +83,13 @@ def read_dsse(evidence: Evidence) -> SignedContent:
         raise EvidenceError(
             "limit-exceeded", f"{len(envelope.signatures)} signatures in one envelope, limit {ENVELOPE_SIGNATURES}"
         )
-    certificate = evidence.annotations.get(CERTIFICATE_ANNOTATION)
-    unsupported = CERTIFICATE_UNREAD if certificate else ""
-    return read_envelope(envelope, decode_any_base64, evidence.subject, unsupported=unsupported)
+    content = read_envelope(envelope, decode_any_base64, evidence.subject)
+    carried = read_carried(evidence.annotations)
+    # cosign stamps the whole envelope here, because the annotation that elsewhere carries the signature is empty.
+    return msgspec.structs.replace(content, envelope=evidence.payload, stamped=evidence.payload, **carried)
 
 
-def read_envelope(
-    envelope: Envelope, base64: Base64Reader, located_at: str, *, key_hint: str = "", unsupported: str = ""
-) -> SignedContent:
+def read_envelope(envelope: Envelope, base64: Base64Reader, located_at: str, *, key_hint: str = "") -> SignedContent:
     """What an envelope signs.
 
     Args:
@@ -97,7 +97,6 @@ def read_envelope(
         base64: the spelling of base64 its format allows.
         located_at: digest the evidence was found for; annotations are those of this subject.
         key_hint: key id the evidence names, if any.
-        unsupported: passed on (see `SignedContent`).
 
     Raises:
         EvidenceError: `payload-malformed`, `signature-malformed`, `unsupported-evidence` or `limit-exceeded`.
@@ -116,10 +115,11 @@ def read_envelope(
         signatures=tuple(base64(entry.sig, "sig", "signature-malformed") for entry in envelope.signatures),
         subjects=tuple(dict.fromkeys(digest for digest, _ in subjects)),
         message=pae(envelope.payload_type, payload),
+        payload=payload,
+        predicate=statement.predicate,
         predicate_type=statement.predicate_type,
         annotations=text_annotations(_annotations(subjects, located_at)),
         key_hint=key_hint,
-        unsupported=unsupported,
     )
 
 

@@ -14,10 +14,8 @@ from __future__ import annotations
 import hashlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -30,15 +28,22 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 
-from verifier.canonical import stable_id
 from verifier.errors import PolicyError
 from verifier.evidence.ed25519ph import verify_ph
 from verifier.evidence.limits import PUBLIC_KEY_BYTES, RSA_MAX_BITS, RSA_MIN_BITS, SIGNATURE_BYTES
 
 _KEYS_CACHED: Final = 4096
 """Parsed keys kept, by PEM text."""
+
+_EXPONENT_BITS: Final = 32
+"""Bits of the exponent of an RSA key that came as evidence (65537 has 17): a check costs as much as it has bits."""
 
 _PEM_LABEL: Final = re.compile(r"-----BEGIN ([^-\n]{1,64})-----")
 _KEY_LABELS: Final = frozenset({"PUBLIC KEY", "RSA PUBLIC KEY"})
@@ -104,6 +109,11 @@ _CURVES: Final = {
     "secp384r1": _Curve("ecdsa-p384", 48, (_SHA384, _SHA256)),
     "secp521r1": _Curve("ecdsa-p521", 66, (_SHA512, _SHA256)),
 }
+_WAYS: Final = {
+    curve: tuple((h.start, ec.ECDSA(h.prehashed), f"{curve.type}-{h.name}") for h in curve.hashes)
+    for curve in _CURVES.values()
+}
+"""How keys of a curve are tried: (hash, algorithm, label). Made once, as every keyless signature brings a new key."""
 
 
 class _EcdsaKey(PublicKey):
@@ -113,7 +123,7 @@ class _EcdsaKey(PublicKey):
         super().__init__(key_id, curve.type, signs_sha256=curve.hashes[0] is _SHA256)
         self._verify = key.verify
         self._field_bytes = curve.field_bytes
-        self._hashes = tuple((h.start, ec.ECDSA(h.prehashed), f"{curve.type}-{h.name}") for h in curve.hashes)
+        self._hashes = _WAYS[curve]
 
     def verify(self, signature: bytes, message: bytes) -> str:
         for start, algorithm, label in self._hashes:
@@ -238,6 +248,28 @@ def _load(text: str) -> PublicKey:
     return _of_type(key, hashlib.sha256(spki).hexdigest())
 
 
+@lru_cache(maxsize=_KEYS_CACHED)
+def public_key_from_spki(der: bytes) -> PublicKey:
+    """The key of a DER SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7); the same bytes give the same object.
+
+    As in PEM, PKCS#1 is accepted for RSA (trust roots list a CT log so), and `key_id` is the hash of the key's own DER
+    form: a caller that needs exactly one spelling compares it with the hash of `der`.
+
+    Raises:
+        PolicyError: not such a structure; a curve, type, size or exponent that is not accepted.
+    """
+    if len(der) > PUBLIC_KEY_BYTES:
+        raise PolicyError(f"a public key of {len(der)} bytes, limit {PUBLIC_KEY_BYTES}")
+    try:
+        key = load_der_public_key(der)
+        canonical = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise PolicyError("expected a public key in DER (SubjectPublicKeyInfo), got bytes that are none") from error
+    if isinstance(key, rsa.RSAPublicKey) and (bits := key.public_numbers().e.bit_length()) > _EXPONENT_BITS:
+        raise PolicyError(f"expected an RSA exponent of at most {_EXPONENT_BITS} bits, got {bits}")
+    return _of_type(key, hashlib.sha256(canonical).hexdigest())
+
+
 def _check_labels(labels: list[str]) -> None:
     """What a person pastes by mistake is named, and never echoed."""
     for label in labels:
@@ -249,7 +281,7 @@ def _check_labels(labels: list[str]) -> None:
                 "Extract the key if you mean the key: openssl x509 -pubkey -noout"
             )
     if len(labels) != 1 or labels[0] not in _KEY_LABELS:
-        found = ", ".join(labels)[:80] or "none"
+        found = "".join(c if c.isprintable() else "?" for c in ", ".join(labels)[:80]) or "none"
         raise PolicyError(f"expected one PEM block BEGIN PUBLIC KEY, got {found}")
 
 
@@ -282,30 +314,3 @@ def _is_der_signature(signature: bytes) -> bool:
     except ValueError:
         return False
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class KeySet:
-    """Candidate keys: every signature is tried with each. Equal when the keys are; names are for display."""
-
-    id: str
-    """`keyset_id` of the keys; part of every fact's id."""
-    keys: Mapping[str, PublicKey] = field(compare=False)
-    """By key id, in the order of the ids, so that answers do not depend on the order of configuration."""
-    names: Mapping[str, str] = field(compare=False)
-    """Key id -> its name in trust (the first in the alphabet, if it has several)."""
-
-
-def key_set(named: Iterable[tuple[str, PublicKey]]) -> KeySet:
-    """The set of `(name, key)` pairs; a key may come under several names."""
-    names: dict[str, str] = {}
-    keys: dict[str, PublicKey] = {}
-    for name, key in sorted(named, key=lambda pair: (pair[1].key_id, pair[0])):
-        keys[key.key_id] = key
-        names.setdefault(key.key_id, name)
-    return KeySet(keyset_id(keys), MappingProxyType(keys), MappingProxyType(names))
-
-
-def keyset_id(key_ids: Iterable[str]) -> str:
-    """The id of a set of key ids: order and repetition make no difference."""
-    return stable_id("keyset", sorted(set(key_ids)))

@@ -7,28 +7,34 @@ The payload is signed as it is; the signature travels in an annotation:
                   "type": "cosign container image signature"},
      "optional": {"env": "prod"}}
 
-Log entries, timestamps and certificates in the other annotations are not read by this version.
+Certificate, chain, log entry and timestamp stand in other annotations; `verifier.facts.proofs` checks them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypedDict
 
 import msgspec
 
 from verifier.errors import EvidenceError, ImageReferenceError
 from verifier.evidence.base64text import decode_spaced_base64
-from verifier.evidence.content import CERTIFICATE_UNREAD, SignedContent, excerpt, text_annotations
+from verifier.evidence.content import excerpt, text_annotations
 from verifier.evidence.identity import SIGNATURE_ANNOTATION
-from verifier.evidence.limits import ANNOTATION_BYTES, NAME_CHARACTERS, SIMPLE_SIGNING_BYTES
+from verifier.evidence.limits import ANNOTATION_BYTES, CERTIFICATES, NAME_CHARACTERS, SIMPLE_SIGNING_BYTES
+from verifier.evidence.rekor import LogEntry, annotation_entry
+from verifier.evidence.signed import SignedContent
 from verifier.evidence.strictjson import StrictDecoder
+from verifier.evidence.x509 import load_pem_chain
 from verifier.models import Evidence, Micros
 from verifier.reference import is_digest, parse_reference
 
 SIGNATURE_TYPE: Final = "cosign container image signature"
 CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
+CHAIN_ANNOTATION: Final = "dev.sigstore.cosign/chain"
+LOG_ANNOTATION: Final = "dev.sigstore.cosign/bundle"
+TIMESTAMP_ANNOTATION: Final = "dev.sigstore.cosign/rfc3161timestamp"
 
 _SIGNATURE: Final = f"annotation {SIGNATURE_ANNOTATION}"
 
@@ -90,7 +96,9 @@ def read_simple_signing(evidence: Evidence) -> SignedContent:
         signed_repository=_repository(critical.identity.reference),
         annotations=text_annotations(optional),
         claimed_time=_claimed_time(optional["timestamp"]) if optional and "timestamp" in optional else None,
-        unsupported=_unsupported(critical.type, evidence.annotations),
+        unsupported=_unsupported(critical.type),
+        stamped=signature,
+        **read_carried(evidence.annotations),
     )
 
 
@@ -121,7 +129,45 @@ def _claimed_time(seconds: object) -> Micros | None:
     return None
 
 
-def _unsupported(found: str, annotations: Mapping[str, str]) -> str:
-    if found != SIGNATURE_TYPE:
-        return f"critical.type is {excerpt(found)}, expected {SIGNATURE_TYPE!r}"
-    return CERTIFICATE_UNREAD if annotations.get(CERTIFICATE_ANNOTATION) else ""
+def _unsupported(found: str) -> str:
+    return "" if found == SIGNATURE_TYPE else f"critical.type is {excerpt(found)}, expected {SIGNATURE_TYPE!r}"
+
+
+class Carried(TypedDict, total=False):
+    """Members of `SignedContent` that stand in annotations."""
+
+    certificates: tuple[bytes, ...]
+    entries: tuple[LogEntry, ...]
+    timestamps: tuple[bytes, ...]
+
+
+class _Timestamp(msgspec.Struct, frozen=True, gc=False):
+    """`dev.sigstore.cosign/rfc3161timestamp`."""
+
+    response: str = msgspec.field(name="SignedRFC3161Timestamp")
+
+
+_TIMESTAMP: Final = StrictDecoder(_Timestamp, "timestamp-malformed")
+
+
+def read_carried(annotations: Mapping[str, str]) -> Carried:
+    """Certificate, chain, log entry and timestamp of the classic formats (cosign specs/SIGNATURE_SPEC.md).
+
+    Raises:
+        EvidenceError: `certificate-malformed`, `log-entry-malformed`, `timestamp-malformed` or `limit-exceeded`.
+    """
+    names = (CERTIFICATE_ANNOTATION, CHAIN_ANNOTATION, LOG_ANNOTATION, TIMESTAMP_ANNOTATION)
+    leaf, chain, entry, stamp = (annotations.get(name, "") for name in names)
+    carried = Carried()
+    for name, text in zip(names, (leaf, chain, entry, stamp), strict=True):
+        if len(text) > ANNOTATION_BYTES:
+            raise EvidenceError("limit-exceeded", f"{name} of {len(text)} bytes, limit {ANNOTATION_BYTES}")
+    if leaf:
+        found = (*load_pem_chain(leaf), *(load_pem_chain(chain) if chain else ()))
+        carried["certificates"] = tuple(certificate.der for certificate in found[:CERTIFICATES])
+    if entry:
+        carried["entries"] = (annotation_entry(entry),)
+    if stamp:
+        written = _TIMESTAMP.decode(stamp.encode("utf-8", "surrogatepass"), limit=ANNOTATION_BYTES).response
+        carried["timestamps"] = (decode_spaced_base64(written, TIMESTAMP_ANNOTATION, "timestamp-malformed"),)
+    return carried

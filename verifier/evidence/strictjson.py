@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import cache
 from typing import Final, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -23,11 +24,17 @@ from verifier.evidence.limits import JSON_DEPTH
 T = TypeVar("T")
 
 _encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
 _NOT_JSON: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 """What the decoders raise for bytes that are not what was asked for."""
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_STRING: Final = re.compile(rb'"[^"]*+(?:"|\Z)')
 """A string, or one without end up to the end: every byte is looked at once, whatever the input."""
-_NOT_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_STRUCTURE: Final = bytes(set(range(256)) - set(b'[]{}"'))
+_ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
+_NESTED: Final = (dict, list)
+_OPEN: Final = ord("[")
+_LEAVES: Final = 3
+"""Levels of innermost brackets that are taken away at C speed before the rest is counted one by one."""
 
 
 def loads_strict(data: bytes, *, limit: int, max_depth: int = JSON_DEPTH) -> object:
@@ -70,8 +77,22 @@ class StrictDecoder(Generic[T]):
         # A document that comes out of decoding and encoding byte for byte had no member twice and none unknown: they
         # would be gone. Signing tools write compact JSON, so this settles most signatures at a fraction of the cost.
         if _encode(value) != data:
-            _check_spelling(value, _members_of(data, self._code), self._code)
+            _check_spelling(value, self._document(data, value), self._code)
         return value
+
+    def _document(self, data: bytes, value: T) -> object:
+        """All members of every object. Compact JSON with members that the struct leaves out is settled as above."""
+        document = _compact(data) if isinstance(value, msgspec.Struct) else None
+        return _members_of(data, self._code) if document is None else document
+
+
+def _compact(data: bytes) -> object:
+    """The document, if it comes out again byte for byte; else None, and nothing is held while it is read once more."""
+    try:
+        document: object = _decode(data)
+    except _NOT_JSON:
+        return None
+    return document if _encode(document) == data else None
 
 
 _DOCUMENT: Final[StrictDecoder[object]] = StrictDecoder(object)
@@ -117,9 +138,14 @@ def _finite(text: str) -> float:
 
 def _check_depth(data: bytes, max_depth: int) -> None:
     """Measures without parsing: brackets outside strings only. Unbalanced input is left to the decoder."""
-    depth = 0
-    for bracket in _STRING.sub(b"", data).translate(None, _NOT_BRACKET):
-        depth += 1 if bracket in b"[{" else -1
+    # Without escaped quotes a quote begins or ends a string; two in a row change nothing for what stands behind them.
+    plain = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_ONE_KIND, _NOT_STRUCTURE).replace(b'""', b"")
+    brackets = _STRING.sub(b"", plain)
+    for _ in range(_LEAVES):  # the deepest brackets hold none, so each round takes one level
+        brackets = brackets.replace(b"[]", b"")
+    depth = _LEAVES
+    for bracket in brackets:
+        depth += 1 if bracket == _OPEN else -1
         if depth > max_depth:
             raise EvidenceError("limit-exceeded", f"JSON nested deeper than {max_depth}")
 
@@ -128,12 +154,21 @@ def _check_spelling(value: object, document: object, code: str) -> None:
     """Refuses `Image` beside or in place of `image` wherever a struct was expected."""
     if isinstance(value, tuple) and isinstance(document, list):
         for item, part in zip(value, document, strict=True):
-            _check_spelling(item, part, code)
+            if isinstance(part, _NESTED):
+                _check_spelling(item, part, code)
     if not isinstance(value, msgspec.Struct) or not isinstance(document, dict):
         return
-    known = dict(zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True))
+    members, folded = _spelling(type(value))
     for name, part in document.items():
-        if name in known:
-            _check_spelling(getattr(value, known[name]), part, code)
-        elif name.casefold() in {field.casefold() for field in known}:
+        member = members.get(name)
+        if member is None and name.casefold() in folded:
             raise EvidenceError(code, f"member {name[:60]!a} is spelled with other capitals than expected")
+        if member is not None and isinstance(part, _NESTED):
+            _check_spelling(getattr(value, member), part, code)
+
+
+@cache
+def _spelling(struct: type[msgspec.Struct]) -> tuple[dict[str, str], frozenset[str]]:
+    """Member as written -> attribute, and the members in no particular capitals; of our own types, so there are few."""
+    members = dict(zip(struct.__struct_encode_fields__, struct.__struct_fields__, strict=True))
+    return members, frozenset(name.casefold() for name in members)

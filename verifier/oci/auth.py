@@ -177,7 +177,10 @@ def token_url(challenge: Challenge, path: str, *, plain_http: bool) -> str | Non
     A realm over plain HTTP is followed only when the registry itself is spoken to in plain HTTP: else whoever answers
     for the registry could have the password sent in the clear.
     """
-    realm = challenge.parameters.get("realm", "")
+    realm, service = (challenge.parameters.get(name, "") for name in ("realm", "service"))
+    scope = challenge.parameters.get("scope") or f"repository:{path}:pull"
+    if not (realm + service + scope).isascii():  # bytes that are no text reach us as lone surrogates
+        return None
     try:
         parts = urlsplit(realm)
         host = parts.hostname
@@ -185,9 +188,7 @@ def token_url(challenge: Challenge, path: str, *, plain_http: bool) -> str | Non
         return None
     if parts.scheme not in ({"http", "https"} if plain_http else {"https"}) or not host or "@" in parts.netloc:
         return None
-    query = {"scope": challenge.parameters.get("scope") or f"repository:{path}:pull"}
-    if service := challenge.parameters.get("service"):
-        query = {"service": service, **query}
+    query = {"service": service, "scope": scope} if service else {"scope": scope}
     return parts._replace(query="&".join(filter(None, (parts.query, urlencode(query)))), fragment="").geturl()
 
 

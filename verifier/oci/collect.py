@@ -25,6 +25,7 @@ import msgspec
 
 from verifier.errors import EvidenceError, ImageReferenceError, PlaceError, PlaceRefused, PlaceUnavailable
 from verifier.evidence.identity import evidence_id
+from verifier.evidence.notation import SUBJECT_MEDIA_TYPE, SUBJECT_SIZE
 from verifier.models import DigestClosure, Evidence, ImageReference, Micros, PlaceAsked
 from verifier.oci.limits import KNOWN_INDEXES, REFERRER_PAGES, Limits
 from verifier.oci.manifests import (
@@ -34,6 +35,7 @@ from verifier.oci.manifests import (
     Manifest,
     child_of_platform,
     children_of,
+    media_type_of,
     parse_manifest,
 )
 from verifier.oci.media import (
@@ -115,6 +117,9 @@ class Opened(msgspec.Struct, frozen=True):
 
     digest: str
     content: Manifest | Index
+    size: int = 0
+    """Bytes."""
+    media_type: str = ""
 
 
 class _Problem(NamedTuple):
@@ -374,9 +379,10 @@ class _Collector:
             tally.problem("limit-exceeded", f"{_short(artifact)} has {count} layers, limit {limit}")
         for number, layer in enumerate(manifest.layers[:limit], start=1):
             where = f"layer {number} of {count} in {_short(artifact)}"
-            kind = evidence_format(layer.media_type)
+            kind = evidence_format(layer.media_type, manifest.artifact_type)
             if kind is not None:
-                frame = Evidence("", kind, self._reference.repository, subject, b"", {}, artifact, place)
+                about = self._about(subject) if kind in {"notation-jws", "notation-cose"} else {}
+                frame = Evidence("", kind, self._reference.repository, subject, b"", about, artifact, place)
                 yield from self._layer(layer, where, frame, tally)
             elif place in {"sig-tag", "att-tag"}:
                 tally.problem("registry-protocol", f"{where} is of a type that holds no evidence")
@@ -398,7 +404,15 @@ class _Collector:
             tally.problem("registry-protocol", f"{where}: the bytes received are not the ones its digest names")
         else:
             tally.found += 1
-            self._keep(frame, response.body, carrying(frame.format, layer.annotations or {}))
+            self._keep(frame, response.body, frame.annotations | carrying(frame.format, layer.annotations or {}))
+
+    def _about(self, subject: str) -> dict[str, str]:
+        """Size and media type of the subject's manifest, which Notary Project signatures cover beside its digest."""
+        opened = self._opened.get(subject)
+        if not isinstance(opened, Opened):
+            return {}
+        known = {SUBJECT_SIZE: str(opened.size), SUBJECT_MEDIA_TYPE: opened.media_type}
+        return {name: text for name, text in known.items() if text}
 
     def _keep(self, frame: Evidence, payload: bytes, annotations: dict[str, str]) -> None:
         name = evidence_id(digest_of(payload), annotations)
@@ -419,7 +433,8 @@ def _opened(name: str, response: Response, limit: int) -> Opened | Absent | Fail
         content = parse_manifest(response.body, response.media_type, limit=limit)
     except EvidenceError as error:
         return _failed(error)
-    return Opened(name if ":" in name else digest, content)
+    media_type = media_type_of(response.body) or response.media_type.partition(";")[0].strip()
+    return Opened(name if ":" in name else digest, content, len(response.body), media_type)
 
 
 def _listing(response: Response, limit: int) -> Index | Failed:

@@ -47,12 +47,18 @@ class Manifest(msgspec.Struct, frozen=True):
     layers: tuple[Descriptor, ...] = ()
     subject: str = ""
     """Digest of the manifest this one says something about; empty for an image."""
+    artifact_type: str = ""
+    """What the artifact is: its `artifactType`, or else the media type of its configuration."""
 
 
 class Index(msgspec.Struct, frozen=True):
     """An image index (or Docker manifest list)."""
 
     children: tuple[Descriptor, ...] = ()
+
+
+class _Typed(msgspec.Struct, frozen=True, rename="camel"):
+    media_type: str = ""
 
 
 class _Document(msgspec.Struct, frozen=True, rename="camel"):
@@ -63,6 +69,8 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
     layers: list[Descriptor] | None = None
     manifests: list[Descriptor] | None = None
     subject: Descriptor | None = None
+    artifact_type: str = ""
+    config: _Typed | None = None
 
 
 _KINDS: Final = {**dict.fromkeys(MANIFESTS, "manifest"), **dict.fromkeys(INDEXES, "index")}
@@ -90,7 +98,19 @@ def parse_manifest(body: bytes, content_type: str = "", *, limit: int = MANIFEST
     if kind == "index":
         return Index(_checked(document.manifests or [], INDEX_CHILDREN, "children"))
     subject = "" if document.subject is None else document.subject.digest
-    return Manifest(_checked(document.layers or [], None, "layers"), subject)
+    config = "" if document.config is None else document.config.media_type
+    return Manifest(_checked(document.layers or [], None, "layers"), subject, document.artifact_type or config)
+
+
+_TYPED: Final = msgspec.json.Decoder(_Typed)
+
+
+def media_type_of(body: bytes) -> str:
+    """What a manifest that was parsed says it is; empty when it says nothing, as old ones do. Raises nothing."""
+    try:
+        return _TYPED.decode(body).media_type
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # no UTF-8; nested deeper than anything parsed
+        return ""
 
 
 def _place_of(error: msgspec.ValidationError) -> str:

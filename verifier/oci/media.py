@@ -38,13 +38,25 @@ DSSE: Final = "application/vnd.dsse.envelope.v1+json"
 BUNDLE_PREFIX: Final = "application/vnd.dev.sigstore.bundle"
 """`…bundle.v0.3+json` and the older `…bundle+json;version=0.1`."""
 
+NOTATION: Final = "application/vnd.cncf.notary.signature"
+"""Artifact type of a Notary Project signature; before version 1.1 the type of its configuration."""
+
+_ENVELOPES: Final[dict[str, EvidenceFormat]] = {
+    "application/jose+json": "notation-jws",
+    "application/cose": "notation-cose",
+}
 _SHA256: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _HASHES: Final = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
 
 
-def evidence_format(media_type: str) -> EvidenceFormat | None:
-    """The evidence format a layer of this media type holds, or None when it holds none that is read."""
+def evidence_format(media_type: str, artifact_type: str = "") -> EvidenceFormat | None:
+    """The evidence format a layer of this media type holds, or None when it holds none that is read.
+
+    Notary Project envelopes have media types that others use too; so the type of their artifact has to say it.
+    """
+    if artifact_type == NOTATION:
+        return _ENVELOPES.get(media_type)
     if media_type == SIMPLE_SIGNING:
         return "cosign-simplesigning"
     if media_type == DSSE:
@@ -55,9 +67,9 @@ def evidence_format(media_type: str) -> EvidenceFormat | None:
 def carrying(kind: EvidenceFormat, annotations: Mapping[str, str]) -> dict[str, str]:
     """The layer annotations that are part of the evidence; the others are decoration anybody may change.
 
-    A bundle carries everything in its bytes.
+    Bundles and envelopes carry everything in their bytes.
     """
-    if kind == "sigstore-bundle":
+    if kind not in {"cosign-simplesigning", "cosign-dsse"}:
         return {}
     return {n: text for n, text in annotations.items() if n == SIGNATURE_ANNOTATION or n.startswith(CARRYING_PREFIX)}
 

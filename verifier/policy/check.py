@@ -13,7 +13,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from verifier.models import Micros, Scope
-from verifier.policy.documents import ClusterDocument, Document, ExemptionDocument, KeyDocument, PolicyDocument
+from verifier.policy.attestors import PUBLIC_GOOD
+from verifier.policy.documents import (
+    ClusterDocument,
+    Document,
+    ExemptionDocument,
+    KeyDocument,
+    PolicyDocument,
+    TrustRootDocument,
+)
 from verifier.policy.globs import Over, compile_glob, is_literal
 from verifier.policy.lint import Severity, idle_nodes, overreach, why_never
 from verifier.policy.model import Dialect, MatchRule, PolicySpec
@@ -40,6 +48,7 @@ class _Setup(NamedTuple):
 
     documents: tuple[Document, ...]
     ring: Collection[str] | None
+    roots: Collection[str] | None
     policies: Collection[str] | None
     now: Micros | None
     scopes: tuple[tuple[Scope, str], ...]
@@ -49,6 +58,7 @@ def check_documents(
     documents: Iterable[Document],
     *,
     ring: Collection[str] | None = None,
+    roots: Collection[str] | None = None,
     policies: Collection[str] | None = None,
     now: Micros | None = None,
     scopes: Iterable[tuple[Scope, str]] = (),
@@ -58,11 +68,12 @@ def check_documents(
     Args:
         documents: from `load_documents`, of any number of files.
         ring: names of keys already in trust; None when the ring is not at hand (then an unknown key is a warning).
+        roots: names of trust roots already in trust; None likewise.
         policies: ids of policies already in trust; None likewise.
         now: microseconds UTC; without it nothing is said about windows that are over.
         scopes: (scope, running digest) of what runs; when given, patterns that match none of it are named.
     """
-    setup = _Setup(tuple(documents), ring, policies, now, tuple(scopes))
+    setup = _Setup(tuple(documents), ring, roots, policies, now, tuple(scopes))
     found = [problem for check in CHECKS for problem in check(setup)]
     return tuple(sorted(found, key=lambda p: (p.file, p.line, p.column, p.field, p.message)))
 
@@ -85,7 +96,9 @@ def names_used_twice(setup: _Setup) -> Iterator[Problem]:
     """Two documents of one kind with one name: the later would silently replace the earlier."""
     first: dict[tuple[str, str], Document] = {}
     for document in setup.documents:
-        earlier = first.setdefault((document.body.kind, document.name), document)
+        # Stores of two types may share a name: policies know them as ca:NAME and tsa:NAME.
+        name = document.body.root_name if isinstance(document.body, TrustRootDocument) else document.name
+        earlier = first.setdefault((document.body.kind, name), document)
         if earlier is not document:
             where = f"{earlier.file}:{earlier.place('metadata', 'name').line}"
             message = f"the {document.body.kind} {document.name} stands in {where} already"
@@ -105,6 +118,19 @@ def unknown_keys(setup: _Setup) -> Iterator[Problem]:
                     yield _problem(document, path, severity, message, "add a Key document, or `revet key add`")
 
 
+def unknown_roots(setup: _Setup) -> Iterator[Problem]:
+    """A trust root by a name that nothing has. The public Sigstore root comes with revet."""
+    named = {d.body.root_name for d in setup.documents if isinstance(d.body, TrustRootDocument)} | {PUBLIC_GOOD}
+    for document, spec in _policies(setup):
+        for name, attestor in spec.attestors.items():
+            for root in attestor.root_texts:
+                if not is_pem(root) and root not in named and root not in (setup.roots or ()):
+                    severity: Severity = "warning" if setup.roots is None else "error"
+                    message = f"there is no trust root named {root}; nothing can lead to it"
+                    todo = "add a TrustRoot document, or `revet trust root add`"
+                    yield _problem(document, ("spec", "attestors", name), severity, message, todo)
+
+
 def unknown_policies(setup: _Setup) -> Iterator[Problem]:
     """An exemption for a policy that is not there."""
     known = {d.name for d, _ in _policies(setup)} | set(setup.policies or ())
@@ -120,7 +146,7 @@ def unknown_policies(setup: _Setup) -> Iterator[Problem]:
 def idle_attestors(setup: _Setup) -> Iterator[Problem]:
     """An attestor that the requirement never names."""
     for document, spec in _policies(setup):
-        used = {leaf.signed_by for leaf in spec.require.leaves()}
+        used = {leaf.attestor for leaf in spec.require.leaves()}
         for name in spec.attestors:
             if name not in used:
                 message = f"the attestor {name} is never required"
@@ -267,6 +293,7 @@ def patterns_without_match(setup: _Setup) -> Iterator[Problem]:
 CHECKS: Final[tuple[Callable[[_Setup], Iterator[Problem]], ...]] = (
     names_used_twice,
     unknown_keys,
+    unknown_roots,
     unknown_policies,
     idle_attestors,
     shared_keys,

@@ -17,25 +17,21 @@ from typing import Annotated, Final, Literal, NamedTuple, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from verifier.errors import PolicyError
+from verifier.evidence.material import STORE_PREFIXES, RootFormat
 from verifier.models import Micros
-from verifier.policy.globs import Over, matches_everything
-from verifier.policy.model import (
-    DOCUMENT,
-    AtLeast,
+from verifier.policy.attestors import (
+    MAX_ROOT_CHARACTERS,
     Attestor,
-    Digest,
-    Instant,
-    MatchRule,
-    Model,
-    Name,
-    Patterns,
-    PlacedErrors,
-    Policy,
-    PolicySpec,
-    Requirement,
-    check_window,
-    with_version,
+    Certificates,
+    Keyless,
+    Notary,
+    OpenPgp,
+    TrustData,
 )
+from verifier.policy.fields import DOCUMENT, Digest, Instant, Model, Name, Patterns, PlacedErrors, check_window
+from verifier.policy.globs import Over, matches_everything
+from verifier.policy.identity import Identity
+from verifier.policy.model import AtLeast, MatchRule, Policy, PolicySpec, Requirement, with_version
 from verifier.policy.pem import public_key_pem
 from verifier.policy.yamltree import Path, Position, Tree, read_trees
 from verifier.reasons import REASONS
@@ -89,6 +85,17 @@ def policy_document(policy: Policy) -> PolicyDocument:
     return PolicyDocument(api_version=API_VERSION, kind="Policy", metadata=metadata, spec=spec)
 
 
+def stays_beside(file: str) -> str:
+    """A relative path within the folder of the document that names it.
+
+    Raises:
+        ValueError: it leads out of it.
+    """
+    if file.startswith(("/", "~")) or ".." in file.replace("\\", "/").split("/"):
+        raise ValueError("expected a path within the folder of this document: relative, without ..")
+    return file
+
+
 class KeySpec(Model):
     """A public key: PEM text here, or in a file beside this one."""
 
@@ -106,12 +113,7 @@ class KeySpec(Model):
     def _pem_is_a_public_key(cls, pem: str) -> str:
         return public_key_pem(pem) if pem else pem
 
-    @field_validator("file")
-    @classmethod
-    def _file_stays_beside(cls, file: str) -> str:
-        if file.startswith(("/", "~")) or ".." in file.replace("\\", "/").split("/"):
-            raise ValueError("expected a path within the folder of this document: relative, without ..")
-        return file
+    _file_stays_beside = field_validator("file")(stays_beside)
 
     @model_validator(mode="after")
     def _one_source_and_a_window(self) -> Self:
@@ -137,6 +139,58 @@ class KeyDocument(_Document):
             spec = self.spec.model_copy(update={"pem": public_key_pem(pem), "file": ""})
         except ValueError as error:
             raise PolicyError(str(error), file=self.spec.file, field="spec.file") from error
+        return self.model_copy(update={"spec": spec})
+
+
+class TrustRootSpec(Model):
+    """A trust root: its document here, or in a file beside this one. Public material only."""
+
+    format: RootFormat
+    content: Annotated[str, Field(max_length=MAX_ROOT_CHARACTERS)] = ""
+    """JSON, PEM or ASCII armor, by the format."""
+    file: Text = ""
+    """Relative path, from the folder of this document; read by the command, not by the loader."""
+
+    @field_validator("content")
+    @classmethod
+    def _content_is_public(cls, content: str) -> str:
+        if "PRIVATE KEY" in content:
+            raise ValueError(
+                "this holds a private key; revet never needs one. Give its public part; treat it as leaked"
+            )
+        return content
+
+    _file_stays_beside = field_validator("file")(stays_beside)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.content) == bool(self.file):
+            raise ValueError("write either content (the root itself) or file (where it is)")
+        return self
+
+
+class TrustRootDocument(_Document):
+    """A trust root, by name. Notary Project stores are referred to with their type: `ca:NAME`."""
+
+    kind: Literal["TrustRoot"]
+    spec: TrustRootSpec
+
+    @property
+    def root_name(self) -> str:
+        """The name policies refer to it by."""
+        store = STORE_PREFIXES.get(self.spec.format)
+        return f"{store}:{self.metadata.name}" if store else self.metadata.name
+
+    def with_content(self, content: str) -> TrustRootDocument:
+        """The same root with the text of its `file` read in.
+
+        Raises:
+            PolicyError: the text holds a private key, or is too long.
+        """
+        try:
+            spec = TrustRootSpec(format=self.spec.format, content=content)
+        except ValueError as error:
+            raise PolicyError("not public material, or too long", file=self.spec.file, field="spec.file") from error
         return self.model_copy(update={"spec": spec})
 
 
@@ -234,11 +288,12 @@ class ClusterDocument(_Document):
     spec: ClusterSpec
 
 
-AnyDocument = PolicyDocument | KeyDocument | ExemptionDocument | ClusterDocument
+AnyDocument = PolicyDocument | KeyDocument | TrustRootDocument | ExemptionDocument | ClusterDocument
 
 MODELS: Final[Mapping[str, type[AnyDocument]]] = {
     "Policy": PolicyDocument,
     "Key": KeyDocument,
+    "TrustRoot": TrustRootDocument,
     "Exemption": ExemptionDocument,
     "Cluster": ClusterDocument,
 }
@@ -302,9 +357,15 @@ def _read(tree: Tree) -> tuple[AnyDocument | None, list[PolicyError]]:
         return None, _translated(error, tree)
 
 
+_IMPORTED: Final = ("policy.sigstore.dev/", "config.openshift.io/")
+"""Groups of the other policies that the importers read."""
+
+
 def _foreign(api_version: object) -> str:
     if isinstance(api_version, str) and "kyverno.io/" in api_version:
         return f"expected {API_VERSION}; a Kyverno policy is read by `revet policy import --dialect kyverno`"
+    if isinstance(api_version, str) and api_version.startswith(_IMPORTED):
+        return f"expected {API_VERSION}; other verifiers' policies are read by `revet policy import`"
     return f"expected apiVersion: {API_VERSION}"
 
 
@@ -315,8 +376,8 @@ _MEMBERS: Final = sorted(
         field.alias or name
         for model in (
             *MODELS.values(),
-            *(Metadata, PolicySpec, KeySpec, ExemptionSpec, ClusterSpec),
-            *(MatchRule, Attestor, Requirement, AtLeast),
+            *(Metadata, PolicySpec, KeySpec, TrustRootSpec, ExemptionSpec, ClusterSpec),
+            *(MatchRule, Attestor, Requirement, AtLeast, Keyless, Certificates, Notary, OpenPgp, TrustData, Identity),
         )
         for name, field in model.model_fields.items()
     }

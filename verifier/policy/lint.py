@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
-from verifier.policy.globs import DOCKER_HUB, Over, is_literal, split_image
+from verifier.policy.globs import DOCKER_HUB, Over, compile_glob, is_literal, split_image
 from verifier.policy.model import Dialect, Requirement
 
 NodePath = tuple[str | int, ...]
@@ -37,13 +37,35 @@ _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 def why_never(pattern: str, dialect: Dialect, over: Over) -> Doubt | None:
     """Why a pattern can match nothing that exists; None when it can, or when that cannot be told."""
+    if over == "image" and dialect not in {"native", "kyverno"}:
+        return _never_elsewhere(pattern, dialect)
     check = _NEVER.get(over)
     return None if check is None else check(pattern, dialect)
 
 
+def _never_elsewhere(pattern: str, dialect: Dialect) -> Doubt | None:
+    """Image patterns of the other tools: what their dialect refuses, and what no tool's reference can ever be."""
+    try:
+        compile_glob(pattern, dialect, "image")
+    except ValueError as error:
+        return Doubt(f"not a pattern of the dialect {dialect}: {error}", "write one that is, or change the dialect")
+    host, slash, path = pattern.partition("/")
+    if "://" in pattern:
+        return Doubt("a reference has no scheme", "leave https:// away")
+    if slash and is_literal(path) and any(c.isupper() for c in path.partition(":")[0]):
+        return Doubt("the path of a reference is lower case", f"write {host}/{path.lower()}")
+    if dialect in {"notation", "containers"} and host == "index.docker.io":
+        return Doubt("Docker Hub is docker.io here", f"write {DOCKER_HUB}{slash}{path}")
+    return None
+
+
 def overreach(pattern: str, dialect: Dialect) -> Doubt | None:
     """How an image pattern matches more than it looks like: a run that crosses `/` right after a piece of a name."""
-    crossing = "**" if dialect == "native" else "*"
+    if dialect in {"notation", "containers"}:  # whole repositories, and prefixes at a slash
+        return None
+    if dialect == "connaisseur":
+        return _anywhere(pattern)
+    crossing = "**" if dialect in {"native", "cip"} else "*"
     name = pattern.partition("@")[0]
     head, found, _ = name.partition(crossing)
     if not found or not head:
@@ -51,6 +73,14 @@ def overreach(pattern: str, dialect: Dialect) -> Doubt | None:
     if head[-1] in "/:@" or ":" in head.rpartition("/")[2]:
         return None
     return Doubt(f"also matches {head}-other/…, because {crossing} runs across /", f"write {head}/{crossing}")
+
+
+def _anywhere(pattern: str) -> Doubt | None:
+    """Connaisseur puts a star before and after a pattern that lacks one."""
+    if pattern.startswith("*"):
+        return None
+    where = f"evil.invalid/{pattern.rstrip('*')}-other"
+    return Doubt(f"also matches {where}: the pattern may stand anywhere in the name", "use the dialect native")
 
 
 def _any_host(name: str, found: str) -> Doubt | None:

@@ -11,11 +11,15 @@
       attestors:
         dev: {keys: [dev]}
         ops: {keys: [ops], validFrom: 2026-01-01T00:00:00Z}
+        ci: {keyless: {identities: [{issuer: "https://token.example.com", subjectPattern: "https://git.example.com/*"}]}}
       require:
         all:
           - signedBy: dev
           - signedBy: ops
             annotations: {env: prod}
+          - attestedBy: ci
+            predicateType: slsaprovenance1
+            rule: {slsa: {builders: ["https://github.com/example/**"]}}
 
 A policy that could be read as "accept everything" is refused, with the reason: an empty requirement, an empty `all`, a
 match rule that names nothing. `verifier.policy.documents` reads the text; this module says what is well-formed.
@@ -24,41 +28,32 @@ match rule that names nothing. `verifier.policy.documents` reads the text; this 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from difflib import get_close_matches
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SerializationInfo,
-    ValidationInfo,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from verifier.canonical import stable_id
-from verifier.policy.pem import is_pem, public_key_pem
-from verifier.times import parse_instant, show_instant
+from verifier.content.model import ContentRule
+from verifier.content.predicates import predicate_uri
+from verifier.policy.attestors import Attestor
+from verifier.policy.fields import (
+    MAX_LIST_ENTRIES,
+    MAX_NAME_CHARACTERS,
+    Digest,
+    Model,
+    Name,
+    Patterns,
+    PlacedErrors,
+    Registry,
+    ValuePattern,
+)
 
-Dialect = Literal["native", "kyverno"]
+Dialect = Literal["native", "kyverno", "cip", "gobwas", "connaisseur", "notation", "containers"]
 """Glob dialect of the patterns of one policy; never translated between dialects."""
 
 SoftUnproven = Literal["allow", "warn", "deny"]
-
-MAX_NAME_CHARACTERS: Final = 253
-"""Characters of a policy id, as for a Kubernetes object name (RFC 1123 subdomain)."""
-
-MAX_PATTERN_CHARACTERS: Final = 512
-"""Characters of one pattern: a name (255), a tag (128) and a digest (71) fit. Bounds the cost of matching."""
-
-MAX_LIST_ENTRIES: Final = 1_000
-"""Entries of one list in a policy. Every entry of a match rule is tried against every image."""
 
 MAX_REQUIREMENT_DEPTH: Final = 8
 """Levels of all / any / atLeast. Nobody reads a deeper tree; evaluation recurses."""
@@ -66,120 +61,7 @@ MAX_REQUIREMENT_DEPTH: Final = 8
 MAX_REQUIREMENT_LEAVES: Final = 200
 """Leaves of one requirement tree. Bounds the cost of one verdict."""
 
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.ASCII)
 _ATTESTOR: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_REGISTRY: Final = re.compile(r"[a-z0-9.\-\[\]:]*[a-z0-9\]]", re.ASCII)
-_UNPRINTABLE: Final = re.compile(r"[\x00-\x20\x7f]")
-
-
-class PlacedErrors(ValueError):
-    """What a check over a whole model found, each at its path below that model."""
-
-    def __init__(self, messages: Mapping[tuple[str | int, ...], str]) -> None:
-        super().__init__("; ".join(dict.fromkeys(messages.values())))
-        self.messages = messages
-
-
-def read_instant(value: object, info: ValidationInfo) -> object:
-    """RFC 3339 text to microseconds. In a document a bare number is refused: is 2026 a year or two milliseconds?"""
-    if isinstance(value, str):
-        return parse_instant(value)
-    if value is not None and info.context == DOCUMENT:
-        raise ValueError("expected a time with zone, as RFC 3339 writes it, such as 2026-01-31T12:00:00Z")
-    return value
-
-
-DOCUMENT: Final = "document"
-"""Validation context of `documents`: what a person wrote, as opposed to what the trust log holds."""
-
-
-def write_instant(value: int, info: SerializationInfo) -> int | str:
-    """The number, and RFC 3339 where a document is written."""
-    return show_instant(value) if info.context == DOCUMENT else value
-
-
-Instant = Annotated[
-    int,
-    BeforeValidator(read_instant),
-    PlainSerializer(write_instant),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-"""Microseconds since the Unix epoch, UTC; written as RFC 3339."""
-
-
-def check_name(name: str) -> str:
-    """A name that is safe in file names, topics, URLs and terminals.
-
-    Raises:
-        ValueError: the name breaks the grammar; the message gives it.
-    """
-    if len(name) > MAX_NAME_CHARACTERS or _NAME.fullmatch(name) is None:
-        raise ValueError(
-            f"a name is 1 to {MAX_NAME_CHARACTERS} of a-z, 0-9, '.', '_', '-'; first and last a letter or digit"
-        )
-    return name
-
-
-def check_pattern(pattern: str) -> str:
-    """A pattern of any dialect: not empty, not too long, nothing invisible in it.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if not pattern or len(pattern) > MAX_PATTERN_CHARACTERS:
-        raise ValueError(f"a pattern has 1 to {MAX_PATTERN_CHARACTERS} characters, this one has {len(pattern)}")
-    if _UNPRINTABLE.search(pattern):
-        raise ValueError("a pattern holds no spaces and no control characters")
-    return pattern
-
-
-def check_digest(digest: str) -> str:
-    """A manifest digest.
-
-    Raises:
-        ValueError: it is not `sha256:` and 64 lower-case hexadecimal digits.
-    """
-    if _DIGEST.fullmatch(digest) is None:
-        raise ValueError("expected a digest: sha256: and 64 lower-case hexadecimal digits")
-    return digest
-
-
-def check_registry(registry: str) -> str:
-    """A literal registry host (a list of trusted registries must not be widened by a wildcard).
-
-    Raises:
-        ValueError: a wildcard, a path, a scheme, or capitals.
-    """
-    if _REGISTRY.fullmatch(registry) is None:
-        raise ValueError(
-            "expected a registry host such as docker.io or registry.example.com:5000: lower case, no path, no pattern"
-        )
-    return registry
-
-
-def check_value_pattern(pattern: str) -> str:
-    """A pattern over a label's value, which may be empty.
-
-    Raises:
-        ValueError: too long, or something invisible in it.
-    """
-    return check_pattern(pattern) if pattern else pattern
-
-
-Name = Annotated[str, AfterValidator(check_name)]
-ValuePattern = Annotated[str, AfterValidator(check_value_pattern)]
-Pattern = Annotated[str, AfterValidator(check_pattern)]
-Patterns = Annotated[tuple[Pattern, ...], Field(max_length=MAX_LIST_ENTRIES)]
-Digest = Annotated[str, AfterValidator(check_digest), Field(json_schema_extra={"pattern": "^sha256:[0-9a-f]{64}$"})]
-Registry = Annotated[str, AfterValidator(check_registry)]
-
-
-class Model(BaseModel):
-    """What people write: frozen, strict about members, and silent about what was typed when it is wrong."""
-
-    # hide_input_in_errors: what was typed may be a private key or a control sequence
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
 
 class MatchRule(Model):
@@ -191,7 +73,7 @@ class MatchRule(Model):
     repositories: Patterns = ()
     """Patterns over `registry/path`."""
     namespaces: Patterns = ()
-    labels: dict[str, ValuePattern] = {}
+    labels: dict[str, ValuePattern] = Field(default={})
     """Pod labels; values are patterns."""
     service_accounts: Patterns = Field(default=(), alias="serviceAccounts")
     clusters: Patterns = ()
@@ -205,56 +87,15 @@ class MatchRule(Model):
         return self
 
 
-class Attestor(Model):
-    """A signer by name: any one of its keys will do. Keys are names in the trust ring, or PEM text."""
-
-    keys: tuple[str, ...] = Field(max_length=MAX_LIST_ENTRIES)
-    valid_from: Instant | None = Field(default=None, alias="validFrom")
-    valid_until: Instant | None = Field(default=None, alias="validUntil")
-    """Closed window judged at the proven signing time. Written as RFC 3339, held as microseconds."""
-    repository_claim: bool = Field(default=False, alias="repositoryClaim")
-    """Also demand that the signed payload names the repository it is found in (stops cross-repository replay).
-    Only simple signing carries such a claim; a bundle does not, and so does not count for this attestor."""
-
-    @field_validator("keys")
-    @classmethod
-    def _keys_are_named_or_pem(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if not keys:
-            raise ValueError("an attestor without keys can never have signed anything; name at least one key")
-        return tuple(_key(key) for key in keys)
-
-    @model_validator(mode="after")
-    def _window_is_not_empty(self) -> Self:
-        check_window(self.valid_from, self.valid_until)
-        return self
-
-
-def _key(key: str) -> str:
-    if is_pem(key):
-        return public_key_pem(key)
-    if not key or len(key) > MAX_NAME_CHARACTERS or _UNPRINTABLE.search(key):
-        raise ValueError("a key is the name of a key in the trust ring, or a whole PUBLIC KEY block in PEM")
-    return key
-
-
-def check_window(start: int | None, end: int | None) -> None:
-    """A closed window [start, end] that holds at least one instant.
-
-    Raises:
-        ValueError: it ends before it starts.
-    """
-    if start is not None and end is not None and end < start:
-        raise ValueError("the window ends before it starts")
-
-
-ONE_OF: Final = ("all", "any", "atLeast", "signedBy", "digestIn", "registryIn")
+ONE_OF: Final = ("all", "any", "atLeast", "signedBy", "attestedBy", "digestIn", "registryIn", "denied")
 """Members of which a requirement has exactly one."""
 
 
 class Requirement(Model):
     """A node of the requirement tree: exactly one of the members. An empty requirement is refused.
 
-    `signedBy` is about evidence; `digestIn` and `registryIn` are lists and are shown as such, never as signed.
+    `signedBy` and `attestedBy` are about evidence; `digestIn` and `registryIn` are lists and are shown as such, never
+    as signed; `denied` is never met and says why.
     """
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [member]} for member in ONE_OF]})
@@ -264,8 +105,14 @@ class Requirement(Model):
     at_least: AtLeast | None = Field(default=None, alias="atLeast")
     signed_by: str | None = Field(default=None, alias="signedBy")
     """Name of an attestor of this policy."""
-    annotations: dict[str, str] = {}
+    annotations: dict[str, str] = Field(default={})
     """Only with `signedBy`: signed annotations that must be present with exactly these values."""
+    attested_by: str | None = Field(default=None, alias="attestedBy")
+    """Name of an attestor of this policy that made an attestation of `predicateType`, for which `rule` holds."""
+    predicate_type: str = Field(default="", alias="predicateType")
+    """A predicate type URI, or a short name of one (`slsaprovenance1`, `spdxjson`, `vuln` …: docs/attestations.md)."""
+    rule: ContentRule | None = None
+    """What the attestation has to say; without it its presence is enough."""
     digest_in: Annotated[tuple[Digest, ...], Field(max_length=MAX_LIST_ENTRIES)] | None = Field(
         default=None, alias="digestIn"
     )
@@ -273,9 +120,22 @@ class Requirement(Model):
         default=None, alias="registryIn"
     )
 
+    denied: str | None = Field(default=None, max_length=1024)
+    """Nothing meets this; the text is the reason people are given."""
+
+    @field_validator("predicate_type")
+    @classmethod
+    def _type_is_known(cls, text: str) -> str:
+        if text:
+            predicate_uri(text)
+        return text
+
     @model_validator(mode="after")
     def _exactly_one_member(self) -> Self:
-        values = (self.all, self.any, self.at_least, self.signed_by, self.digest_in, self.registry_in)
+        values = (
+            *(self.all, self.any, self.at_least, self.signed_by),
+            *(self.attested_by, self.digest_in, self.registry_in, self.denied),
+        )
         given = [name for name, value in zip(ONE_OF, values, strict=True) if value is not None]
         if not given:
             raise ValueError(f"an empty requirement would accept every image; write one of {', '.join(ONE_OF)}")
@@ -283,6 +143,10 @@ class Requirement(Model):
             raise ValueError(f"{' and '.join(given)} stand side by side; put them into a list under all or any")
         if self.annotations and self.signed_by is None:
             raise ValueError("annotations are those of a signature: they stand beside signedBy")
+        if (self.attested_by is None) != (self.predicate_type == ""):
+            raise ValueError("attestedBy and predicateType stand side by side: who says so, and what kind of statement")
+        if self.rule is not None and self.attested_by is None:
+            raise ValueError("a rule is about an attestation: it stands beside attestedBy")
         for name, value in (
             ("all", self.all),
             ("any", self.any),
@@ -307,6 +171,11 @@ class Requirement(Model):
         for position, child in enumerate(self.children):
             yield from child.walk((*path, *under, position))
 
+    @property
+    def attestor(self) -> str | None:
+        """Name of the attestor a leaf asks for; None for lists and inner nodes."""
+        return self.signed_by if self.signed_by is not None else self.attested_by
+
     def leaves(self) -> Iterator[Requirement]:
         """The leaves, depth first, left to right."""
         return (node for _, node in self.walk() if not node.children)
@@ -325,7 +194,7 @@ _EMPTY: Final = {
 
 
 class AtLeast(Model):
-    """n of m. A key never counts for two `signedBy` leaves of one `atLeast`: three people, not one with three hats."""
+    """n of m. A signer never counts for two `signedBy` leaves of one atLeast: three people, not one with three hats."""
 
     count: int = Field(ge=1)
     of: tuple[Requirement, ...]
@@ -346,7 +215,7 @@ class PolicySpec(Model):
     mode: Literal["trial", "audit", "enforce"] = "audit"
     match: Annotated[tuple[MatchRule, ...], Field(max_length=MAX_LIST_ENTRIES)]
     exclude: Annotated[tuple[MatchRule, ...], Field(max_length=MAX_LIST_ENTRIES)] = ()
-    attestors: dict[str, Attestor] = {}
+    attestors: dict[str, Attestor] = Field(default={})
     require: Requirement
     soft_unproven: SoftUnproven = Field(default="warn", alias="softUnproven")
     """What a soft-revoked key's signature counts without proof that it is older: allow, warn (count), deny."""
@@ -374,19 +243,20 @@ class PolicySpec(Model):
         if len(leaves) > MAX_REQUIREMENT_LEAVES:
             raise ValueError(f"the requirement tree has {len(leaves)} leaves; the limit is {MAX_REQUIREMENT_LEAVES}")
         unknown = {
-            ("require", *path, "signedBy"): _no_attestor(node.signed_by, self.attestors)
+            ("require", *path, member): _no_attestor(member, node.attestor, self.attestors)
             for path, node in self.require.walk()
-            if node.signed_by is not None and node.signed_by not in self.attestors
+            if node.attestor is not None and node.attestor not in self.attestors
+            for member in ("signedBy" if node.signed_by is not None else "attestedBy",)
         }
         if unknown:
             raise PlacedErrors(unknown)
         return self
 
 
-def _no_attestor(name: str, attestors: dict[str, Attestor]) -> str:
+def _no_attestor(member: str, name: str, attestors: dict[str, Attestor]) -> str:
     near = get_close_matches(name, attestors, n=1)
     known = f"did you mean {near[0]}?" if near else f"this policy's attestors: {', '.join(sorted(attestors)) or 'none'}"
-    return f"signedBy names the attestor {name[:MAX_NAME_CHARACTERS]!r}, which this policy does not have; {known}"
+    return f"{member} names the attestor {name[:MAX_NAME_CHARACTERS]!r}, which this policy does not have; {known}"
 
 
 class Policy(PolicySpec):

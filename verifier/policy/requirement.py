@@ -1,36 +1,39 @@
 """The requirement tree over the signatures that stand: is it met, by what, and if not, how near was the nearest?
 
-    1  a signedBy leaf is met by a *signature* (never an attestation) that reaches the running digest, by a key of the
-       attestor, in a state that counts, within the attestor's window, with the annotations and the claim asked for
-    2  a digestIn or registryIn leaf looks at the image alone; it is never shown as signed
-    3  all, any, atLeast combine leaves; within one atLeast a key counts once, for one signedBy leaf
-    4  a leaf that fails names the closest candidate: what would have to be different for it to hold
+    1  a signedBy leaf is met by a *signature* (never an attestation) that reaches the running digest, made by the
+       attestor, in a state that counts, with all the attestor demands (`policy.signers`), within its window, with the
+       annotations and the claim asked for
+    2  an attestedBy leaf is met by an attestation of its predicate type, in the same way, whose content rule holds
+    3  a digestIn or registryIn leaf looks at the image alone; it is never shown as signed. denied is never met
+    4  all, any, atLeast combine leaves; within one atLeast a signer counts once, for one signedBy leaf
+    5  a leaf that fails names the closest candidate: what would have to be different for it to hold
 
 It decides nothing about unverifiable or exempted: that is `verifier.verify`, which asks this module for a truth value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from verifier.models import DigestClosure, Micros, Scope, SignatureState, Standing
+from verifier.content.predicates import predicate_uri, same_type
+from verifier.models import DigestClosure, Micros, Scope, Standing
 from verifier.policy.counting import NEVER, RETIRED, counts, in_window
-from verifier.policy.model import AtLeast, Attestor, Policy, Requirement
+from verifier.policy.failures import (
+    BY_SOURCES,
+    NOT_READ,
+    LeafCase,
+    LeafFailure,
+    closest,
+    code_of,
+    key_text,
+    leaf_failure,
+    order,
+)
+from verifier.policy.model import AtLeast, Policy, Requirement
 from verifier.policy.selection import CompiledPolicy
-from verifier.times import show_instant
-
-
-class LeafFailure(msgspec.Struct, frozen=True):
-    """Why one leaf is not met. `data` fills the sentence of `code` in `verifier.reasons` (places and digest apart)."""
-
-    code: str
-    attestor: str
-    data: dict[str, str]
-    standing: Standing | None = None
-    """The closest candidate, from which a caller that knows trust can say more (since when, by which revocation)."""
+from verifier.policy.signers import content_shortfall, demands_due, is_signer, unmet_demand
 
 
 class RequirementResult(msgspec.Struct, frozen=True):
@@ -109,7 +112,7 @@ def could_hold(node: Requirement, scope: Scope, closure: DigestClosure) -> bool:
         return sum(could_hold(child, scope, closure) for child in node.at_least.of) >= node.at_least.count
     if node.children:
         return (all if node.all is not None else any)(could_hold(child, scope, closure) for child in node.children)
-    return node.signed_by is not None or not _list_failure(node, scope, closure)
+    return node.attestor is not None or (node.denied is None and not _list_failure(node, scope, closure))
 
 
 # ------------------------------------------------------------------------------------------------------------- nodes
@@ -123,8 +126,10 @@ def _node(node: Requirement, case: _Case) -> _Node:
         return _any(node.any, case)
     if node.at_least is not None:
         return _at_least(node.at_least, case)
-    if node.signed_by is not None:
-        return _signed_by(node, node.signed_by, case, case.standings)
+    if node.attestor is not None:
+        return _signed_by(node, node.attestor, case, case.standings)
+    if node.denied is not None:
+        return _Node(met=False, failures=(LeafFailure("denied-by-policy", "", {"detail": node.denied}),))
     failure = _list_failure(node, case.scope, case.closure)
     by = "digest list" if node.digest_in is not None else f"registry {case.scope.image.registry}"
     return _Node(met=False, failures=(failure,)) if failure else _Node(met=True, by=(by,))
@@ -141,23 +146,44 @@ def _any(children: Sequence[Requirement], case: _Case) -> _Node:
 
 
 def _at_least(node: AtLeast, case: _Case) -> _Node:
-    """n of m, a key counting once: Dev and Ops signed by one and the same key are one signer of two."""
+    """n of m, a signer counting once: Dev and Ops signed by one and the same key are one signer of two."""
     signers = {i: child.signed_by for i, child in enumerate(node.of) if child.signed_by is not None}
-    holders = _assign({i: _keys_that_meet(node.of[i], signer, case) for i, signer in signers.items()})
+    people = _people(case.standings)
+    holders = _assign({i: _signers_that_meet(node.of[i], signer, case, people) for i, signer in signers.items()})
     nodes = []
     for i, child in enumerate(node.of):
         if i not in signers:
             nodes.append(_node(child, case))
         elif i in holders:
-            nodes.append(_signed_by(child, signers[i], case, [s for s in case.standings if s.key_id == holders[i]]))
+            of_holder = [s for s in case.standings if people[s.who] == holders[i]]
+            nodes.append(_signed_by(child, signers[i], case, of_holder))
         else:
             alone = _signed_by(child, signers[i], case, case.standings)
             nodes.append(_taken(signers[i], alone, case) if alone.met else alone)
     return _merge(nodes, met=sum(child.met for child in nodes) >= node.count)
 
 
-def _keys_that_meet(leaf: Requirement, signer: str, case: _Case) -> list[str]:
-    return sorted({s.key_id for s in case.standings if not _shortfall(s, leaf, signer, case)})
+def _signers_that_meet(leaf: Requirement, signer: str, case: _Case, people: Mapping[str, str]) -> list[str]:
+    return sorted({people[s.who] for s in case.standings if not _shortfall(s, leaf, signer, case)})
+
+
+def _people(standings: Iterable[Standing]) -> dict[str, str]:
+    """`Standing.who` -> one name for all that a key or an identity ties together.
+
+    An identity may have many keys, and a key stand in the ring and in certificates too: still one signer, who would
+    otherwise count twice with a single signature.
+    """
+    names: dict[str, str] = {}
+
+    def name_of(who: str) -> str:
+        while names.setdefault(who, who) != who:
+            who = names[who]
+        return who
+
+    for s in standings:
+        one, other = name_of(s.who), name_of(s.key_id or s.who)
+        names[max(one, other)] = min(one, other)
+    return {who: name_of(who) for who in tuple(names)}
 
 
 def _assign(choices: Mapping[int, Sequence[str]]) -> dict[int, str]:
@@ -181,8 +207,8 @@ def _assign(choices: Mapping[int, Sequence[str]]) -> dict[int, str]:
 
 def _taken(signer: str, alone: _Node, case: _Case) -> _Node:
     """A leaf whose only good signatures are by keys that already count for another leaf of the same atLeast."""
-    standing = min((s for s in case.standings if s.evidence in alone.used), key=_order)
-    found = f"{_key_text(standing)}, which already counts for another signer"
+    standing = min((s for s in case.standings if s.evidence in alone.used), key=order)
+    found = f"{key_text(standing)}, which already counts for another signer"
     failure = LeafFailure("wrong-signer", signer, {"expected": signer, "found": found}, standing)
     return _Node(met=False, failures=(failure,), due=alone.due)
 
@@ -220,45 +246,67 @@ def _list_failure(leaf: Requirement, scope: Scope, closure: DigestClosure) -> Le
 
 
 def _signed_by(leaf: Requirement, signer: str, case: _Case, standings: Sequence[Standing]) -> _Node:
-    judged = [(s, _shortfall(s, leaf, signer, case)) for s in standings]
-    due = _due(_window(s, signer, case)[1] for s in standings if s.key_id in case.keys_of.get(signer, ()))
-    met = sorted(
-        (s for s, code in judged if not code), key=lambda s: (s.state in RETIRED, s.via != "exact", *_order(s))
-    )
+    relevant = [s for s in standings if _is_about(s, leaf)]
+    judged = [(s, _shortfall(s, leaf, signer, case)) for s in relevant]
+    due = _due(until for s in relevant if _ours(s, signer, case) for until in _turns(s, leaf, signer, case))
+    met = sorted((s for s, code in judged if not code), key=lambda s: (s.state in RETIRED, s.via != "exact", *order(s)))
     if not met:
-        return _Node(met=False, failures=(_closest(leaf, signer, case, judged),), due=due)
+        return _Node(met=False, failures=(closest(_told(leaf, signer, case), judged),), due=due)
     best = met[0]
     warn = best.state in RETIRED and case.policy.soft_unproven == "warn"
-    warnings = (_failure("counted-after-retirement", leaf, signer, case, best),) if warn else ()
+    warnings = (leaf_failure("counted-after-retirement", _told(leaf, signer, case), best),) if warn else ()
     return _Node(met=True, by=(f"{signer} ({best.format})",), used=(best.evidence,), warnings=warnings, due=due)
 
 
+def _is_about(s: Standing, leaf: Requirement) -> bool:
+    """A leaf about attestations looks at those of its predicate type; one about signatures looks at everything."""
+    if leaf.attested_by is None:
+        return True
+    return s.kind == "attestation" and same_type(predicate_uri(leaf.predicate_type), s.predicate_type)
+
+
 def _shortfall(s: Standing, leaf: Requirement, signer: str, case: _Case) -> str:
-    """The first condition of step 1 that this candidate misses, as a reason code; empty when it meets the leaf."""
-    ours = s.key_id != "" and s.key_id in case.keys_of.get(signer, ())
-    if s.kind == "attestation":
+    """The first condition of steps 1, 2 that this candidate misses, as a reason code; empty when it meets the leaf."""
+    ours = _ours(s, signer, case)
+    wanted = "signature" if leaf.attested_by is None else "attestation"
+    if s.kind == "attestation" and wanted == "signature":
         return "attestation-only"
-    if s.state == "invalid" and (ours or s.problem not in _NOT_READ):
+    if s.state == "invalid" and (ours or s.problem not in NOT_READ):
         return "signature-invalid" if ours else "invalid-of-others"
     if not ours:
         return "wrong-signer"
-    if s.via is None or s.kind != "signature":
+    if s.via is None or s.kind != wanted:
         return "subject-mismatch"
     if not counts(s.state, case.policy.soft_unproven):
-        return _CODE_OF[s.state]
+        return code_of(s)
     return _unmet_demand(s, leaf, signer, case)
 
 
+def _ours(s: Standing, signer: str, case: _Case) -> bool:
+    return is_signer(s, case.policy.attestors[signer], case.keys_of.get(signer, ()))
+
+
 def _unmet_demand(s: Standing, leaf: Requirement, signer: str, case: _Case) -> str:
-    """What the policy asks beyond a signature that counts: its window, the repository claim, annotations."""
+    """What the policy asks beyond a signature that counts: proofs, its window, the repository claim, the content."""
+    attestor = case.policy.attestors[signer]
+    unmet = unmet_demand(s, attestor, case.keys_of.get(signer, ()), case.instant)
+    if unmet is not None:
+        return "source-revoked" if s.source_revocation and unmet.code in BY_SOURCES else unmet.code
     if not _window(s, signer, case)[0]:
         return "outside-key-window"
-    if case.policy.attestors[signer].repository_claim and s.repository_claim is not True:
+    if attestor.repository_claim and s.repository_claim is not True:
         return "repository-mismatch"
     signed = dict(s.annotations)
     if any(signed.get(key) != value for key, value in leaf.annotations.items()):
         return "annotation-mismatch"
-    return ""
+    return content_shortfall(s, leaf, case.instant).code if leaf.rule is not None else ""
+
+
+def _turns(s: Standing, leaf: Requirement, signer: str, case: _Case) -> Iterator[Micros]:
+    """Instants at which what the policy demands of this signature changes by itself."""
+    demands = demands_due(s, case.policy.attestors[signer], case.keys_of.get(signer, ()), case.instant)
+    rule = content_shortfall(s, leaf, case.instant).valid_until if leaf.rule is not None else None
+    yield from (t for t in (_window(s, signer, case)[1], rule, demands) if t is not None)
 
 
 def _window(s: Standing, signer: str, case: _Case) -> tuple[bool, Micros | None]:
@@ -266,109 +314,6 @@ def _window(s: Standing, signer: str, case: _Case) -> tuple[bool, Micros | None]
     return in_window(attestor.valid_from, attestor.valid_until, s.time, case.instant)
 
 
-# --------------------------------------------------------------------------------------------- the closest candidate
-
-_CODE_OF: Final[dict[SignatureState, str]] = {
-    "retired-late": "retired-key",
-    "retired-unproven": "retired-key",
-    "outside-window": "outside-key-window",
-    "suspended": "key-suspended",
-    "not-authorised": "key-removed",
-    "revoked-time-unknown": "key-revoked-time-unknown",
-    "revoked": "key-revoked",
-    "subject-mismatch": "subject-mismatch",
-    "unknown-key": "wrong-signer",
-}
-"""Reason code of a state that does not count."""
-
-CLOSENESS: Final = (
-    "annotation-mismatch",
-    "repository-mismatch",
-    "outside-key-window",
-    "retired-key",
-    "key-suspended",
-    "key-revoked-time-unknown",
-    "key-revoked",
-    "key-removed",
-    "subject-mismatch",
-    "signature-invalid",
-    "wrong-signer",
-    "invalid-of-others",
-    "attestation-only",
-)
-"""What a candidate misses, nearest first. Of several candidates the nearest names the leaf's reason: it says what would
-have to be different for the leaf to hold. `invalid-of-others` is `signature-invalid` by no key of the attestor."""
-
-
-def _closest(leaf: Requirement, signer: str, case: _Case, judged: Sequence[tuple[Standing, str]]) -> LeafFailure:
-    if not judged:
-        return LeafFailure("unsigned", signer, {"expected": _expected(leaf, signer)})
-    nearest, code = min(judged, key=lambda pair: (CLOSENESS.index(pair[1]), *_order(pair[0])))
-    found = _found([s for s, other in judged if other == code], code)
-    return _failure("signature-invalid" if code == "invalid-of-others" else code, leaf, signer, case, nearest, found)
-
-
-def _order(s: Standing) -> tuple[str, ...]:
-    """Decides between equals, so that the order in which evidence was found cannot be seen."""
-    return s.evidence, s.key_id, s.kind, s.state
-
-
-def _found(same: Sequence[Standing], code: str) -> str:
-    """All candidates that miss the same, for the sentence."""
-    if code == "attestation-only":
-        return ", ".join(sorted({s.predicate_type or "no predicate type" for s in same}))
-    return ", ".join(sorted({_key_text(s) for s in same}))
-
-
-def _failure(code: str, leaf: Requirement, signer: str, case: _Case, s: Standing, found: str = "") -> LeafFailure:
-    """The failure with every value its sentence needs. What only trust knows (since when) is given by record id."""
-    attestor = case.policy.attestors[signer]
-    wanted = next(((k, v) for k, v in sorted(leaf.annotations.items()) if dict(s.annotations).get(k) != v), ("", ""))
-    since = f"the time in revocation {s.revocation}" if s.revocation else "an earlier time"
-    specific: dict[str, dict[str, str]] = {
-        "annotation-mismatch": {
-            "annotation": wanted[0],
-            "expected": wanted[1],
-            "found": dict(s.annotations).get(wanted[0], "not there"),
-        },
-        "repository-mismatch": {
-            "found": "another one" if s.repository_claim is False else "none at all",
-            "expected": case.scope.image.repository,
-        },
-        "subject-mismatch": {"found": "another image", "expected": case.closure.running},
-        "signature-invalid": {
-            "claimed": signer if s.key_id in case.keys_of.get(signer, ()) else _key_text(s),
-            "detail": s.problem or "the signature does not fit the signed bytes",
-        },
-        "outside-key-window": {"window": _window_text(attestor) if s.state != "outside-window" else "(the key's own)"},
-        "key-revoked": {"reason": s.revocation or "revoked", "timing": _timing(s)},
-    }
-    data = {"expected": _expected(leaf, signer), "found": found, "signer": signer, "since": since, "retired": since}
-    return LeafFailure(code, signer, {**data, **specific.get(code, {})}, s)
-
-
-def _expected(leaf: Requirement, signer: str) -> str:
-    annotations = ", ".join(f"{key}={value}" for key, value in sorted(leaf.annotations.items()))
-    return f"{signer} with {annotations}" if annotations else signer
-
-
-_NOT_READ: Final = frozenset({"unsupported-evidence", "limit-exceeded"})
-"""Evidence of a kind this version does not read may be a sound signature by somebody else: no sign of tampering."""
-
-
-def _key_text(s: Standing) -> str:
-    if s.problem in _NOT_READ:
-        return "evidence of a kind that is not read"
-    return f"key:{s.key_id[:12]}" if s.key_id else "an unknown key"
-
-
-def _timing(s: Standing) -> str:
-    if s.time is None:
-        return "nothing proves when this signature was made"
-    return f"the earliest proof of the signature is of {show_instant(s.time)} ({s.time_kind})"
-
-
-def _window_text(attestor: Attestor) -> str:
-    start = "any time" if attestor.valid_from is None else show_instant(attestor.valid_from)
-    end = "any time" if attestor.valid_until is None else show_instant(attestor.valid_until)
-    return f"from {start} until {end}"
+def _told(leaf: Requirement, signer: str, case: _Case) -> LeafCase:
+    ids = case.keys_of.get(signer, ())
+    return LeafCase(leaf, signer, case.policy.attestors[signer], ids, case.scope, case.closure, case.instant)

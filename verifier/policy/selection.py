@@ -29,10 +29,26 @@ _Test = Callable[[Scope, str], bool]
 
 
 class _Rule(NamedTuple):
-    """A rule with the dialect its patterns are written in."""
+    """A rule with the dialect its patterns are written in, and whether it takes images out of the policy."""
 
     rule: MatchRule
     dialect: Dialect
+    excludes: bool
+
+    def matcher(self, pattern: str, over: Over) -> Matcher:
+        """The matcher of a pattern. One that its dialect refuses (a record nobody checked) governs rather than not."""
+        try:
+            return compile_glob(pattern, self.dialect, over)
+        except ValueError:
+            return _nothing if self.excludes else _anything
+
+
+def _anything(_text: str) -> bool:
+    return True
+
+
+def _nothing(_text: str) -> bool:
+    return False
 
 
 class _Memory(dict[_Value, int]):
@@ -54,7 +70,7 @@ class PolicyIndex:
 
     def __init__(self, policies: Sequence[CompiledPolicy]) -> None:
         self._policies = tuple(policies)
-        rules = [_Rule(r, p.policy.dialect) for p in policies for r in (*p.policy.match, *p.policy.exclude)]
+        rules = [rule for p in policies for rule in _rules(p.policy)]
         self._spans = _spans([p.policy for p in policies])
         self._every = (1 << len(rules)) - 1
         self._facets = tuple(_facets(rules))
@@ -136,6 +152,11 @@ def _facets(rules: Sequence[_Rule]) -> Iterator[tuple[_Memory[Any], Callable[[Sc
         yield _Memory(_image_facet(rules)), lambda s, digest: (s.image, digest)
 
 
+def _rules(policy: Policy) -> Iterator[_Rule]:
+    yield from (_Rule(rule, policy.dialect, excludes=False) for rule in policy.match)
+    yield from (_Rule(rule, policy.dialect, excludes=True) for rule in policy.exclude)
+
+
 def _spans(policies: Sequence[Policy]) -> list[tuple[int, int]]:
     """Per policy the bits of its match rules and of its exclude rules."""
     spans, bit = [], 0
@@ -151,7 +172,7 @@ def _spans(policies: Sequence[Policy]) -> list[tuple[int, int]]:
 def _text_facet(
     rules: Sequence[_Rule], member: Callable[[MatchRule], tuple[str, ...]], over: Over
 ) -> Callable[[str], int]:
-    free, tests = _tests(rules, lambda r: [compile_glob(p, r.dialect, over) for p in member(r.rule)])
+    free, tests = _tests(rules, lambda r: [r.matcher(p, over) for p in member(r.rule)])
 
     def accepts(text: str) -> int:
         return free | sum(bit for bit, matchers in tests if any(m(text) for m in matchers))
@@ -169,9 +190,7 @@ def _either_facet(
 
 def _pairs_facet(rules: Sequence[_Rule], member: Callable[[MatchRule], Mapping[str, str]]) -> Callable[[_Pairs], int]:
     """Labels: every key of the rule must be there, with a value its pattern accepts."""
-    free, tests = _tests(
-        rules, lambda r: [(key, compile_glob(p, r.dialect, "value")) for key, p in member(r.rule).items()]
-    )
+    free, tests = _tests(rules, lambda r: [(key, r.matcher(p, "value")) for key, p in member(r.rule).items()])
 
     def accepts(pairs: _Pairs) -> int:
         values = dict(pairs)
@@ -182,7 +201,7 @@ def _pairs_facet(rules: Sequence[_Rule], member: Callable[[MatchRule], Mapping[s
 
 def _image_facet(rules: Sequence[_Rule]) -> Callable[[tuple[ImageReference, str]], int]:
     """What the repository decides alone is remembered by it; only the rest looks at tags and digests, per image."""
-    free, tests = _tests(rules, lambda r: [_ImagePattern.of(p, r.dialect) for p in r.rule.images])
+    free, tests = _tests(rules, lambda r: [_ImagePattern.of(p, r) for p in r.rule.images])
     by_repository: dict[str, tuple[int, list[tuple[int, _ImagePattern]]]] = {}
 
     def known(repository: str) -> tuple[int, list[tuple[int, _ImagePattern]]]:
@@ -219,18 +238,18 @@ class _ImagePattern(NamedTuple):
     name: Matcher | None
     """Matcher of the name part; None in dialects whose patterns have no parts."""
     prefix: str
-    """What every text that matches begins with."""
+    """What every text that matches begins with, in the dialect kyverno; elsewhere empty: it is not that simple."""
     by_name: bool
     """The name decides alone."""
 
     @staticmethod
-    def of(pattern: str, dialect: Dialect) -> _ImagePattern:
+    def of(pattern: str, rule: _Rule) -> _ImagePattern:
         parts = split_image(pattern)
-        native = dialect == "native"
+        native = rule.dialect == "native"
         name = compile_glob(parts.name, "native", "repository") if native and parts.name else None
         by_name = native and parts.tag is None and parts.digest is None
-        prefix = re.split(r"[*?]", pattern, maxsplit=1)[0]
-        return _ImagePattern(dialect, compile_glob(pattern, dialect, "image"), name, prefix, by_name)
+        prefix = re.split(r"[*?]", pattern, maxsplit=1)[0] if rule.dialect == "kyverno" else ""
+        return _ImagePattern(rule.dialect, rule.matcher(pattern, "image"), name, prefix, by_name)
 
     def possible(self, repository: str) -> bool:
         """Could any image of this repository match?"""
@@ -292,7 +311,8 @@ def unmatched_patterns(policies: Iterable[Policy], scopes: Iterable[tuple[Scope,
 def _patterns(policy: Policy) -> Iterator[_PatternAt]:
     for section, rules in (("match", policy.match), ("exclude", policy.exclude)):
         for position, rule in enumerate(rules):
-            for member, pattern, matches in _members(rule, policy.dialect):
+            found = _Rule(rule, policy.dialect, excludes=section == "exclude")
+            for member, pattern, matches in _members(found):
                 yield _PatternAt(policy, ("spec", section, position, *member), pattern, matches)
 
 
@@ -309,16 +329,15 @@ _MAPS: Final[dict[str, Callable[[Scope], _Pairs]]] = {
 }
 
 
-def _members(rule: MatchRule, dialect: Dialect) -> Iterator[tuple[tuple[str | int, ...], str, _Test]]:
-    for position, pattern in enumerate(rule.images):
-        yield ("images", position), pattern, _on_image(compile_glob(pattern, dialect, "image"), dialect)
+def _members(rule: _Rule) -> Iterator[tuple[tuple[str | int, ...], str, _Test]]:
+    for position, pattern in enumerate(rule.rule.images):
+        yield ("images", position), pattern, _on_image(rule.matcher(pattern, "image"), rule.dialect)
     for name, (over, texts) in _LISTS.items():
-        for position, pattern in enumerate(getattr(rule, name)):
-            matcher = compile_glob(pattern, dialect, over)
-            yield (_alias(name), position), pattern, _on_texts(matcher, texts)
+        for position, pattern in enumerate(getattr(rule.rule, name)):
+            yield (_alias(name), position), pattern, _on_texts(rule.matcher(pattern, over), texts)
     for name, pairs in _MAPS.items():
-        for key, pattern in getattr(rule, name).items():
-            yield (_alias(name), key), pattern, _on_pair(key, compile_glob(pattern, dialect, "value"), pairs)
+        for key, pattern in getattr(rule.rule, name).items():
+            yield (_alias(name), key), pattern, _on_pair(key, rule.matcher(pattern, "value"), pairs)
 
 
 def _alias(name: str) -> str:

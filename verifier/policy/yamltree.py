@@ -84,11 +84,12 @@ class Tree(NamedTuple):
 
 
 def field_text(path: Path) -> str:
-    """`spec.match[0].images[1]`; a name with odd characters is shortened, never shown raw beyond 80 characters."""
+    """`spec.match[0].images[1]`; at most 160 characters, and odd ones among them escaped."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text[:160]
+    shown = text[:160]
+    return shown if shown.isprintable() else ascii(shown)[1:-1]
 
 
 def read_trees(file: str, text: str, *, empty_values: bool = False) -> tuple[list[Tree], list[PolicyError]]:

@@ -12,6 +12,7 @@ What it refuses to do: guess since when a key is compromised, or let "everything
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypedDict, get_args
 
@@ -19,11 +20,16 @@ from verifier.canonical import stable_id
 from verifier.errors import InputError, TrustError
 from verifier.evidence.keys import load_public_key
 from verifier.models import Fact, Micros
-from verifier.policy.model import Policy, check_digest, check_name, check_window, policy_version
+from verifier.policy.attestors import Attestor
+from verifier.policy.fields import check_digest, check_name, check_window
+from verifier.policy.model import Policy, policy_version
+from verifier.policy.pem import is_pem
 from verifier.reasons import REASONS
 from verifier.times import show_instant
+from verifier.trust.anchors import ca_keys
 from verifier.trust.describe import short
 from verifier.trust.exemptions import DEFAULT_DURATION, exemption_problem
+from verifier.trust.hits import check_commit, hits, identity_of, identity_subject
 from verifier.trust.records import (
     ClusterPut,
     ExemptionEnded,
@@ -36,10 +42,13 @@ from verifier.trust.records import (
     RevocationPut,
     RevocationReason,
     RevocationWithdrawn,
+    SubjectKind,
 )
-from verifier.trust.revocation import CLASS_OF, NEVER_SOUND, rule_of
-from verifier.trust.standing import proven_time
-from verifier.trust.state import SubjectKind, TrustState
+from verifier.trust.revocation import CLASS_OF, NEVER_SOUND, WHOLE, rule_of
+from verifier.trust.sources import dating_names, in_order, proven_time, sound_times
+from verifier.trust.state import TrustState
+
+_KEY_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 SHORTEST_PREFIX: Final = 8
 """Fewest characters of a key id or record id that stand for the whole, when they are unique."""
@@ -57,7 +66,9 @@ class By(NamedTuple):
     note: str = ""
 
 
-class _Head(TypedDict):
+class Head(TypedDict):
+    """What every record begins with."""
+
     author: str
     origin: str
     note: str
@@ -65,11 +76,11 @@ class _Head(TypedDict):
     expects: int | None
 
 
-def _head(trust: TrustState, by: By) -> _Head:
+def record_head(trust: TrustState, by: By) -> Head:
     """The common head: the change holds for the epoch it was checked against, and for no other."""
     if not by.author:
         raise TrustError("a trust change needs an author; say who asks for it")
-    return _Head(author=by.author, origin=by.origin, note=by.note, at=by.at, expects=trust.epoch)
+    return Head(author=by.author, origin=by.origin, note=by.note, at=by.at, expects=trust.epoch)
 
 
 # ------------------------------------------------------------------------------------------------------------- keys
@@ -111,7 +122,7 @@ def add_key(
         owner=owner,
         valid_from=valid_from,
         valid_until=valid_until,
-        **_head(trust, by),
+        **record_head(trust, by),
     )
 
 
@@ -134,7 +145,7 @@ def rotate_key(trust: TrustState, by: By, name: str, new_pem: str, *, effective:
         new_key_id=new_id,
         new_pem=new_pem,
         effective=by.at if effective is None else effective,
-        **_head(trust, by),
+        **record_head(trust, by),
     )
 
 
@@ -147,7 +158,7 @@ def remove_key(trust: TrustState, by: By, key: str) -> KeyRemoved:
     key_id = find_key(trust, key)
     if not _in_ring(trust, key_id):
         raise TrustError(f"key {short(key_id)} is not in the ring; {_known('names', trust.names)}")
-    return KeyRemoved(key_id=key_id, **_head(trust, by))
+    return KeyRemoved(key_id=key_id, **record_head(trust, by))
 
 
 def find_key(trust: TrustState, text: str) -> str:
@@ -179,19 +190,27 @@ def revoke(
     effective: Micros | None = None,
     compromised_since: Micros | None = None,
     all_signatures: bool = False,
+    last_good_index: int | None = None,
 ) -> RevocationPut:
-    """A revocation of a key (name, id, or beginning of an id), of a digest, or of one piece of evidence.
+    """A revocation of a key (name, id, or beginning of an id), digest, piece of evidence, identity (JSON), CA (key id,
+    authority id, or beginning of one), builder, commit or log.
 
-    A compromised key needs `compromised_since`, or `all_signatures` said aloud; `weakKey` and `algorithmBroken` mean
+    A compromise needs `compromised_since`, or `all_signatures` said aloud; `weakKey` and `algorithmBroken` mean
     all by themselves. The other reasons take `effective` (default: now). Digests and evidence have no before and
-    after: they take `effective` only.
+    after: they take `effective` only. A log may have a `last_good_index` instead.
 
     Raises:
-        TrustError: unknown reason or key, a malformed digest, times that the reason does not take.
+        TrustError: unknown reason or key, a malformed subject, times that the reason does not take.
     """
     if reason not in CLASS_OF:
         raise TrustError(f"reason {reason} is not known; one of {', '.join(CLASS_OF)}")
-    given = {"effective": effective, "compromised-since": compromised_since, "all-signatures": all_signatures}
+    given = {
+        "effective": effective,
+        "compromised-since": compromised_since,
+        "all-signatures": all_signatures or last_good_index is not None,
+    }
+    if last_good_index is not None and (subject_kind != "log" or last_good_index < 0):
+        raise TrustError("last-good-index is the number of a log's entry; it stands beside a log")
     _check_times(subject_kind, reason, given, by.at)
     what = _subject(trust, subject_kind, subject)
     record_id = stable_id("revocation", subject_kind, what, reason, by.at, by.author)
@@ -204,8 +223,21 @@ def revoke(
         reason=reason,
         effective=by.at if effective is None else effective,
         compromised_since=compromised_since,
-        **_head(trust, by),
+        last_good_index=last_good_index,
+        **record_head(trust, by),
     )
+
+
+_WITH_ARTICLE: Final[Mapping[SubjectKind, str]] = {
+    "key": "a key",
+    "digest": "a digest",
+    "evidence": "one piece of evidence",
+    "identity": "an identity",
+    "ca": "a CA",
+    "builder": "a builder",
+    "commit": "a commit",
+    "log": "a log",
+}
 
 
 class _Times(NamedTuple):
@@ -247,17 +279,17 @@ def _check_times(
     expected = " or ".join(sorted(times.allowed, reverse=True))
     if named - times.allowed or (times.one_required and len(named) != 1):
         got = " and ".join(sorted(named)) or "no time"
-        raise TrustError(f"{reason} of a {subject_kind}: got {got}, expected {expected}; {times.advice}")
+        raise TrustError(f"{reason} of {_WITH_ARTICLE[subject_kind]}: got {got}, expected {expected}; {times.advice}")
     since = given["compromised-since"]
     if since is not None and since > at:
         raise TrustError(
-            f"{reason} of a {subject_kind}: compromised-since {show_instant(since)} lies after now"
+            f"{reason} of {_WITH_ARTICLE[subject_kind]}: compromised-since {show_instant(since)} lies after now"
             f" ({show_instant(at)}); give a time that has passed"
         )
 
 
 def _times_of(subject_kind: SubjectKind, reason: RevocationReason) -> str:
-    if subject_kind != "key":
+    if subject_kind in WHOLE:
         return "whole"
     if CLASS_OF[reason] != "hard":
         return "no-compromise"
@@ -266,12 +298,47 @@ def _times_of(subject_kind: SubjectKind, reason: RevocationReason) -> str:
 
 def _subject(trust: TrustState, kind: SubjectKind, subject: str) -> str:
     if kind == "key":
-        return find_key(trust, subject)
+        # the key of a certificate is in no ring, and has to be revocable all the same
+        return subject if _KEY_ID.fullmatch(subject) else find_key(trust, subject)
     if kind == "digest":
         return _checked(check_digest, subject, "digest")
+    if kind == "commit":
+        return _checked(check_commit, subject.lower(), "commit")
+    if kind == "identity":
+        return _identity_subject(subject)
+    if kind in {"ca", "log"}:
+        return _anchor_subject(trust, kind, subject.lower())
     if not subject:
-        raise TrustError("evidence to revoke has no id; `revet evidence show IMAGE` lists ids")
+        hint = "; `revet evidence show IMAGE` lists ids" if kind == "evidence" else ""
+        raise TrustError(f"{kind} to revoke has no id{hint}")
     return subject
+
+
+def _identity_subject(text: str) -> str:
+    try:
+        return identity_subject(identity_of(text))
+    except ValueError as error:
+        problem = str(error).replace("\n", " ")[:300]
+        raise TrustError(f"identity to revoke: {problem}") from error
+
+
+def _anchor_subject(trust: TrustState, kind: SubjectKind, text: str) -> str:
+    """A CA's key id or authority id, or a log's id; a unique beginning will do, a name or label too."""
+    material = trust.anchors.material
+    if kind == "log":
+        known = {log.id: log.origin for log in material.logs.values()}
+    else:
+        known = {a.id: a.label for a in material.authorities.values()}
+        known |= {key: a.label for a in material.authorities.values() for key in ca_keys(a)}
+    found = [name for name, label in known.items() if _means(text, name) or text == label.lower()]
+    if kind == "ca" and len(found) > 1:  # a label names an authority and every certificate of it: the authority
+        found = [name for name in found if name in material.authorities] or found
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise TrustError(f"{text[:80]} may mean {len(found)} of them: {', '.join(map(short, found))}; write more of it")
+    shown = sorted({label for label in known.values() if label})
+    raise TrustError(f"no {kind} {text[:80]} in the trust roots; {_known('ones', shown)}; see `revet trust show`")
 
 
 def withdraw(trust: TrustState, by: By, revocation_id: str) -> RevocationWithdrawn:
@@ -282,7 +349,7 @@ def withdraw(trust: TrustState, by: By, revocation_id: str) -> RevocationWithdra
     """
     active = [entry.id for entry in trust.revocations.values() if entry.active]
     found = _one_of(active, revocation_id, "revocation that is not withdrawn")
-    return RevocationWithdrawn(revocation_id=found, **_head(trust, by))
+    return RevocationWithdrawn(revocation_id=found, **record_head(trust, by))
 
 
 class Split(NamedTuple):
@@ -303,16 +370,18 @@ def revocation_split(
 ) -> Split:
     """What a revocation would separate, printed before it is applied. Raises nothing.
 
-    `trust` decides which time sources are accepted (default: an empty ring, which accepts every verified time).
-    With a record that keeps nothing (`all-signatures`) `before` is empty: every dated signature counts as after.
+    `trust` decides which time sources are accepted (default: every verified time is), and which authority dates below
+    a revoked CA. With a record that keeps nothing (`all-signatures`) `before` is empty: every dated signature counts as
+    after. Of a log that is good up to some entry, the entries decide instead.
     """
-    state, rule = trust if trust is not None else TrustState.empty(), rule_of(record)
+    about = [fact for fact in facts if hits(record, fact) or _is_dated_below(record, fact, trust)]
+    if record.last_good_index is not None:
+        late = {f.evidence_id for f in about if not all(in_order(e, (record,), record.effective)[0] for e in f.logs)}
+        known = {fact.evidence_id for fact in about}
+        return Split(before=tuple(sorted(known - late)), after=tuple(sorted(late)), unknown=())
+    rule = rule_of(record)
     keeps = rule.pivot if rule.row == "soft" else rule.pivot - 1 if rule.row == "hard-since" else None
-    dated: dict[str, Micros | None] = {
-        fact.evidence_id: proven_time(fact.times, first_seen.get(fact.evidence_id), state, record.at).time
-        for fact in facts
-        if _hits(record, fact)
-    }
+    dated = {f.evidence_id: _proven(f, first_seen.get(f.evidence_id), trust, record.at) for f in about}
     order = sorted((time, evidence) for evidence, time in dated.items() if time is not None)
     return Split(
         before=tuple(evidence for time, evidence in order if keeps is not None and time <= keeps),
@@ -321,13 +390,16 @@ def revocation_split(
     )
 
 
-def _hits(record: RevocationPut, fact: Fact) -> bool:
-    hit: dict[SubjectKind, Sequence[str]] = {
-        "key": fact.verified_by,
-        "digest": fact.subjects,
-        "evidence": (fact.evidence_id,),
-    }
-    return record.subject in hit[record.subject_kind]
+def _is_dated_below(record: RevocationPut, fact: Fact, trust: TrustState | None) -> bool:
+    if record.subject_kind != "ca" or trust is None:
+        return False
+    return any(record.subject in dating_names(claim, trust) for claim in fact.times)
+
+
+def _proven(fact: Fact, seen: Micros | None, trust: TrustState | None, at: Micros) -> Micros | None:
+    if trust is None:
+        return min((t for t in (seen, *(claim.time for claim in fact.times)) if t is not None), default=None)
+    return proven_time(sound_times(fact, trust, at)[0], seen, trust, at).time
 
 
 # ------------------------------------------------------------------------------------------------------- exemptions
@@ -380,7 +452,7 @@ def exempt(
         starts=start,
         expires=start + DEFAULT_DURATION if expires is None else expires,
         **scope._asdict(),
-        **_head(trust, by),
+        **record_head(trust, by),
     )
     problem = exemption_problem(record)
     if problem:
@@ -396,7 +468,7 @@ def end_exemption(trust: TrustState, by: By, exemption_id: str) -> ExemptionEnde
     """
     open_ = [entry.id for entry in trust.exemptions.values() if entry.ended_epoch is None]
     found = _one_of(open_, exemption_id, "exemption that has not ended")
-    return ExemptionEnded(exemption_id=found, **_head(trust, by))
+    return ExemptionEnded(exemption_id=found, **record_head(trust, by))
 
 
 # --------------------------------------------------------------------------------------------- policies and clusters
@@ -406,21 +478,28 @@ def put_policy(trust: TrustState, by: By, policy: Policy) -> PolicyPut:
     """A policy in force, new or replacing the version of the same id; its version is filled in.
 
     Raises:
-        TrustError: an attestor names a key that is not in the ring, or carries one that cannot be read.
+        TrustError: an attestor names a key or a root that is not in trust, or carries a key that cannot be read.
     """
     for name, attestor in policy.attestors.items():
-        for text in attestor.keys:
-            try:
-                known = trust.key_ids(text)
-            except InputError as error:
-                raise TrustError(f"policy {policy.id}, attestor {name}: {error}") from error
-            if not known:
-                raise TrustError(
-                    f"policy {policy.id}, attestor {name}: no key is named {text}; add it first; "
-                    f"{_known('names', trust.names)}"
-                )
+        _check_attestor(trust, f"policy {policy.id}, attestor {name}", attestor)
     versioned = policy.model_copy(update={"version": policy_version(policy)})
-    return PolicyPut(policy=versioned, **_head(trust, by))
+    return PolicyPut(policy=versioned, **record_head(trust, by))
+
+
+def _check_attestor(trust: TrustState, where: str, attestor: Attestor) -> None:
+    for text in attestor.keys:
+        try:
+            known = trust.key_ids(text)
+        except InputError as error:
+            raise TrustError(f"{where}: {error}") from error
+        if not known:
+            raise TrustError(f"{where}: no key is named {text}; add it first; {_known('names', trust.names)}")
+    for text in attestor.root_texts:
+        if not is_pem(text) and text not in trust.anchors.roots:
+            known_roots = _known("names", trust.anchors.roots)
+            raise TrustError(
+                f"{where}: no trust root is named {text}; add it first (`revet trust root`); {known_roots}"
+            )
 
 
 def remove_policy(trust: TrustState, by: By, policy_id: str) -> PolicyRemoved:
@@ -431,7 +510,7 @@ def remove_policy(trust: TrustState, by: By, policy_id: str) -> PolicyRemoved:
     """
     if policy_id not in trust.policies:
         raise TrustError(f"no policy {policy_id} is in force; {_known('policies', trust.policies)}")
-    return PolicyRemoved(policy_id=policy_id, **_head(trust, by))
+    return PolicyRemoved(policy_id=policy_id, **record_head(trust, by))
 
 
 def put_cluster(
@@ -457,7 +536,9 @@ def put_cluster(
     unknown = sorted(set(feeds) - set(get_args(Feed)))
     if unknown:
         raise TrustError(f"feed {unknown[0]} is not known; one of {', '.join(get_args(Feed))}")
-    return ClusterPut(cluster_id=cluster_id, name=name, labels=dict(labels or {}), feeds=feeds, **_head(trust, by))
+    return ClusterPut(
+        cluster_id=cluster_id, name=name, labels=dict(labels or {}), feeds=feeds, **record_head(trust, by)
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- the parts

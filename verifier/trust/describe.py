@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeVar, assert_never
 
+from verifier.policy.identity import show_identity
 from verifier.times import show_instant
+from verifier.trust.anchors import Root, ca_keys
 from verifier.trust.exemptions import ExemptionEntry
+from verifier.trust.hits import identity_of
 from verifier.trust.records import (
     ClusterPut,
     ExemptionEnded,
@@ -24,9 +27,12 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    RootPut,
+    RootRemoved,
+    StatusListPut,
     TrustRecord,
 )
-from verifier.trust.revocation import CLASS_OF, NEVER_SOUND
+from verifier.trust.revocation import CLASS_OF, NEVER_SOUND, WHOLE
 from verifier.trust.state import ClusterEntry, ManagedKey, PolicyEntry, RevocationEntry, TrustState
 
 _Entry = TypeVar("_Entry")
@@ -57,6 +63,12 @@ def _deed(record: TrustRecord) -> str:
             return f"rotated key {record.name} {change}, effective {show_instant(record.effective)}"
         case KeyRemoved():
             return f"removed key {short(record.key_id)} from the ring"
+        case RootPut():
+            return f"put trust root {record.name} ({record.format}) in force"
+        case RootRemoved():
+            return f"removed trust root {record.name}"
+        case StatusListPut():
+            return f"delivered a revocation list of {short(record.issuer)}"
         case RevocationPut():
             return f"revoked {subject_of(record)} ({record.reason}), {_timing(record)}"
         case RevocationWithdrawn():
@@ -71,9 +83,30 @@ def _deed(record: TrustRecord) -> str:
 
 
 def subject_of(record: RevocationPut) -> str:
-    """What a revocation hits, for people: `key 3f2a91c04b7e`, `digest sha256:…`, `evidence v1:…`."""
-    subject = short(record.subject) if record.subject_kind == "key" else record.subject
-    return f"{record.subject_kind} {subject}"
+    """What a revocation hits, for people: `key 3f2a91c04b7e`, `digest sha256:…`, `identity subject ci@example.com`."""
+    match record.subject_kind:
+        case "identity":
+            subject = show_identity(identity_of(record.subject))
+        case "key" | "ca" | "log" | "commit":
+            subject = short(record.subject)
+        case _:
+            subject = record.subject
+    after = f" after entry {record.last_good_index}" if record.last_good_index is not None else ""
+    return f"{_KIND_NAMES.get(record.subject_kind, record.subject_kind)} {subject}{after}"
+
+
+_KIND_NAMES: Final = {"ca": "CA"}
+
+
+def revoked_text(record: RevocationPut, trust: TrustState) -> str:
+    """As `subject_of`, with the name of the key or of the authority where trust knows one."""
+    if record.subject_kind == "key" and record.subject in trust.keys:
+        return f"key {trust.keys[record.subject].name}"
+    if record.subject_kind == "ca":
+        for authority in trust.anchors.material.authorities.values():
+            if authority.label and record.subject in (authority.id, *ca_keys(authority)):
+                return f"CA {authority.label}"
+    return subject_of(record)
 
 
 def short(key_id: str) -> str:
@@ -89,10 +122,10 @@ def _window(record: KeyPut) -> str:
 
 def _timing(record: RevocationPut) -> str:
     hard = CLASS_OF[record.reason] == "hard" or record.compromised_since is not None
-    if record.subject_kind != "key" or not hard:
+    if record.subject_kind in WHOLE or not hard:
         return f"effective {show_instant(record.effective)}"
     if record.compromised_since is None or record.reason in NEVER_SOUND:
-        return "all its signatures"
+        return "all its signatures" if record.last_good_index is None else "everything later"
     return f"compromised since {show_instant(record.compromised_since)}"
 
 
@@ -111,7 +144,7 @@ def _scope(record: ExemptionPut) -> str:
 # -------------------------------------------------------------------------------------------------- between two epochs
 
 
-ChangedThing = Literal["policy", "key", "revocation", "exemption", "cluster"]
+ChangedThing = Literal["policy", "key", "root", "revocation", "exemption", "cluster"]
 ChangeKind = Literal["added", "changed", "removed", "superseded", "withdrawn", "ended"]
 
 
@@ -130,6 +163,7 @@ def diff(before: TrustState, after: TrustState) -> tuple[Change, ...]:
     return (
         *_changes("policy", before.policies, after.policies, _policy),
         *_changes("key", before.keys, after.keys, _key),
+        *_changes("root", before.anchors.roots, after.anchors.roots, _root),
         *_changes("revocation", before.revocations, after.revocations, _revocation),
         *_changes("exemption", before.exemptions, after.exemptions, _exemption),
         *_changes("cluster", before.clusters, after.clusters, _cluster),
@@ -168,6 +202,11 @@ def _key(old: ManagedKey, new: ManagedKey) -> tuple[ChangeKind, str]:
     if old.superseded_at is None and new.superseded_at is not None:
         return "superseded", f"{text}, effective {show_instant(new.superseded_at)}"
     return "changed", text
+
+
+def _root(old: Root, new: Root) -> tuple[ChangeKind, str]:
+    held = f"{len(new.document.authorities)} authorities, {len(new.document.logs)} logs"
+    return "changed", f"{new.format}, {held}" if old.format == new.format else f"{old.format} -> {new.format}, {held}"
 
 
 def _revocation(_old: RevocationEntry, new: RevocationEntry) -> tuple[ChangeKind, str]:

@@ -34,6 +34,9 @@ PROOF_OF_COMPROMISE: Final[frozenset[str]] = frozenset(
         "subject-mismatch",
         "digest-denied",
         "evidence-revoked",
+        "identity-revoked",
+        "source-revoked",
+        "certificate-revoked",
     }
 )
 """Reason codes that an exemption covers only when it names them."""

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from verifier.evidence.material import RootFormat
 from verifier.policy.model import Policy
 
 RevocationReason = Literal[
@@ -27,6 +28,10 @@ RevocationReason = Literal[
     "certificateHold",
 ]
 """RFC 5280 reason names plus `weakKey`, `algorithmBroken`, `identityCompromise` (class table: `trust.revocation`)."""
+
+
+SubjectKind = Literal["key", "digest", "evidence", "identity", "ca", "builder", "commit", "log"]
+"""What can be revoked."""
 
 
 class _Record(BaseModel):
@@ -92,19 +97,52 @@ class KeyRemoved(_Record):
     key_id: str
 
 
+class RootPut(_Record):
+    """A trust root was added under a name, or replaced: a Sigstore root, a CA, a trust store, a key ring."""
+
+    kind: Literal["root-put"] = "root-put"
+    name: str
+    """`sigstore-public-good`, `corp-ca`; for Notary Project stores `ca:NAME`, `signingAuthority:NAME`, `tsa:NAME`."""
+    format: RootFormat
+    content: str
+    """The document itself: JSON, PEM or ASCII armor. Public material only."""
+
+
+class RootRemoved(_Record):
+    """A trust root was taken away; what rests on it alone is no longer authorised."""
+
+    kind: Literal["root-removed"] = "root-removed"
+    name: str
+
+
+class StatusListPut(_Record):
+    """A certificate revocation list of an authority in trust, delivered as data (RFC 5280). The newest one counts."""
+
+    kind: Literal["status-list-put"] = "status-list-put"
+    format: Literal["crl", "ocsp"] = "crl"
+    issuer: str
+    """Key id (SPKI) of the CA certificate that issued it."""
+    content: str
+    """Base64 of the DER."""
+
+
 class RevocationPut(_Record):
     """A revocation (verification: the model of HARD, SOFT and HOLD crossed with trusted time)."""
 
     kind: Literal["revocation-put"] = "revocation-put"
     id: str
-    subject_kind: Literal["key", "digest", "evidence"]
+    subject_kind: SubjectKind
     subject: str
-    """Key id, image digest, or evidence id."""
+    """Key id, image digest, evidence id, identity (JSON of `policy.identity.Identity`), key id or authority id
+    of a CA or timestamp authority, builder id, commit (hex), or log id (hex)."""
     reason: RevocationReason
     effective: int
     """R: from when on the owner should no longer sign (SOFT, HOLD), or when it was revoked (HARD)."""
     compromised_since: int | None = None
     """C: HARD only. Signatures proven before C stay good. None with HARD: everything is lost."""
+    last_good_index: int | None = None
+    """Logs only: entries up to this index stay good, whatever time they claim; later ones fall. The log's order holds
+    even where its clock lied."""
 
 
 class RevocationWithdrawn(_Record):
@@ -157,6 +195,9 @@ TrustRecord = Annotated[
     | KeyPut
     | KeyRotated
     | KeyRemoved
+    | RootPut
+    | RootRemoved
+    | StatusListPut
     | RevocationPut
     | RevocationWithdrawn
     | ExemptionPut

@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from verifier.models import Micros, SignatureState
 from verifier.policy.counting import counts, in_window
-from verifier.trust.records import RevocationPut, RevocationReason
+from verifier.trust.records import RevocationPut, RevocationReason, SubjectKind
 
 __all__ = [
     "CLASS_OF",
@@ -34,6 +34,7 @@ __all__ = [
     "RANK",
     "TRUSTED",
     "VERDICTS",
+    "WHOLE",
     "WORSENING",
     "Judgement",
     "Proof",
@@ -77,6 +78,9 @@ CLASS_OF: Final[dict[RevocationReason, RevocationClass]] = {
 NEVER_SOUND: Final[frozenset[RevocationReason]] = frozenset({"weakKey", "algorithmBroken"})
 """Reasons that imply C = minus infinity: the key never protected anything, so no signature is old enough."""
 
+WHOLE: Final[frozenset[SubjectKind]] = frozenset({"digest", "evidence"})
+"""Subjects without before and after: they are revoked whole. The others sign, and a signature has a time."""
+
 Row = Literal["hard-since", "hard-all", "soft", "hold", "delisted"]
 """Row of the verdict table. `hard-all` is HARD without a C, the same as C = minus infinity."""
 
@@ -115,6 +119,7 @@ WORSENING: Final[tuple[SignatureState, ...]] = (
     "retired-late",
     "not-authorised",
     "outside-window",
+    "expired",
     "suspended",
     "revoked-time-unknown",
     "revoked",

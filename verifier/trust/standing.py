@@ -1,16 +1,18 @@
-"""Standings: every fact under every key that verified it, as trust sees it at an instant, before any policy looks.
+"""Standings: every fact under every key and authority that vouches for it, as trust sees it at an instant.
 
 The state of a standing, the first rule that holds (verification: 1.0, 2.2, 2.3):
 
     1  the evidence itself is broken                                    invalid
-    2  the signed bytes name no digest of the closure                   subject-mismatch when a known key verified them,
+    2  the signed bytes name no digest of the closure                   subject-mismatch when a known signer made them,
                                                                         else unknown-key
-    3  no known key verified it, and it names a known key               invalid
-    4  no known key verified it                                         unknown-key
+    3  no known signer made it, and it names a known key                invalid
+    4  no known signer made it                                          unknown-key
     5  removal, rotation, window and revocations of the key, and
-       revocations of this evidence, at the proven time: the worst      trusted … revoked
+       revocations of this evidence, its builder and its commits, at
+       the proven time: the worst                                       trusted … revoked
+    6  for certificates, in the place of 5: `trust.chains`              trusted … revoked
 
-Proven time: the earliest time of an *accepted* source. A time the signer claims is never looked at.
+Proven time: the earliest time of an *accepted* source (`trust.sources`). A time the signer claims is never looked at.
 
 Everything here is set logic over facts; nothing is verified again. A sweep over a million containers asks `key_state`
 for few keys and many times, so its answers are compiled per key into a `KeyTimeline`: a short sorted list of the proven
@@ -23,74 +25,38 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from verifier.errors import ImageReferenceError
-from verifier.models import DigestClosure, Fact, Micros, Standing, TimeClaim, Via
+from verifier.models import ChainClaim, DigestClosure, Fact, ListStatus, Micros, Standing, Via
 from verifier.reference import parse_reference
+from verifier.trust.chains import chain_key, judge_chain
+from verifier.trust.hits import OF_CONTENT, matching
+from verifier.trust.records import RevocationPut
 from verifier.trust.revocation import (
     DELISTED,
     TRUSTED,
     Judgement,
-    Rule,
     TimeProof,
     earliest,
     judge,
     judge_rules,
     judge_window,
-    rotation_rule,
-    rule_of,
-    source_accepted,
     worst_of,
+)
+from verifier.trust.sources import (
+    NO_SOURCES,
+    ProvenTime,
+    Sources,
+    accepted_sources,
+    key_rules,
+    lost_source,
+    proven_time,
+    sound_times,
 )
 from verifier.trust.state import TrustState
 
 KeyState = Judgement
 """State of a good signature by one key: `state`, the deciding `revocation`, `valid_until`."""
-
-
-class ProvenTime(NamedTuple):
-    """The earliest accepted proof that a signature existed."""
-
-    time: Micros | None
-    kind: TimeProof
-    valid_until: Micros | None = None
-    """Instant at which a source stops being accepted; None when none is due."""
-
-
-# ------------------------------------------------------------------------------------------------------ proven time
-
-
-def proven_time(
-    times: Iterable[TimeClaim], first_seen: Micros | None, trust: TrustState, instant: Micros
-) -> ProvenTime:
-    """t_le: the minimum over accepted sources; attested when an attested source gives that minimum.
-
-    `first_seen` is revet's own record and has no key that could be revoked.
-    """
-    best = first_seen
-    kind: TimeProof = "none" if best is None else "observed"
-    due: Micros | None = None
-    for claim in times:
-        accepted, until = _accepted(claim, trust, instant) if claim.source_key else (True, None)
-        due = earliest(due, until)
-        if not accepted or (best is not None and claim.time > best):
-            continue
-        if claim.time != best or claim.kind == "attested":
-            best, kind = claim.time, claim.kind
-    return ProvenTime(best, kind, due)
-
-
-def _accepted(claim: TimeClaim, trust: TrustState, instant: Micros) -> tuple[bool, Micros | None]:
-    """A time counts while its source's key is not compromised, on hold or removed, and within its closed window."""
-    accepted, due = source_accepted(_rules(claim.source_key, trust), claim.time, instant)
-    key = trust.keys.get(claim.source_key)
-    if key is not None and (
-        (key.valid_from is not None and claim.time < key.valid_from)
-        or (key.valid_until is not None and claim.time > key.valid_until)
-    ):
-        return False, None
-    return accepted, due
 
 
 # ---------------------------------------------------------------------------------------------------------- one key
@@ -101,24 +67,13 @@ def key_state(key_id: str, t_le: Micros | None, t_kind: TimeProof, trust: TrustS
 
     The answer holds for every instant up to its `valid_until`, as long as the trust state is the same.
     """
-    rules = _rules(key_id, trust)
+    rules = key_rules(key_id, trust)
     key = trust.keys.get(key_id)
     if key is None:
         # known only from a policy: in trust as long as some policy in force carries it
         return judge_rules(rules if trust.authorised(key_id) else (*rules, DELISTED), t_le, t_kind, instant)
     window = judge_window(key.valid_from, key.valid_until, t_le, instant)
     return worst_of((judge_rules(rules, t_le, t_kind, instant), window))
-
-
-def _rules(key_id: str, trust: TrustState) -> list[Rule]:
-    """What makes this key count less: its revocations, its rotation, its removal from the ring."""
-    rules = [rule_of(record) for record in trust.revocations_of("key", key_id)]
-    key = trust.keys.get(key_id)
-    if key is not None and key.superseded_at is not None:
-        rules.append(rotation_rule(key.superseded_at))
-    if key is not None and key.removed_at is not None:
-        rules.append(DELISTED)
-    return rules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,7 +109,7 @@ class KeyTimeline:
 
 def compile_key(key_id: str, trust: TrustState, instant: Micros) -> KeyTimeline:
     """The timeline of a key; cost and size grow with the records on this key only."""
-    key, rules = trust.keys.get(key_id), _rules(key_id, trust)
+    key, rules = trust.keys.get(key_id), key_rules(key_id, trust)
     cuts = {rule.pivot + 1 if rule.row == "soft" else rule.pivot for rule in rules}  # R is still good, C is not
     turns = {rule.effective for rule in rules if rule.effective is not None}
     if key is not None:
@@ -207,20 +162,35 @@ def _of_fact(
     instant: Micros,
     timelines: MutableMapping[str, KeyTimeline],
 ) -> Iterator[Standing]:
-    proven = proven_time(fact.times, first_seen.get(fact.evidence_id), trust, instant)
+    seen = first_seen.get(fact.evidence_id)
+    times, until = sound_times(fact, trust, instant)
+    proven = proven_time(times, seen, trust, instant)
+    proven = proven._replace(valid_until=earliest(until, proven.valid_until))
     via = _via(fact.subjects, closure)
     known = [key_id for key_id in fact.verified_by if key_id in trust.candidates]
-    if fact.problem or not known:
+    chains = [chain for chain in fact.chains if chain.authority in trust.anchors.material.authorities]
+    if fact.problem or not (known or chains):
         # 1, 3, 4 and the second half of 2
         hinted = fact.key_hint if fact.key_hint in trust.candidates else ""
         broken = bool(fact.problem) or (via is not None and bool(hinted))
         state = Judgement("invalid" if broken else "unknown-key")
         yield _standing(fact, hinted if broken else "", state, via, proven)
         return
+    sourced = fact.logs or fact.times
+    accepted = accepted_sources(fact, None, trust, instant, (), seen) if known and sourced else NO_SOURCES
+    if accepted.valid_until is not None:
+        proven = proven._replace(valid_until=earliest(proven.valid_until, accepted.valid_until))
+    lost = lost_source(fact, None, trust, instant) if known and fact.logs else ""
     for key_id in known:
         # 2, and 5
         judged = _judged(fact, key_id, proven, trust, instant, timelines) if via else Judgement("subject-mismatch")
-        yield _standing(fact, key_id, judged, via, proven)
+        yield _standing(fact, key_id, judged, via, proven, accepted, lost=lost)
+    for chain in chains:
+        # 2, and 6
+        stands = judge_chain(fact, chain, seen, trust, instant)
+        judged = stands.judged if via else Judgement("subject-mismatch")
+        who = chain_key(fact, chain, trust)
+        yield _standing(fact, who, judged, via, stands.proven, stands.sources, chain, stands.lists, stands.lost)
 
 
 def _judged(
@@ -235,14 +205,33 @@ def _judged(
     if timeline is None or not timeline.holds(trust, instant):
         timeline = timelines[key_id] = compile_key(key_id, trust, instant)
     of_key = timeline.at(proven.time, proven.kind)
-    records = trust.by_subject["evidence"].get(fact.evidence_id)
-    if records is None and proven.valid_until is None:
+    records = _of_content(fact, trust)
+    if not records and proven.valid_until is None:
         return of_key
     of_evidence = judge(records, proven.time, proven.kind, instant) if records else TRUSTED
     return worst_of((of_key, of_evidence, Judgement("trusted", "", proven.valid_until)))
 
 
-def _standing(fact: Fact, key_id: str, judged: Judgement, via: Via | None, proven: ProvenTime) -> Standing:
+def _of_content(fact: Fact, trust: TrustState) -> tuple[RevocationPut, ...]:
+    """Revocations of this evidence, of the builder it names and of the commits it names."""
+    found = trust.by_subject["evidence"].get(fact.evidence_id, ())
+    for kind in OF_CONTENT:
+        if trust.by_subject[kind]:
+            found = (*found, *matching(trust.by_subject[kind], fact))
+    return found
+
+
+def _standing(
+    fact: Fact,
+    key_id: str,
+    judged: Judgement,
+    via: Via | None,
+    proven: ProvenTime,
+    sources: Sources = NO_SOURCES,
+    chain: ChainClaim | None = None,
+    lists: tuple[ListStatus, ListStatus] | None = None,
+    lost: str = "",
+) -> Standing:
     return Standing(
         evidence=fact.evidence_id,
         fact=fact.id,
@@ -259,6 +248,18 @@ def _standing(fact: Fact, key_id: str, judged: Judgement, via: Via | None, prove
         problem=fact.problem,
         revocation=judged.revocation,
         valid_until=judged.valid_until,
+        authority=chain.authority if chain is not None else "",
+        chain=chain,
+        certificate=fact.certificate if chain is not None or not key_id else None,
+        logs=sources.logs,
+        scts=sources.scts,
+        attested=sources.times,
+        rules=fact.rules,
+        scheme=fact.scheme,
+        expires=fact.expires,
+        undecided=fact.undecided,
+        list_status=lists,
+        source_revocation=lost,
     )
 
 

@@ -13,17 +13,29 @@ What it refuses to do: decide about a signature (`trust.standing`), select image
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, NamedTuple, TypeVar, assert_never
+from types import MappingProxyType
+from typing import Final, Literal, NamedTuple, TypeVar, assert_never, get_args
 
-from verifier.errors import InputError
-from verifier.evidence.keys import keyset_id, load_public_key
+from verifier.content.evaluate import rule_id
+from verifier.content.predicates import predicate_uri
+from verifier.errors import InputError, TrustError
+from verifier.evidence.base64text import decode_base64
+from verifier.evidence.crl import RevocationList, read_crl
+from verifier.evidence.keys import PublicKey, load_public_key
+from verifier.evidence.material import AuthorityUse
+from verifier.evidence.openpgp import OpenPgpKey
+from verifier.evidence.x509 import load_certificate
+from verifier.facts.candidates import CandidateRule, KeySet, key_set, keyset_id
 from verifier.models import Micros
+from verifier.policy.attestors import Attestor
 from verifier.policy.model import Policy
 from verifier.policy.pem import is_pem
+from verifier.trust.anchors import Anchors, root_name_problem
 from verifier.trust.exemptions import ExemptionEntry, exemption_problem
+from verifier.trust.hits import identity_of, is_identity
 from verifier.trust.records import (
     ClusterPut,
     ExemptionEnded,
@@ -35,13 +47,17 @@ from verifier.trust.records import (
     PolicyRemoved,
     RevocationPut,
     RevocationWithdrawn,
+    RootPut,
+    RootRemoved,
+    StatusListPut,
+    SubjectKind,
     TrustRecord,
 )
 from verifier.trust.revocation import earliest
 
 _T = TypeVar("_T")
 
-SubjectKind = Literal["key", "digest", "evidence"]
+SUBJECT_KINDS: Final[tuple[SubjectKind, ...]] = get_args(SubjectKind)
 
 
 class PolicyEntry(NamedTuple):
@@ -56,6 +72,8 @@ class PolicyEntry(NamedTuple):
     at: Micros
     inline: tuple[str, ...] = ()
     """Key ids of attestor keys written as PEM text, sorted."""
+    roots: tuple[tuple[AuthorityUse, str], ...] = ()
+    """Trust roots written as text, each with what it is used for."""
     previous: Policy | None = None
     """The version before this one, so that what a change of policy broke can be told from what was broken before."""
 
@@ -142,13 +160,17 @@ class TrustState:
     """Key id -> PEM of every key evidence is checked against. Only grows, so that taking something out of trust never
     makes facts stale: only an added key costs cryptography."""
     keyset_id: str
-    """Id of the candidate set; facts carry the one they were computed under."""
+    """Id of the candidate set (keys, material, rules); facts carry the one they were computed under."""
+    anchors: Anchors
+    """Trust roots in force, and everything roots ever brought."""
+    rules: Mapping[str, CandidateRule]
+    """Content rules by id. Only grows, as the candidates do."""
 
     @staticmethod
     def empty() -> TrustState:
         """Epoch 0, before the first record of the log."""
-        by_subject: dict[SubjectKind, dict[str, tuple[RevocationPut, ...]]] = {"key": {}, "digest": {}, "evidence": {}}
-        return TrustState(0, {}, {}, {}, {}, {}, by_subject, {}, {}, {}, keyset_id(()))
+        by_subject: dict[SubjectKind, dict[str, tuple[RevocationPut, ...]]] = {kind: {} for kind in SUBJECT_KINDS}
+        return TrustState(0, {}, {}, {}, {}, {}, by_subject, {}, {}, {}, keyset_id(()), Anchors.empty(), {})
 
     def apply(self, record: TrustRecord, at_epoch: int) -> tuple[TrustState, Applied]:
         """The state after entry `at_epoch` of the log, and what became of the record.
@@ -174,19 +196,38 @@ class TrustState:
         """
         return dict(self.candidates)
 
+    def candidate_set(self) -> KeySet:
+        """Everything that evidence is checked against; its id is `keyset_id`."""
+        keys = ((self.name_of(key_id), load_public_key(pem)) for key_id, pem in self.candidates.items())
+        return key_set(keys, self.anchors.material, self.rules.values())
+
     def resolve_keys(self, policy: Policy) -> dict[str, tuple[str, ...]]:
-        """Attestor name -> key ids that stand for it.
+        """Attestor name -> ids of the keys, or of the authorities, that stand for it.
 
         A name in the ring covers its current key and those it superseded (what these may still do is judged by
-        `trust.standing`); PEM text covers itself; an unknown name covers nothing.
+        `trust.standing`); PEM text covers itself; an unknown name covers nothing. The authorities of Notary Project
+        stores come with the store's type in front, `ca:<id>`.
 
         Raises:
             InputError: PEM text that is no public key, in a policy that never was applied.
         """
-        return {
-            name: tuple(dict.fromkeys(key_id for text in attestor.keys for key_id in self.key_ids(text)))
-            for name, attestor in policy.attestors.items()
-        }
+        return {name: tuple(dict.fromkeys(self._ids(attestor))) for name, attestor in policy.attestors.items()}
+
+    def _ids(self, attestor: Attestor) -> Iterator[str]:
+        for text in attestor.keys:
+            yield from self.key_ids(text)
+        for use, text in root_texts(attestor):
+            yield from filter(self._fingerprinted(attestor), self.anchors.resolve(text, use))
+        for store in attestor.notary.stores if attestor.notary is not None else ():
+            kind = store.partition(":")[0]
+            stored: AuthorityUse = "timestamping" if kind == "tsa" else "notation"
+            yield from (f"{kind}:{authority}" for authority in self.anchors.resolve(store, stored))
+
+    def _fingerprinted(self, attestor: Attestor) -> Callable[[str], bool]:
+        """Does an authority have one of the fingerprints an OpenPGP attestor is restricted to?"""
+        wanted = {text.replace(" ", "").lower() for text in attestor.openpgp.fingerprints} if attestor.openpgp else None
+        authorities = self.anchors.material.authorities
+        return lambda authority: not wanted or not wanted.isdisjoint(fingerprints(authorities[authority].key))
 
     def key_ids(self, text: str) -> tuple[str, ...]:
         """Key ids that one attestor key, a name or PEM text, stands for. Raises InputError as `resolve_keys`."""
@@ -229,6 +270,21 @@ class TrustState:
         return due
 
 
+def fingerprints(key: PublicKey | None) -> tuple[str, ...]:
+    """What a key goes by: its key id (SHA-256 of the SubjectPublicKeyInfo) and, for OpenPGP, its v4 fingerprint."""
+    if isinstance(key, OpenPgpKey):
+        return key.key_id, key.packet.fingerprint.hex()
+    return () if key is None else (key.key_id,)
+
+
+def root_texts(attestor: Attestor) -> Iterator[tuple[AuthorityUse, str]]:
+    """(use, name or text) of the roots an attestor rests on, Notary Project stores apart."""
+    for keyed in (attestor.keyless, attestor.certificates):
+        yield from (("signing", text) for text in (keyed.roots if keyed is not None else ()))
+    yield from (("openpgp", text) for text in (attestor.openpgp.keyrings if attestor.openpgp is not None else ()))
+    yield from (("tuf", text) for text in (attestor.trust_data.roots if attestor.trust_data is not None else ()))
+
+
 def fold(records: Iterable[TrustRecord], start: TrustState | None = None) -> TrustState:
     """The state after these consecutive log entries; ignored ones count as entries. Raises nothing."""
     state = TrustState.empty() if start is None else start
@@ -254,6 +310,8 @@ def _apply(state: TrustState, record: TrustRecord, epoch: int) -> TrustState | A
             return _key_rotated(state, record, epoch)
         case KeyRemoved():
             return _key_removed(state, record)
+        case RootPut() | RootRemoved() | StatusListPut():
+            return _root_changed(state, record, epoch)
         case RevocationPut():
             return _revocation_put(state, record, epoch)
         case RevocationWithdrawn():
@@ -278,14 +336,35 @@ def _policy_put(state: TrustState, record: PolicyPut, epoch: int) -> TrustState 
         return _ignored("refused", f"policy {policy.id} carries a key that cannot be read: {error}")
     first = (old.first_epoch, old.first_at) if old is not None else (epoch, record.at)
     previous = old.policy if old is not None else None
-    entry = PolicyEntry(policy, *first, epoch, record.at, tuple(sorted(carried)), previous)
-    return _with_candidates(replace(state, policies={**state.policies, policy.id: entry}), carried)
+    inline = tuple((u, t) for a in policy.attestors.values() for u, t in root_texts(a) if is_pem(t))
+    entry = PolicyEntry(policy, *first, epoch, record.at, tuple(sorted(carried)), inline, previous)
+    try:
+        with_policy = _with_policies(state, {**state.policies, policy.id: entry})
+    except InputError as error:
+        return _ignored("refused", f"policy {policy.id} carries a trust root that cannot be read: {error}")
+    rules = {rule.id: rule for rule in candidate_rules(policy)}
+    return _with_candidates(with_policy, carried, rules)
 
 
 def _policy_removed(state: TrustState, record: PolicyRemoved) -> TrustState | Applied:
     if record.policy_id not in state.policies:
         return _ignored("unknown", f"there is no policy {record.policy_id}")
-    return replace(state, policies=_without(state.policies, record.policy_id))
+    return _with_policies(state, _without(state.policies, record.policy_id))
+
+
+def _with_policies(state: TrustState, policies: Mapping[str, PolicyEntry]) -> TrustState:
+    """These policies in force, and the roots written inside them."""
+    texts = tuple(dict.fromkeys(text for entry in policies.values() for text in entry.roots))
+    anchors = state.anchors.with_inline(texts) if texts or state.anchors.inline else state.anchors
+    return replace(state, policies=policies, anchors=anchors)
+
+
+def candidate_rules(policy: Policy) -> Iterator[CandidateRule]:
+    """The content rules of a policy's requirement."""
+    for leaf in policy.require.leaves():
+        if leaf.rule is not None:
+            wanted = predicate_uri(leaf.predicate_type)
+            yield CandidateRule(rule_id(leaf.rule, (wanted,)), leaf.rule, wanted)
 
 
 def _key_put(state: TrustState, record: KeyPut, epoch: int) -> TrustState | Applied:
@@ -334,6 +413,13 @@ def _key_removed(state: TrustState, record: KeyRemoved) -> TrustState | Applied:
 def _revocation_put(state: TrustState, record: RevocationPut, epoch: int) -> TrustState | Applied:
     if record.id in state.revocations:
         return _ignored("duplicate", f"revocation {record.id} is already on record")
+    if record.subject_kind == "identity":
+        try:
+            identity_of(record.subject)
+        except ValueError:  # kept, it would stop every verdict that asks whom it is about
+            return _ignored("refused", f"revocation {record.id} names an identity that cannot be read")
+    if record.subject_kind == "identity" and not is_identity(record.subject):
+        return _ignored("refused", f"revocation {record.id}: its subject is no identity")
     others = state.revocations_of(record.subject_kind, record.subject)
     hits = tuple(sorted((*others, record), key=lambda r: r.id))
     revocations = {**state.revocations, record.id: RevocationEntry(record, epoch)}
@@ -416,12 +502,71 @@ def _with_keys(state: TrustState, *changed: ManagedKey) -> TrustState:
     return _with_candidates(with_keys, {key.key_id: key.pem for key in changed})
 
 
-def _with_candidates(state: TrustState, pems: Mapping[str, str]) -> TrustState:
-    added = {key_id: pem for key_id, pem in pems.items() if key_id not in state.candidates}
-    if not added:
+def _with_candidates(
+    state: TrustState, pems: Mapping[str, str], rules: Mapping[str, CandidateRule] = MappingProxyType({})
+) -> TrustState:
+    """With these keys and rules among the candidates; the id of the set follows what is in it."""
+    keys = {**state.candidates, **{k: pem for k, pem in pems.items() if k not in state.candidates}}
+    known = {**state.rules, **{k: rule for k, rule in rules.items() if k not in state.rules}}
+    content = keyset_id(keys, state.anchors.material, known)
+    if content == state.keyset_id:
         return state
-    candidates = {**state.candidates, **added}
-    return replace(state, candidates=candidates, keyset_id=keyset_id(candidates))
+    return replace(state, candidates=keys, rules=known, keyset_id=content)
+
+
+def _root_changed(state: TrustState, record: RootPut | RootRemoved | StatusListPut, epoch: int) -> TrustState | Applied:
+    match record:
+        case RootPut():
+            return _root_put(state, record, epoch)
+        case RootRemoved():
+            if record.name not in state.anchors.roots:
+                return _ignored("unknown", f"there is no trust root {record.name}")
+            return _with_candidates(replace(state, anchors=state.anchors.without(record.name)), {})
+        case StatusListPut():
+            return _status_list_put(state, record)
+    assert_never(record)
+
+
+def _root_put(state: TrustState, record: RootPut, epoch: int) -> TrustState | Applied:
+    old = state.anchors.roots.get(record.name)
+    if old is not None and (old.format, old.content) == (record.format, record.content):
+        return _ignored("duplicate", f"trust root {record.name} already is so")
+    if problem := root_name_problem(record.name, record.format):
+        return _ignored("refused", f"trust root {record.name[:80]}: {problem}")
+    try:
+        anchors = state.anchors.put(record.name, record.format, record.content, epoch, record.at)
+    except InputError as error:
+        return _ignored("refused", f"trust root {record.name}: {error}")
+    return _with_candidates(replace(state, anchors=anchors), {})
+
+
+def _status_list_put(state: TrustState, record: StatusListPut) -> TrustState | Applied:
+    try:
+        found = read_status_list(record, state.anchors)
+    except InputError as error:
+        return _ignored("refused", f"revocation list of {record.issuer[:12]}: {error}")
+    if state.anchors.newer_list(found) is not None:
+        return _ignored("duplicate", f"a revocation list of {record.issuer[:12]} at least as new is already on record")
+    return replace(state, anchors=state.anchors.with_list(found))
+
+
+def read_status_list(record: StatusListPut, anchors: Anchors) -> RevocationList:
+    """The list in a record, its signature verified against a CA certificate of the trust roots.
+
+    Raises:
+        InputError: no such CA, bytes that are no list, or a signature that is not the CA's.
+    """
+    if record.format != "crl":
+        raise TrustError("only revocation lists (crl) are kept")
+    data = decode_base64(record.content, "revocation list", "revocation-malformed")
+    loaded = (load_certificate(der) for a in anchors.material.authorities.values() for der in a.certificates)
+    problem: InputError = TrustError("no trust root has a CA certificate with this key")
+    for certificate in dict.fromkeys(c for c in loaded if c.key_id == record.issuer):
+        try:
+            return read_crl(data, certificate)
+        except InputError as error:  # another certificate of the same key may bear the name the list has
+            problem = error
+    raise problem
 
 
 def _indexed(

@@ -12,31 +12,27 @@ pkg/engine/internal/imageverifier.go. A loss that weakens a check raises, unless
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Final, Literal, NamedTuple
-
-from pydantic import ValidationError
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final, NamedTuple
 
 from verifier.policy.documents import (
     API_VERSION,
     DEFAULT_EXEMPTION_DAYS,
-    MAX_TEXT_CHARACTERS,
     ExemptionDocument,
     ExemptionSpec,
     Metadata,
 )
 from verifier.policy.globs import compile_glob
 from verifier.policy.importers.cursor import Cursor
+from verifier.policy.importers.drafting import Draft, Mode, Sources, all_of, name_of, placed
 from verifier.policy.importers.kyverno_attestors import Attestors
+from verifier.policy.importers.kyverno_ivpol import IMAGE_KINDS, image_policy
 from verifier.policy.importers.kyverno_scope import Filter, filters, is_variable
-from verifier.policy.importers.notes import ImportResult, LossNote, LossSeverity, settle
-from verifier.policy.model import MAX_NAME_CHARACTERS, MatchRule, Policy, Requirement, with_version
-from verifier.policy.yamltree import read_trees
-
-_Mode = Literal["audit", "enforce"]
+from verifier.policy.importers.notes import ImportResult, LossSeverity, settle
+from verifier.policy.importers.signers import Signers
+from verifier.policy.model import MatchRule, Policy, Requirement
 
 _POLICY_KINDS: Final = frozenset({"ClusterPolicy", "Policy"})
-_IMAGE_KINDS: Final = frozenset({"ImageValidatingPolicy", "NamespacedImageValidatingPolicy", "PolicyException"})
 _BLOCK_MEMBERS: Final = frozenset(
     {
         *("type", "image", "imageReferences", "skipImageReferences", "key", "roots", "subject", "issuer"),
@@ -53,7 +49,6 @@ _BLOCK_MEMBERS: Final = frozenset(
     }
 )
 _AUTOGEN: Final = re.compile(r"^autogen-(?:cronjob-)?")
-_NOT_IN_NAMES: Final = re.compile(r"[^a-z0-9._-]+")
 
 
 class _Imported(NamedTuple):
@@ -65,7 +60,7 @@ class _Imported(NamedTuple):
 
 
 def import_kyverno(
-    sources: Iterable[tuple[str, str]],
+    sources: Sources,
     *,
     accept_weaker: bool | Collection[str] = False,
     keys: Mapping[str, str] | None = None,
@@ -83,59 +78,46 @@ def import_kyverno(
         PolicyError: a document that cannot be read, or that Kyverno would refuse too.
         WeakeningImport: a policy would ask less than the original, in a way that is not accepted.
     """
-    importer = _Importer(accept_weaker, keys or {}, owner)
+    importer = _Importer(sources, accept_weaker, keys or {}, owner)
     exceptions = []
-    for file, text in sources:
-        for at in _documents(file, text):
-            if _kind(at) == "PolicyException" and at.text_of("apiVersion").startswith("kyverno.io/"):
-                exceptions.append(at)
-            else:
+    for at in importer.draft.documents():
+        if at.text_of("kind") == "PolicyException" and at.text_of("apiVersion").startswith("kyverno.io/"):
+            exceptions.append(at)
+        else:
+            with placed(at):
                 importer.document(at)
     for at in exceptions:
-        importer.exception(at)
-    policies = tuple(imported.policy for imported in importer.imported)
-    return settle(ImportResult(policies, tuple(importer.exemptions), tuple(importer.notes)), accept_weaker)
-
-
-def _documents(file: str, text: str) -> Iterator[Cursor]:
-    trees, errors = read_trees(file, text, empty_values=True)
-    if errors:
-        raise errors[0]
-    for tree in trees:
-        at = Cursor(tree, (), tree.data)
-        if _kind(at).endswith("List") and at.get("items") is not None:
-            yield from at.list_of("items")
-        else:
-            yield at
-
-
-def _kind(at: Cursor) -> str:
-    return at.text_of("kind")
+        with placed(at):
+            importer.exception(at)
+    draft = importer.draft
+    return settle(ImportResult(tuple(draft.policies), tuple(importer.exemptions), tuple(draft.notes)), accept_weaker)
 
 
 class _Importer:
     """Takes document after document and keeps what came of them."""
 
-    def __init__(self, accept_weaker: bool | Collection[str], keys: Mapping[str, str], owner: str) -> None:
+    def __init__(
+        self, sources: Sources, accept_weaker: bool | Collection[str], keys: Mapping[str, str], owner: str
+    ) -> None:
+        self.draft = Draft("kyverno", "kyverno", sources)
         self.imported: list[_Imported] = []
         self.exemptions: list[ExemptionDocument] = []
-        self.notes: list[LossNote] = []
         self._accept = accept_weaker
         self._keys = keys
         self._owner = owner
-
-    def _note(self, at: Cursor, severity: LossSeverity, code: str, message: str) -> None:
-        self.notes.append(at.note(severity, code, message))
+        self._note = self.draft.note
 
     # ------------------------------------------------------------------------------------------------- policies
 
     def document(self, at: Cursor) -> None:
         """A document that is no exception."""
-        kind, api = _kind(at), at.text_of("apiVersion")
+        kind, api = at.text_of("kind"), at.text_of("apiVersion")
         if kind in _POLICY_KINDS and api.startswith("kyverno.io/"):
             self._policy(at)
-        elif kind in _IMAGE_KINDS:
-            self._note(at, "loses", "other-language", f"{kind} is written in CEL, which this importer does not read")
+        elif kind in IMAGE_KINDS and api.startswith("policies.kyverno.io/"):
+            image_policy(self.draft, at, self._keys)
+        elif kind == "PolicyException":
+            self._note(at, "loses", "other-language", "an exception in CEL is not read; nothing is exempted by it")
         elif api.partition("/")[0].endswith("kyverno.io"):
             self._note(at, "info", "other-kind", f"{kind} checks no image signatures; left out")
         else:
@@ -146,8 +128,8 @@ class _Importer:
         name = "" if metadata is None else metadata.text_of("name")
         if metadata is None or spec is None or not name:
             raise at.error("expected metadata.name and spec")
-        namespace = metadata.text_of("namespace") if _kind(at) == "Policy" else ""
-        if _kind(at) == "Policy" and not namespace:
+        namespace = metadata.text_of("namespace") if at.text_of("kind") == "Policy" else ""
+        if at.text_of("kind") == "Policy" and not namespace:
             self._note(
                 metadata, "loses", "namespace", "a Policy without namespace; revet applies it to every namespace"
             )
@@ -175,8 +157,6 @@ class _Importer:
             policy = self._block(policy_id, metadata, spec, block, match, exclude)
             if policy is None:
                 continue
-            if any(other.policy.id == policy.id for other in self.imported):
-                raise rule.error(f"a second rule that becomes the policy {policy.id}; rename one of them")
             self.imported.append(_Imported(name, rule_name, policy))
 
     def _match_rules(self, rule: Cursor, namespace: str) -> tuple[Filter, ...]:
@@ -209,29 +189,22 @@ class _Importer:
         exclude: tuple[Filter, ...],
     ) -> Policy | None:
         images = self._images(block)
-        attestors = Attestors(self._keys, block.pairs_of("annotations"))
-        require = self._requirement(block, attestors)
-        self.notes += attestors.notes
+        signers = Signers(self.draft, self._keys)
+        require = self._requirement(policy_id, block, signers)
         if require is None or not images:
             return None
         skip = self._skipped(block)
         excluded = [_match_rule(part, ()) for part in exclude] + ([MatchRule(images=skip)] if skip else [])
-        try:
-            policy = Policy(
-                id=policy_id,
-                description=_description(metadata),
-                source="kyverno",
-                dialect="kyverno",
-                mode=_mode(block, spec),
-                match=tuple(_match_rule(part, images) for part in match),
-                exclude=tuple(excluded),
-                attestors={name: attestors.attestors[name] for name in sorted(_signers(require))},
-                require=require,
-            )
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise block.error(first["msg"].removeprefix("Value error, ")) from error
-        return with_version(policy)
+        return self.draft.policy(
+            block,
+            policy_id,
+            match=tuple(_match_rule(part, images) for part in match),
+            exclude=tuple(excluded),
+            require=require,
+            attestors=signers.attestors,
+            mode=_mode(block, spec),
+            description=_description(metadata),
+        )
 
     def _images(self, block: Cursor) -> tuple[str, ...]:
         """The patterns that are known outside a cluster. A pattern less is an image less that is checked."""
@@ -250,40 +223,42 @@ class _Importer:
                 self._note(entry, "loses", "variable", "a variable in a pattern; nothing is skipped by it")
         return tuple(entry.text() for entry in entries if not is_variable(entry.text()))
 
-    def _requirement(self, block: Cursor, attestors: Attestors) -> Requirement | None:
-        """The signatures a block asks for; None when it asks for none that can be expressed."""
+    def _requirement(self, policy_id: str, block: Cursor, signers: Signers) -> Requirement | None:
+        """The signatures and attestations a block asks for; None when it asks for none that can be expressed."""
         self._note_members(block)
-        if block.text_of("type") == "Notary":
-            self._note(
-                block, "weakens", "notary", "Notary signatures have no native form yet; this check would be left out"
-            )
-            return None
-        old = _old_form(block)
-        attestations = block.list_of("attestations")
-        for attestation in attestations:
-            what = attestation.text_of("type") or attestation.text_of("predicateType") or "any type"
-            message = f"an attestation ({what[:80]}) has no native form yet; this check would be left out"
-            self._note(attestation, "weakens", "attestations", message)
+        store = f"{policy_id}.certificates" if block.text_of("type") == "Notary" else ""
+        attestors = Attestors(self.draft, signers, block.pairs_of("annotations"), notary_store=store)
+        old, attestations = _old_form(block), block.list_of("attestations")
         trees = [attestors.sets(block.list_of("attestors"))]
+        trees += [self._attestation(at, attestors, notary=bool(store)) for at in attestations]
         if old is not None and not attestations:  # beside attestations the old key is theirs, not the image's
-            trees.append(self._old_key(old, attestors))
+            trees.append(self._old_signer(old, block, attestors))
         elif old is None and not block.list_of("attestors") and not attestations:
             self._note(block, "info", "no-signature", "this asks for no signature; left out")
-        found = tuple(tree for tree in trees if tree is not None)
-        return Requirement(all=found) if len(found) > 1 else found[0] if found else None
+        return all_of([tree for tree in trees if tree is not None])
 
-    def _old_key(self, old: Cursor, attestors: Attestors) -> Requirement | None:
-        if old.path[-1] == "issuer":
-            message = "keyless identities have no native form yet; this check would be left out"
-            self._note(old, "weakens", "keyless", message)
+    def _attestation(self, at: Cursor, attestors: Attestors, *, notary: bool) -> Requirement | None:
+        """An attestation of a type by attestors of its own; conditions over its content stay behind."""
+        self.draft.unknown(at, {"name", "type", "predicateType", "attestors", "conditions"})
+        kind, sets = at.text_of("type") or at.text_of("predicateType"), at.list_of("attestors")
+        if (conditions := at.get("conditions")) is not None and conditions.value:
+            message = "conditions on the content are not translated; write a rule under attestedBy"
+            self._note(conditions, "weakens", "conditions", message)
+        if notary or not kind or not sets:
+            lacks = "Notary signs artifacts, not statements" if notary else "without a type or attestors"
+            self._note(at, "weakens", "attestations", f"no native form ({lacks}); this check would be left out")
             return None
-        message = "Kyverno 1.10 and later also looks this up in a transparency log; the versions of this form did not"
-        self._note(old, "loses", "transparency-log", message)
-        return attestors.key(old)
+        return attestors.sets(sets, kind)
+
+    def _old_signer(self, old: Cursor, block: Cursor, attestors: Attestors) -> Requirement:
+        if old.path[-1] == "key":
+            message = "Kyverno 1.10 and later also looks this up in a log; the versions of this form did not"
+            self._note(old, "loses", "transparency-log", message)
+            return attestors.key(old)
+        return Requirement(signed_by=attestors.keyless(block), annotations=block.pairs_of("annotations"))
 
     def _note_members(self, block: Cursor) -> None:
-        for other in block.others(_BLOCK_MEMBERS):
-            self._note(other, "weakens", "unknown-member", "not known to the importer; it may be a demand")
+        self.draft.unknown(block, _BLOCK_MEMBERS)
         for member, (severity, code, message) in _MEMBER_NOTES.items():
             if (found := block.get(member)) is not None:
                 self._note(found, severity, code, message)
@@ -305,7 +280,7 @@ class _Importer:
         scopes = [scope for part in filters(spec.get("match")) if (scope := self._scope(part, lost)) is not None]
         made = [(target, scope) for target in dict.fromkeys(targets) for scope in scopes]
         for number, (target, scope) in enumerate(made, start=1):
-            name = _name(metadata.text_of("name")) + (f".{number}" if len(made) > 1 else "")
+            name = name_of(metadata.text_of("name")) + (f".{number}" if len(made) > 1 else "")
             self.exemptions.append(self._exemption(name, target, scope, metadata))
         if made:
             message = f"Kyverno's exceptions have no end; this one ends after {DEFAULT_EXEMPTION_DAYS} days"
@@ -363,25 +338,17 @@ _EXCEPTION_MEMBERS: Final = frozenset({"background", "match", "conditions", "exc
 
 def policy_name(kyverno_name: str, rule: str) -> str:
     """Id of the policy made from a rule: the same for every import, whatever else the policy holds."""
-    return _name(f"{kyverno_name.replace('/', '.')}.{rule}")
-
-
-def _name(text: str) -> str:
-    return _NOT_IN_NAMES.sub("-", text.lower())[: MAX_NAME_CHARACTERS - 8].strip(".-_") or "unnamed"
+    return name_of(f"{kyverno_name}.{rule}")
 
 
 def _match_rule(part: Filter, images: tuple[str, ...]) -> MatchRule:
     return MatchRule(images=images, namespaces=part.namespaces, labels=dict(part.labels))
 
 
-def _signers(require: Requirement) -> set[str]:
-    return {leaf.signed_by for leaf in require.leaves() if leaf.signed_by is not None}
-
-
-def _mode(block: Cursor, spec: Cursor) -> _Mode:
+def _mode(block: Cursor, spec: Cursor) -> Mode:
     """Enforce or Audit, in either case of letters; Audit when nothing is said, as in Kyverno."""
     action = block.text_of("failureAction") or spec.text_of("validationFailureAction") or "Audit"
-    modes: dict[str, _Mode] = {"audit": "audit", "enforce": "enforce"}
+    modes: dict[str, Mode] = {"audit": "audit", "enforce": "enforce"}
     if action.lower() not in modes:
         raise block.error("expected failureAction Audit or Enforce")
     return modes[action.lower()]
@@ -389,12 +356,11 @@ def _mode(block: Cursor, spec: Cursor) -> _Mode:
 
 def _old_form(block: Cursor) -> Cursor | None:
     """The member that makes this the form before `attestors`: a key, or the issuer of a keyless identity."""
-    return block.get("key") or block.get("issuer")
+    return block.get("key") or block.get("issuer") or block.get("subject")
 
 
 def _description(metadata: Cursor) -> str:
     annotations = metadata.get("annotations")
     if annotations is None:
         return ""
-    text = annotations.text_of("policies.kyverno.io/description") or annotations.text_of("policies.kyverno.io/title")
-    return " ".join(text.split())[:MAX_TEXT_CHARACTERS]
+    return annotations.text_of("policies.kyverno.io/description") or annotations.text_of("policies.kyverno.io/title")

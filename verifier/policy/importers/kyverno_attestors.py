@@ -1,179 +1,244 @@
-"""Kyverno's attestor sets as a requirement tree, and what becomes of an entry that has no native form.
+"""Kyverno's attestor sets as a requirement tree: keys, certificates and keyless identities, n of m, nested.
 
-A tree of all / any / n-of-m never gets harder to meet when one of its leaves gets easier. So an entry that cannot be
-expressed may be left out where the others suffice (`count` below the number of entries: revet then asks more), and may
-not where it was demanded besides the others (revet would ask less): that is a note of severity `weakens`.
+    attestors = Attestors(draft, signers, annotations={"env": "prod"})
+    attestors.sets(block.list_of("attestors"))                       signedBy leaves
+    attestors.sets(found.list_of("attestors"), predicate="https://slsa.dev/provenance/v1")      attestedBy leaves
+
+Traps of the original that are carried over: plain `issuer` and `subject` are wildcard patterns, and regular expressions
+match anywhere. One that is not: Kyverno lets a certificate without any alternative name pass every subject.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from typing import Final, NamedTuple
-
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from typing import Final, Literal
 
 from verifier.policy.importers.cursor import Cursor
-from verifier.policy.importers.notes import LossNote, LossSeverity
-from verifier.policy.model import AtLeast, Attestor, Requirement
-from verifier.policy.pem import is_pem, public_key_pem, split_public_keys
+from verifier.policy.importers.drafting import Draft, all_of, flag, n_of, placed
+from verifier.policy.importers.signers import (
+    Signers,
+    certificate_fingerprint,
+    certificate_key,
+    certificates,
+    unanchored,
+)
+from verifier.policy.model import Requirement
 
 MAX_NESTED_SETS: Final = 5
 """Levels of `attestor` inside `attestor`; the native tree has 8 levels, and nobody wrote more than two."""
 
-_ENTRY_MEMBERS: Final = frozenset({"keys", "certificates", "keyless", "attestor", "annotations", "repository"})
+_ENTRY_MEMBERS: Final = frozenset(
+    {"keys", "certificates", "keyless", "attestor", "annotations", "repository", "signatureAlgorithm"}
+)
 _KEY_MEMBERS: Final = frozenset({"publicKeys", "kms", "secret", "signatureAlgorithm", "rekor", "ctlog"})
+_KEYLESS_MEMBERS: Final = frozenset(
+    {"issuer", "subject", "issuerRegExp", "subjectRegExp", "roots", "additionalExtensions", "rekor", "ctlog"}
+)
+_CERTIFICATE_MEMBERS: Final = frozenset({"cert", "certChain", "rekor", "ctlog"})
 
+_EXTENSIONS: Final = {
+    "oidcIssuer": "issuer",
+    "githubWorkflowTrigger": "githubWorkflowTrigger",
+    "githubWorkflowSha": "githubWorkflowSHA",
+    "githubWorkflowName": "githubWorkflowName",
+    "githubWorkflowRepository": "githubWorkflowRepository",
+    "githubWorkflowRef": "githubWorkflowRef",
+}
+"""cosign's names of the certificate extensions that Kyverno can ask for, and the native ones."""
 
-class _Lost(NamedTuple):
-    """An entry without native form, and what the note about it says."""
+_FULCIO_ARC: Final = "1.3.6.1.4.1.57264.1."
+_OBJECT_IDS: Final = {f"{_FULCIO_ARC}{number}": name for number, name in enumerate(_EXTENSIONS, start=1)}
 
-    at: Cursor
-    code: str
-    message: str
+_ELSEWHERE: Final = "signatures kept in another repository are not looked for; revet will not find them"
 
-
-class _Built(NamedTuple):
-    """A requirement and the entries it lacks. With `lost` it asks less than the original; None: nothing is left."""
-
-    tree: Requirement | None
-    lost: tuple[_Lost, ...] = ()
+Demand = Literal["required", "optional"]
 
 
 class Attestors:
-    """Collects the attestors, requirement and notes of one verifyImages block."""
+    """Builds the trees of one verifyImages block. `notary`: its certificates are those of Notary signatures."""
 
-    def __init__(self, keys: Mapping[str, str], annotations: Mapping[str, str]) -> None:
-        self.attestors: dict[str, Attestor] = {}
-        self.notes: list[LossNote] = []
-        self._keys = keys
+    def __init__(
+        self, draft: Draft, signers: Signers, annotations: Mapping[str, str], *, notary_store: str = ""
+    ) -> None:
+        self._draft = draft
+        self._signers = signers
         self._annotations = dict(annotations)
+        self._store = notary_store
+        self._predicate = ""
 
-    def sets(self, sets: list[Cursor]) -> Requirement | None:
-        """All of `attestors[]`; None when nothing of it can be expressed.
+    def sets(self, sets: list[Cursor], predicate: str = "") -> Requirement | None:
+        """All of `attestors[]`; None when there is none. With a predicate type the leaves ask for attestations.
 
         Raises:
-            PolicyError: a member has the wrong type, a count cannot be met, or PEM text holds no public key.
+            PolicyError: a member has the wrong type, a count cannot be met, or a text is no key or certificate.
         """
-        return self._settled([self._set(entry, 0) for entry in sets])
+        self._predicate = predicate
+        return all_of([self._set(entry, 0) for entry in sets])
 
-    def key(self, at: Cursor) -> Requirement | None:
+    def key(self, at: Cursor) -> Requirement:
         """The old form's `key`: PEM text, or a reference to a key elsewhere.
 
         Raises:
             PolicyError: PEM text that holds no public key.
         """
-        return self._settled(self._public_keys(at, at.text(), self._annotations))
+        found = [self._leaf(at, self._signers.keys(at, [key])) for key in self._signers.each_key(at, at.text())]
+        return all_of(found) or found[0]
 
-    def note(self, at: Cursor, severity: LossSeverity, code: str, message: str) -> None:
-        """Adds a note about a place."""
-        self.notes.append(at.note(severity, code, message))
-
-    def _settled(self, parts: list[_Built]) -> Requirement | None:
-        """All of the parts; what they lack is a check that gets weaker."""
-        for leaf in (leaf for part in parts for leaf in part.lost):
-            self.note(leaf.at, "weakens", leaf.code, f"{leaf.message}; this demand would be left out")
-        return _all([part.tree for part in parts if part.tree is not None])
-
-    def _set(self, at: Cursor, level: int) -> _Built:
-        """n of the entries. Where enough of them are whole, the others are dropped: never less is asked by that."""
+    def _set(self, at: Cursor, level: int) -> Requirement:
+        """n of the entries: all of them without a count, or with 0."""
         if level >= MAX_NESTED_SETS:
             raise at.error(f"attestors nested more than {MAX_NESTED_SETS} levels")
-        for other in at.others({"count", "entries"}):
-            self.note(other, "weakens", "unknown-member", "not known to the importer; it may be a demand")
-        entries = [built for entry in at.list_of("entries") for built in self._entry(entry, level)]
-        need = _count(at, len(entries))
-        whole = [built.tree for built in entries if built.tree is not None and not built.lost]
-        lost = tuple(leaf for built in entries for leaf in built.lost)
-        if len(whole) >= need:
-            for leaf in lost:
-                self.note(leaf.at, "loses", leaf.code, f"{leaf.message}; the other entries suffice, so revet asks more")
-            return _Built(_n_of(need, whole))
-        partial = [built.tree for built in entries if built.tree is not None]
-        return _Built(_n_of(need - (len(entries) - len(partial)), partial), lost)
+        self._draft.unknown(at, {"count", "entries"})
+        trees = [tree for entry in at.list_of("entries") for tree in self._entry(entry, level)]
+        tree = n_of(_count(at, len(trees)), trees)
+        if tree is None:
+            raise at.error("a set of attestors without entries can never be met")
+        return tree
 
-    def _entry(self, at: Cursor, level: int) -> list[_Built]:
-        for other in at.others(_ENTRY_MEMBERS):
-            self.note(other, "weakens", "unknown-member", "not known to the importer; it may be a demand")
+    def _entry(self, at: Cursor, level: int) -> list[Requirement]:
+        self._draft.unknown(at, _ENTRY_MEMBERS)
         if (repository := at.get("repository")) is not None:
-            self.note(repository, "loses", "repository", _ELSEWHERE)
-        own = at.get("annotations")
-        annotations = self._annotations if own is None else at.pairs_of("annotations")
+            self._draft.note(repository, "loses", "repository", _ELSEWHERE)
+        self._note_algorithm(at)
+        own = None if at.get("annotations") is None else at.pairs_of("annotations")
+        if self._store and (at.get("keys") or at.get("keyless")) is not None:
+            raise at.error("type Notary takes certificates, neither keys nor keyless")
         if (keys := at.get("keys")) is not None:
-            return self._static_keys(keys, annotations)
+            return [self._leaf(keys, name, own) for name in self._static_keys(keys)]
+        if (keyless := at.get("keyless")) is not None:
+            return [self._leaf(keyless, self.keyless(keyless), own)]
+        if (chain := at.get("certificates")) is not None:
+            return [self._leaf(chain, self._certificates(chain), own)]
         if (nested := at.get("attestor")) is not None:
             return [self._set(nested, level + 1)]
-        for member, message in _WITHOUT_NATIVE_FORM.items():
-            if (found := at.get(member)) is not None:
-                return [_Built(None, (_Lost(found, member, message),))]
         raise at.error("expected keys, certificates, keyless or attestor")
 
-    def _static_keys(self, at: Cursor, annotations: Mapping[str, str]) -> list[_Built]:
-        for other in at.others(_KEY_MEMBERS):
-            self.note(other, "weakens", "unknown-member", "not known to the importer; it may be a demand")
-        self._note_log(at)
-        algorithm = at.text_of("signatureAlgorithm")
-        if algorithm not in ("", "sha256"):
-            self.note(
-                at, "loses", "signature-algorithm", f"{algorithm} is not demanded; revet uses the hash the key implies"
-            )
+    def _leaf(self, at: Cursor, name: str, annotations: Mapping[str, str] | None = None) -> Requirement:
+        wanted = dict(self._annotations if annotations is None else annotations)
+        if not self._predicate:
+            return Requirement(signed_by=name, annotations=wanted)
+        if wanted:
+            message = "annotations of an attestation's signature have no native form; they would be left out"
+            self._draft.note(at, "weakens", "annotations", message)
+        with placed(at):
+            return Requirement(attested_by=name, predicate_type=self._predicate)
+
+    # ------------------------------------------------------------------------------------------------------- kinds
+
+    def _static_keys(self, at: Cursor) -> list[str]:
+        self._draft.unknown(at, _KEY_MEMBERS)
+        self._note_algorithm(at)
+        log = self._log(at)
+        self._timestamps(at, keyed=True)
+        return [self._signers.keys(at, [key], log=log) for key in self._keys_of(at)]
+
+    def _keys_of(self, at: Cursor) -> list[str]:
+        """Every PEM block is an entry of its own, as in Kyverno; anything else is a reference to a key elsewhere."""
         if (public := at.get("publicKeys")) is not None:
-            return self._public_keys(public, public.text(), annotations)
+            return self._signers.each_key(public, public.text())
         if (secret := at.get("secret")) is not None:
-            reference = f"k8s://{secret.text_of('namespace')}/{secret.text_of('name')}"
-            return self._public_keys(secret, reference, annotations)
+            return self._signers.each_key(secret, f"k8s://{secret.text_of('namespace')}/{secret.text_of('name')}")
         if (kms := at.get("kms")) is not None:
-            return self._public_keys(kms, kms.text(), annotations)
+            return self._signers.each_key(kms, kms.text())
         raise at.error("expected publicKeys, secret or kms")
 
-    def _note_log(self, keys: Cursor) -> None:
+    def keyless(self, at: Cursor) -> str:
+        """The attestor of a keyless entry, or of the old form, whose members stand in the block.
+
+        Raises:
+            PolicyError: a pattern or expression that cannot be used, an extension Kyverno does not know.
+        """
+        members: dict[str, object] = {
+            "issuerPattern": at.text_of("issuer"),
+            "subjectPattern": at.text_of("subject"),
+            "issuerRegExp": at.text_of("issuerRegExp"),
+            "subjectRegExp": at.text_of("subjectRegExp"),
+            "extensions": self._extensions(at),
+        }
+        members |= unanchored((at.text_of("issuerRegExp"), at.text_of("subjectRegExp")))
+        self._timestamps(at, keyed=False)
+        keyless: dict[str, object] = {
+            "identities": (self._signers.identity(at, members),),
+            "log": self._log(at),
+            "sct": self._sct(at),
+        }
+        if (roots := at.get("roots")) is not None:
+            keyless["roots"] = (certificates(roots, roots.text()),)
+        return self._signers.add(at, "keyless", {"keyless": keyless})
+
+    def _extensions(self, at: Cursor) -> dict[str, str]:
+        found = {}
+        for name, value in at.pairs_of("additionalExtensions").items():
+            known = _EXTENSIONS.get(_OBJECT_IDS.get(name, name))
+            if known is None:
+                raise at.error("additionalExtensions names an extension that Kyverno does not know either")
+            found[known] = value
+        return found
+
+    def _certificates(self, at: Cursor) -> str:
+        """A certificate alone is its key; with a chain it must lead there; a chain alone certifies everybody below."""
+        self._draft.unknown(at, _CERTIFICATE_MEMBERS)
+        leaf, chain = at.get("cert"), at.get("certChain")
+        if self._store:
+            return self._notary(at)
+        if leaf is None and chain is None:
+            raise at.error("expected cert or certChain")
+        log = self._log(at)
+        if chain is None:
+            self._timestamps(at, keyed=True)
+            found = leaf or at
+            return self._signers.keys(found, [certificate_key(found, found.text())], log=log)
+        members: dict[str, object] = {"roots": (certificates(chain, chain.text()),), "log": log, "sct": self._sct(at)}
+        if self._timestamps(at, keyed=False):
+            members["timestamp"] = "required"
+        who = {"anyone": True} if leaf is None else {"fingerprints": (certificate_fingerprint(leaf, leaf.text()),)}
+        if leaf is None:
+            self._draft.note(at, "info", "anyone", "as in the original, everybody this chain certifies may sign")
+        return self._signers.add(at, "certificates", {"certificates": members | who})
+
+    def _notary(self, at: Cursor) -> str:
+        found = at.get("cert") or at.get("certChain")
+        if found is None:
+            raise at.error("expected cert or certChain")
+        what = "the certificate store of these Notary signatures"
+        store = self._signers.root_named(found, self._store, what, store="ca:")
+        return self._signers.add(at, "notary", {"notary": {"stores": (store,), "identities": ("*",)}})
+
+    # ---------------------------------------------------------------------------------------------- logs and times
+
+    def _log(self, at: Cursor) -> Demand:
         """Kyverno asks the log unless told not to: since 1.10 also when `rekor` is left out."""
-        rekor = keys.get("rekor")
-        if rekor is None:
-            self.note(keys, "weakens", "transparency-log", f"no rekor.ignoreTlog, so Kyverno {_ASKS_LOG}")
-        elif rekor.members().get("ignoreTlog") is not True:
-            self.note(rekor, "weakens", "transparency-log", f"Kyverno {_ASKS_LOG}")
+        rekor = at.get("rekor")
+        if flag(rekor, "ignoreTlog", default=False):
+            return "optional"
+        if rekor is not None and rekor.get("pubkey") is not None:
+            self._signers.log_key(rekor)
+        return "required"
 
-    def _public_keys(self, at: Cursor, text: str, annotations: Mapping[str, str]) -> list[_Built]:
-        """Every PEM block is an entry of its own, as in Kyverno; anything else is a reference to a key elsewhere."""
-        known = self._keys.get(text.strip())
-        text = text if known is None else known
-        if not is_pem(text):
-            message = f"the key is elsewhere ({_shortened(text)}); give its PEM text to the import"
-            return [_Built(None, (_Lost(at, "key-reference", message),))]
-        blocks = split_public_keys(text)
-        if not blocks:
-            raise at.error("expected PUBLIC KEY blocks")
-        try:
-            return [_Built(self._signed_by(public_key_pem(block), annotations)) for block in blocks]
-        except ValueError as error:
-            raise at.error(str(error)) from error
+    def _sct(self, at: Cursor) -> Demand:
+        ctlog = at.get("ctlog")
+        if ctlog is not None and ctlog.get("pubkey") is not None:
+            self._signers.log_key(ctlog)
+        return "optional" if flag(ctlog, "ignoreSCT", default=False) else "required"
 
-    def _signed_by(self, pem: str, annotations: Mapping[str, str]) -> Requirement:
-        name = f"key-{key_fingerprint(pem)[:12]}"
-        self.attestors[name] = Attestor(keys=(pem,))
-        return Requirement(signed_by=name, annotations=dict(annotations))
+    def _timestamps(self, at: Cursor, *, keyed: bool) -> bool:
+        """Is a timestamp demanded? For keys there is no native form of that."""
+        ctlog = at.get("ctlog")
+        chain = None if ctlog is None else ctlog.get("tsaCertChain")
+        if chain is None:
+            return False
+        if keyed:
+            self._draft.note(chain, "weakens", "timestamp", "revet demands no timestamp beside a key's signature")
+        else:
+            message = "the authority of these timestamps has to be in a trust root: `revet trust root add`"
+            self._draft.note(chain, "loses", "timestamp-root", message)
+        return True
 
-
-_ELSEWHERE: Final = "signatures kept in another repository are not looked for; revet will not find them"
-_ASKS_LOG: Final = (
-    "1.10 and later demands an entry in a transparency log; revet does not look there for keyed signatures"
-)
-_WITHOUT_NATIVE_FORM: Final = {
-    "keyless": "keyless identities have no native form yet",
-    "certificates": "certificates have no native form yet",
-}
-"""Entry members that are read, and what the note about them says. Their codes are their names."""
-
-
-def key_fingerprint(pem: str) -> str:
-    """Key id of a readable public key: hex SHA-256 of its SubjectPublicKeyInfo in DER.
-
-    Raises:
-        ValueError: not a readable public key.
-    """
-    der = load_pem_public_key(pem.encode("ascii")).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(der).hexdigest()
+    def _note_algorithm(self, at: Cursor) -> None:
+        algorithm = at.text_of("signatureAlgorithm")
+        if algorithm not in ("", "sha256"):
+            message = f"{algorithm[:20]!a} is not demanded; revet uses the hash the key implies"
+            self._draft.note(at, "loses", "signature-algorithm", message)
 
 
 def _count(at: Cursor, entries: int) -> int:
@@ -183,22 +248,3 @@ def _count(at: Cursor, entries: int) -> int:
     if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= entries or entries == 0:
         raise at.error(f"count {count!s:.20} of {entries} entries can never be met")
     return count or entries
-
-
-def _n_of(need: int, trees: list[Requirement]) -> Requirement | None:
-    if not trees or need <= 0:
-        return None
-    if need == len(trees):
-        return _all(trees)
-    return Requirement(any=tuple(trees)) if need == 1 else Requirement(at_least=AtLeast(count=need, of=tuple(trees)))
-
-
-def _all(trees: list[Requirement]) -> Requirement | None:
-    if len(trees) > 1:
-        return Requirement(all=tuple(trees))
-    return trees[0] if trees else None
-
-
-def _shortened(text: str) -> str:
-    line = text.strip().partition("\n")[0]
-    return line if len(line) <= 80 else line[:80] + "…"

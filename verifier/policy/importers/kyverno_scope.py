@@ -64,14 +64,14 @@ def _filter(at: Cursor) -> Filter:
         lost.append(found)
     by_label = resources.get("namespaceSelector")
     if by_label is not None:
-        names = _namespace_names(by_label)
+        names = namespace_names(by_label)
         if names and not namespaces:
             namespaces = names
         else:
             lost.append(by_label)
     selector = resources.get("selector")
     if selector is not None:
-        labels, rest = _labels(selector)
+        labels, rest = label_selector(selector)
         lost += rest
     return Filter(at, namespaces, labels, tuple(lost))
 
@@ -98,8 +98,12 @@ def _kind(text: str) -> str:
     return named[0] if named else text.rpartition("/")[2]
 
 
-def _namespace_names(selector: Cursor) -> tuple[str, ...]:
-    """The namespaces a selector names by their own label; empty when it asks for anything else."""
+def namespace_names(selector: Cursor) -> tuple[str, ...]:
+    """The namespaces a selector names by their own label; empty when it asks for anything else.
+
+    Raises:
+        PolicyError: a member has the wrong type.
+    """
     labels = selector.pairs_of("matchLabels")
     expressions = selector.list_of("matchExpressions")
     if set(labels) == {_NAMESPACE_NAME} and not expressions:
@@ -111,8 +115,12 @@ def _namespace_names(selector: Cursor) -> tuple[str, ...]:
     return ()
 
 
-def _labels(selector: Cursor) -> tuple[tuple[tuple[str, str], ...], list[Cursor]]:
-    """matchLabels with plain names, and of matchExpressions what a pattern can say."""
+def label_selector(selector: Cursor) -> tuple[tuple[tuple[str, str], ...], list[Cursor]]:
+    """matchLabels with plain names, and of matchExpressions what a pattern can say; and the parts that cannot be said.
+
+    Raises:
+        PolicyError: a member has the wrong type.
+    """
     labels: dict[str, str] = {}
     lost: list[Cursor] = []
     for name, value in selector.pairs_of("matchLabels").items():
