@@ -18,7 +18,7 @@ class RevetError(Exception):
     """Root of every error revet raises on purpose."""
 
     exit_code = 70
-    """Exit code of a command that ends with this error (DESIGN: 2 usage, 4 a needed service failed, 70 internal)."""
+    """Exit code of a command that ends with this error (2 usage, 4 a needed service failed, 70 internal)."""
 
 
 class InputError(RevetError):

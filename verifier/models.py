@@ -294,7 +294,7 @@ class Fact(msgspec.Struct, frozen=True):
     """Key id the evidence itself names (bundle `publicKey.hint`); unauthenticated, decides between 'signed by an
     unknown key' and 'claims a known key and fails'."""
     claimed_time: Micros | None = None
-    """Time asserted by the signer. Never trusted (DESIGN 6)."""
+    """Time asserted by the signer. Never trusted."""
     times: tuple[TimeClaim, ...] = ()
     """Times proven by the evidence itself (none for a keyed signature without log or timestamp)."""
     problem: str = ""

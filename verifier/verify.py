@@ -1,6 +1,6 @@
 """The verdict: is this image, running in this scope, trusted by this policy, as of this instant?
 
-A pure function of evidence set, facts, policy, trust, scope and time. The steps, in order (DESIGN 6, 10):
+A pure function of evidence set, facts, policy, trust, scope and time. The steps, in order:
 
     1  a denied digest violates, whatever is signed
     2  every fact becomes standings: who signed which digest, proven by when, and what trust says of that key now

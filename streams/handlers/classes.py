@@ -186,7 +186,7 @@ def forget_image(state: ShardState, key: str) -> None:
 
 
 def container_id(pod: PodRow, container: ContainerRow) -> str:
-    """Identity of a container instance (DESIGN 2)."""
+    """Identity of a container instance."""
     return stable_id(
         "container", pod.cluster, pod.uid, container.kind, container.name, container.digest or container.image
     )

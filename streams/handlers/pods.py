@@ -30,7 +30,7 @@ from verifier.reference import parse_reference
 from verifier.times import MINUTE
 
 UNADMITTED_GRACE: Final = 3 * MINUTE
-"""Both feeds must have had this long to tell of an admission (DESIGN 7)."""
+"""Both feeds must have had this long to tell of an admission."""
 ENDED_KEPT: Final = 10 * MINUTE
 FINISHED_PHASES: Final = {"Succeeded": "completed", "Failed": "failed"}
 

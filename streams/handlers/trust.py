@@ -23,7 +23,7 @@ from verifier.trust.describe import describe
 from verifier.trust.records import TRUST_RECORD, PolicyPut, PolicyRemoved, TrustRecord
 
 JUDGE_SLICE: Final = 2000
-"""Classes judged per slice (some milliseconds; a slice must stay under 20 ms, DESIGN 3)."""
+"""Classes judged per slice (some milliseconds; a slice must stay under 20 ms)."""
 REFRESH_SLICE: Final = 200
 """Workloads refreshed, or classes spoken for, per slice."""
 

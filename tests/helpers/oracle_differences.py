@@ -195,6 +195,20 @@ ROWS = (
         ("stamped-*/stamp with a damaged CA certificate",),
     ),
     Row(
+        "damaged-token",
+        "a timestamp token with a bit changed outside of what its authority signed (status, framing, lists)",
+        ACCEPTS,
+        ACCEPTS,
+        NONE,
+        NONE,
+        REFUSES,
+        "A token is read strictly or not at all: what is not DER, or contradicts itself, is no token. Nothing that a "
+        "timestamp authority wrote is refused by it",
+        "RFC 3161 section 2.4.2; RFC 5652 section 5.1",
+        test="tests/integration/test_oracle_agreement.py::"
+        "test_what_is_changed_at_random_is_answered_alike_or_a_row_says_why",
+    ),
+    Row(
         "unknown-members",
         "a bundle with a member that no version so far has",
         REFUSES,

@@ -39,6 +39,8 @@ STRICTER = {
     "inclusionProof.logIndex": "v2-proof-index",
     "inclusionProof.rootHash": "v2-proof-root",
     "inclusionProof.treeSize": "v2-proof-root",
+    "signedTimestamp": "damaged-token",
+    "SignedRFC3161Timestamp": "damaged-token",
 }
 """Part of the path of what was changed -> row of docs/differences.md."""
 

@@ -286,7 +286,7 @@ def test_attack_an_unknown_scheme_is_authentic_nowhere():
     assert (store_type(SCHEME_X509), store_type(SCHEME_AUTHORITY), store_type("x")) == ("ca", "signingAuthority", None)
 
 
-# ---- time, verification.md 1.5: closed windows, whole intervals
+# ---- time: closed windows, whole intervals
 
 SINCE, UNTIL = WINDOW
 

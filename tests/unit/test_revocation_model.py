@@ -2,7 +2,7 @@
 
 The world is small enough to visit whole, and large enough that the classic mistakes show: a table in which "late" is
 worse than "unknown" fails here, by stripping. All states go through the front door: records folded into a trust state,
-facts into standings. The properties are numbered as in the specification (verification 2.4).
+facts into standings. The properties are numbered as in the model they come from.
 """
 
 import itertools

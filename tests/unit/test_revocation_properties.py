@@ -1,4 +1,4 @@
-"""The revocation algebra over arbitrary times, records, windows, rotations and removals (verification 2.4)."""
+"""The revocation algebra over arbitrary times, records, windows, rotations and removals."""
 
 from functools import partial
 from typing import Any

@@ -7,7 +7,7 @@ that accept it; so the second pod of a namespace costs a look-up and an AND, wha
     index = PolicyIndex([compile_policy(p) for p in policies])
     for compiled in index.governing(scope, running_digest): ...
 
-It decides from the *spec* reference and the running digest only, never from names the runtime reports (DESIGN 6).
+It decides from the *spec* reference and the running digest only, never from names the runtime reports.
 """
 
 from __future__ import annotations

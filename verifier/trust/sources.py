@@ -6,8 +6,8 @@
 
 A source counts while its key is neither compromised, on hold nor removed, and its time lies within the closed window
 the trust root gives it; a source in no root in force never counts. A compromised source is discarded whole, its past
-too: it can lie about the past. (verification 2.2 would spare entries under a checkpoint that a sound witness cosigned
-before the compromise; witnesses are not read, so nothing is spared.) A log that is good up to some entry is the one
+too: it can lie about the past. (One could spare entries under a checkpoint that a sound witness cosigned
+before the compromise; witnesses are not read, so nothing is.) A log that is good up to some entry is the one
 exception: its order holds even where its clock lied, so later entries, and the times they give, count as not there.
 """
 

@@ -1,6 +1,6 @@
 """Standings: every fact under every key and authority that vouches for it, as trust sees it at an instant.
 
-The state of a standing, the first rule that holds (verification: 1.0, 2.2, 2.3):
+The state of a standing, the first rule that holds:
 
     1  the evidence itself is broken                                    invalid
     2  the signed bytes name no digest of the closure                   subject-mismatch when a known signer made them,
