@@ -39,6 +39,7 @@ STRICTER = {
     "inclusionProof.logIndex": "v2-proof-index",
     "inclusionProof.rootHash": "v2-proof-root",
     "inclusionProof.treeSize": "v2-proof-root",
+    "dev.sigstore.cosign/chain": "chain-in-annotation",  # cosign 3 does not read it, so a broken one goes unseen
     "signedTimestamp": "damaged-token",
     "SignedRFC3161Timestamp": "damaged-token",
 }
