@@ -210,8 +210,10 @@ def check_path(path: str) -> str:
     """A query that follows RFC 9535, without `match` and `search`.
 
     Raises:
-        ValueError: it does not.
+        ValueError: it does not, or is longer than `MAX_PATH_CHARACTERS`.
     """
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise ValueError(f"a JSONPath query of {len(path)} characters, limit {MAX_PATH_CHARACTERS}")
     _compile_path(path)
     return path
 
