@@ -31,10 +31,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from alerting.text import safe
 from verifier.errors import PolicyError
 from verifier.models import Outcome, Reason, Verdict
-from verifier.policy.fields import DOCUMENT, Instant, Model, Name
+from verifier.policy.fields import Name
 from verifier.policy.yamltree import Path, Tree, read_trees
 from verifier.reasons import REASONS
 from verifier.verify import worst
+from verifier.written import DOCUMENT, Instant, Model
 
 KIND: Final = "PolicyTest"
 LAYOUT: Final = "oci-layout:"

@@ -7,10 +7,11 @@ import pytest
 from pydantic import ValidationError
 
 from verifier.content.evaluate import rule_id
-from verifier.content.model import DOCUMENT, MAX_ENTRIES, MEMBERS, ContentRule
+from verifier.content.model import MAX_ENTRIES, MEMBERS, ContentRule
 from verifier.content.outcome import Mismatch
 from verifier.content.patterns import MAX_TEXT_CHARACTERS, any_of, components, named_component, package_url
 from verifier.times import DAY, parse_instant
+from verifier.written import DOCUMENT
 
 SLSA = {"builders": ["https://x/*"]}
 EXCEPTION = {"id": "CVE-1", "reason": "r"}

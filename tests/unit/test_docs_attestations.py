@@ -8,8 +8,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from verifier.content.model import DOCUMENT, MEMBERS, ContentRule
+from verifier.content.model import MEMBERS, ContentRule
 from verifier.content.predicates import ALIASES
+from verifier.written import DOCUMENT
 
 PAGE = (Path(__file__).parents[2] / "docs" / "attestations.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)

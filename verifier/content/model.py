@@ -14,7 +14,6 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -37,7 +36,8 @@ from verifier.content.custom import (
 )
 from verifier.content.licences import check_licence_id
 from verifier.content.patterns import check_pattern, check_text_pattern
-from verifier.times import UNITS, parse_age, parse_instant, show_instant
+from verifier.times import UNITS, parse_age
+from verifier.written import DOCUMENT, Instant, Model
 
 MAX_ENTRIES: Final = 200
 """Entries of one list in a rule. Each is tried on every component or source of a predicate."""
@@ -50,22 +50,6 @@ MAX_TEXT_CHARACTERS: Final = 500
 
 MAX_AGE_DAYS: Final = 3650
 """Days of a `maxAge`. Ten years bound nothing, and more is a slip."""
-
-DOCUMENT: Final = "document"
-"""Validation and serialisation context: what a person wrote, as opposed to what the trust log holds."""
-
-
-def _read_instant(value: object, info: ValidationInfo) -> object:
-    """RFC 3339 text to microseconds; in a document a bare number is refused, for nobody could tell its unit."""
-    if isinstance(value, str):
-        return parse_instant(value)
-    if value is not None and info.context == DOCUMENT:
-        raise ValueError("expected a time with zone, as RFC 3339 writes it, such as 2026-01-31T12:00:00Z")
-    return value
-
-
-def _write_instant(value: int, info: SerializationInfo) -> int | str:
-    return show_instant(value) if info.context == DOCUMENT else value
 
 
 def _read_age(value: object, info: ValidationInfo) -> object:
@@ -85,14 +69,6 @@ def _write_age(value: int, info: SerializationInfo) -> int | str:
     unit, length = next((u, n) for u, n in sorted(UNITS.items(), key=lambda row: -row[1]) if value % n == 0)
     return f"{value // length}{unit}"
 
-
-Instant = Annotated[
-    int,
-    BeforeValidator(_read_instant),
-    PlainSerializer(_write_instant),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-"""Microseconds since the Unix epoch, UTC; written as RFC 3339."""
 
 Age = Annotated[
     int,
@@ -115,12 +91,6 @@ Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARACTERS)]
 Scalar = Annotated[StrictBool | StrictInt | TextPattern, Field(union_mode="left_to_right")]
 Severity = Literal["unknown", "negligible", "low", "medium", "high", "critical"]
 Count = Annotated[int, Field(strict=True, ge=0, le=10_000_000)]
-
-
-class Model(BaseModel):
-    """What people write: frozen, strict about members, silent about what was typed when it is wrong."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
 
 class NamesSomething(Model):

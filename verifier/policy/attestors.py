@@ -20,18 +20,11 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from verifier.errors import PolicyError
-from verifier.policy.fields import (
-    DOCUMENT,
-    MAX_LIST_ENTRIES,
-    MAX_NAME_CHARACTERS,
-    UNPRINTABLE,
-    Instant,
-    Model,
-    check_window,
-)
+from verifier.policy.fields import MAX_LIST_ENTRIES, MAX_NAME_CHARACTERS, UNPRINTABLE, check_window
 from verifier.policy.identity import Identity
 from verifier.policy.notary import actions_of, check_overlap, parse_trusted_identity
 from verifier.policy.pem import is_pem, public_key_pem
+from verifier.written import DOCUMENT, Instant, Model
 
 Demand = Literal["required", "optional"]
 

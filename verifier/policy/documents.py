@@ -28,7 +28,7 @@ from verifier.policy.attestors import (
     OpenPgp,
     TrustData,
 )
-from verifier.policy.fields import DOCUMENT, Digest, Instant, Model, Name, Patterns, PlacedErrors, check_window
+from verifier.policy.fields import Digest, Name, Patterns, PlacedErrors, check_window
 from verifier.policy.globs import Over, matches_everything
 from verifier.policy.identity import Identity
 from verifier.policy.model import AtLeast, MatchRule, Policy, PolicySpec, Requirement, with_version
@@ -36,6 +36,7 @@ from verifier.policy.pem import public_key_pem
 from verifier.policy.yamltree import Path, Position, Tree, read_trees
 from verifier.reasons import REASONS
 from verifier.times import DAY
+from verifier.written import DOCUMENT, Instant, Model
 
 API_VERSION: Final = "revet/v1"
 

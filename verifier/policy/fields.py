@@ -1,8 +1,7 @@
-"""What the models of policies share: the strict base class, and fields with the rules of their grammar.
+"""Fields that the models of policies share, with the rules of their grammar.
 
     class Rule(Model):
         images: Patterns = ()
-        valid_from: Instant | None = None
 
 A check raises `ValueError` with the rule that was broken and never with what was typed, which may be a secret.
 """
@@ -13,19 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    SerializationInfo,
-    ValidationInfo,
-    WithJsonSchema,
-)
-
-from verifier.times import parse_instant, show_instant
+from pydantic import AfterValidator, Field
 
 MAX_NAME_CHARACTERS: Final = 253
 """Characters of a policy id, as for a Kubernetes object name (RFC 1123 subdomain)."""
@@ -48,33 +35,6 @@ class PlacedErrors(ValueError):
     def __init__(self, messages: Mapping[tuple[str | int, ...], str]) -> None:
         super().__init__("; ".join(dict.fromkeys(messages.values())))
         self.messages = messages
-
-
-def read_instant(value: object, info: ValidationInfo) -> object:
-    """RFC 3339 text to microseconds. In a document a bare number is refused: is 2026 a year or two milliseconds?"""
-    if isinstance(value, str):
-        return parse_instant(value)
-    if value is not None and info.context == DOCUMENT:
-        raise ValueError("expected a time with zone, as RFC 3339 writes it, such as 2026-01-31T12:00:00Z")
-    return value
-
-
-DOCUMENT: Final = "document"
-"""Validation context of `documents`: what a person wrote, as opposed to what the trust log holds."""
-
-
-def write_instant(value: int, info: SerializationInfo) -> int | str:
-    """The number, and RFC 3339 where a document is written."""
-    return show_instant(value) if info.context == DOCUMENT else value
-
-
-Instant = Annotated[
-    int,
-    BeforeValidator(read_instant),
-    PlainSerializer(write_instant),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-"""Microseconds since the Unix epoch, UTC; written as RFC 3339."""
 
 
 def check_name(name: str) -> str:
@@ -142,13 +102,6 @@ Pattern = Annotated[str, AfterValidator(check_pattern)]
 Patterns = Annotated[tuple[Pattern, ...], Field(max_length=MAX_LIST_ENTRIES)]
 Digest = Annotated[str, AfterValidator(check_digest), Field(json_schema_extra={"pattern": "^sha256:[0-9a-f]{64}$"})]
 Registry = Annotated[str, AfterValidator(check_registry)]
-
-
-class Model(BaseModel):
-    """What people write: frozen, strict about members, and silent about what was typed when it is wrong."""
-
-    # hide_input_in_errors: what was typed may be a private key or a control sequence
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
 
 def check_window(start: int | None, end: int | None) -> None:

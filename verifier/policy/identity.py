@@ -21,7 +21,8 @@ import re2
 from pydantic import AfterValidator, Field, model_validator
 
 from verifier.models import LeafCertificate
-from verifier.policy.fields import MAX_LIST_ENTRIES, Model, check_pattern
+from verifier.policy.fields import MAX_LIST_ENTRIES, check_pattern
+from verifier.written import Model
 
 MAX_REGEX_CHARACTERS: Final = 512
 """Characters of one regular expression. Real ones have some 100."""

@@ -42,13 +42,13 @@ from verifier.policy.fields import (
     MAX_LIST_ENTRIES,
     MAX_NAME_CHARACTERS,
     Digest,
-    Model,
     Name,
     Patterns,
     PlacedErrors,
     Registry,
     ValuePattern,
 )
+from verifier.written import Model
 
 Dialect = Literal["native", "kyverno", "cip", "gobwas", "connaisseur", "notation", "containers"]
 """Glob dialect of the patterns of one policy; never translated between dialects."""
