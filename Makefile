@@ -10,8 +10,11 @@ ARGS ?=
 # Parallel test processes; 0 runs all in one.
 JOBS ?= auto
 
+# --full: also the Elasticsearch with API keys (950 MB once), for the few tests that need it.
+SERVERS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint fix bench faults fuzz oracle-proof oracles record up down clean
+.PHONY: help install demo test test-fast lint fix bench faults fuzz oracle-proof oracles servers record up down clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +26,7 @@ demo: ## install what revet needs and run the story (two minutes, nothing beside
 	@scripts/install.sh run
 	@$(BIN)/revet demo
 
-test: install ## all tests that need no server
+test: install servers ## all tests
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-fast: install ## pure tests only, for while you write
@@ -57,18 +60,18 @@ record: install ## make the recorded cluster and its images again, with the real
 fuzz: install ## mutated inputs to every parser, a million by default (ARGS="--inputs 100000 --target NAME")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
+servers: install ## fetch what tests start beside revet: Kafka, Elasticsearch (Java, Maven), the image's packages; a minute, once
+	@$(BIN)/python -m scripts.servers prepare --if-possible $(SERVERS)
+	@PYTHON=$(abspath $(BIN))/python scripts/image.sh cached >/dev/null || [ "$$CI" != true ]
+
 oracle-proof: install ## all signed cases put before the real tools (needs `make oracles`, some five minutes)
 	@REVET_ORACLE_PROOF=full REVET_REQUIRE=cosign,notation,registry $(BIN)/python -m pytest -q tests/integration/test_oracle_agreement.py --timeout 3600 $(ARGS)
 
-up: ## (not yet) local Kafka and Elasticsearch for the clustered mode
-	@echo "make up: the clustered mode is not part of this version, so there are no servers to start." >&2
-	@echo "What exists: 'make demo', '$(BIN)/revet run' (one process, nothing beside Python), or 'docker compose up'." >&2
-	@exit 2
+up: ## Kafka and Elasticsearch on this machine: with `docker compose`, or from their jars where that is not there
+	@python="$$(scripts/find-python.sh)" && "$$python" -m scripts.servers up
 
-down: ## (not yet) stop what `make up` started
-	@echo "make down: 'make up' starts nothing yet, so there is nothing to stop." >&2
-	@echo "What exists: 'docker compose down' ends what 'docker compose up' started." >&2
-	@exit 2
+down: ## stop what `make up` started; data is kept
+	@python="$$(scripts/find-python.sh)" && "$$python" -m scripts.servers down
 
 clean: ## remove .venv and caches, keep state files
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

@@ -33,6 +33,7 @@ _SUBJECTS: Final = {
     "expiring-thing": "the thing that ends",
     "baseline": "the policy that first took effect, or the cluster that was added",
     "repository-identity": "the repository and the new signer",
+    "component": "the part of revet it is about",
 }
 
 

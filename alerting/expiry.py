@@ -11,16 +11,12 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from alerting.findings import incident_of, message_of
-from alerting.models import Cause, Finding, IncidentPart, Severity
+from alerting.models import Finding, IncidentPart, Severity
+from alerting.ownfindings import Own, Standing, told
 from alerting.text import utc
-from verifier.canonical import stable_id
 from verifier.times import DAY
 
 CODE: Final = "expires-soon"
-TRUST_SHARD: Final = -1
-"""Shard number of parts that come from trust itself, not from a shard of workloads."""
-
 STAGES: Final[tuple[tuple[int, Severity], ...]] = ((7 * DAY, "high"), (30 * DAY, "low"))
 """(time left, severity), the nearest first."""
 
@@ -68,8 +64,9 @@ def expiring_soon(things: Iterable[Expiring], known: Mapping[str, Known], now: i
             continue
         after[key] = state
         why = "" if state.open else _close_reason(thing, now)
-        findings.append(_finding(key, state, why, now))
-        parts.append(_part(findings[-1], key, state))
+        finding, part = told(_own(key, state), Standing(state.opened, state.sequence, state.open, why), now)
+        findings.append(finding)
+        parts.append(part)
     return ExpiryResult(tuple(findings), tuple(parts), after)
 
 
@@ -107,67 +104,8 @@ def _close_reason(thing: Expiring | None, now: int) -> str:
     return "valid-again" if thing is not None and thing.expires_at > now else "ended"
 
 
-def _finding(key: str, state: Known, why: str, now: int) -> Finding:
+def _own(key: str, state: Known) -> Own:
     thing = state.thing
     label = f"{thing.kind} {thing.name or thing.id}"
     detail = (("expires", utc(thing.expires_at)), ("expiring", key), ("name", label))
-    cause = Cause(label=label)
-    incident = incident_of(
-        CODE,
-        cluster="",
-        namespace="",
-        owner_kind=thing.kind,
-        owner_name=thing.name,
-        policy="",
-        policy_version="",
-        repository="",
-        digest="",
-        cause=cause,
-        detail=detail,
-    )
-    finding = Finding(
-        id=stable_id("finding", CODE, "", "", thing.kind, thing.id, "", "", ""),
-        code=CODE,
-        state="open" if state.open else "closed",
-        severity=state.severity,
-        cluster="",
-        namespace="",
-        owner_kind=thing.kind,
-        owner_name=thing.name,
-        container="",
-        policy="",
-        digest="",
-        image="",
-        repository="",
-        cause=cause,
-        incident=incident.id,
-        opened=state.opened,
-        changed=now,
-        closed=None if state.open else now,
-        close_reason=why,
-        sequence=state.sequence,
-        detail=detail,
-    )
-    return msgspec.structs.replace(finding, message=message_of(finding))
-
-
-def _part(finding: Finding, key: str, state: Known) -> IncidentPart:
-    return IncidentPart(
-        incident=finding.incident,
-        kind=CODE,
-        subject=key,
-        cause=finding.cause,
-        policy="",
-        severity=finding.severity,
-        shard=TRUST_SHARD,
-        cluster="",
-        namespace="",
-        epoch=0,
-        sequence=state.sequence,
-        time=finding.changed,
-        containers=0,
-        workloads=1 if state.open else 0,
-        opened=finding.opened,
-        message=finding.message,
-        closed=((finding.close_reason, 1),) if finding.close_reason else (),
-    )
+    return Own(CODE, thing.kind, thing.id, thing.name, state.severity, key, detail, label)

@@ -72,6 +72,8 @@ class Held:
         self.parts: dict[PartKey, PartState] = {}
         self.spaces: set[tuple[str, str]] = set()
         """(cluster, namespace) of every part, live or not."""
+        self.own = True
+        """Every part comes from the alerter itself, so no shard of workloads has a word in it."""
         self.live = 0
         self.containers = 0
         self.workloads = 0
@@ -83,6 +85,7 @@ class Held:
             self._add(older.part, -1)
         self.parts[key] = state
         self._add(state.part, 1)
+        self.own = self.own and key.shard < 0
         self.spaces.add((key.cluster, key.namespace))
         self.head.zero_last = max(self.head.zero_last, state.zero_since or 0)
 
@@ -118,10 +121,11 @@ class Held:
             return None
         return self.head.resolved + KEEP_RESOLVED
 
-    def due(self) -> int | None:
+    def due(self, *, may_resolve: bool) -> int | None:
         """The next instant at which `IncidentBook.tick` has something to do here."""
         head = self.head
-        times = (head.row_due, head.post_due, head.edit_due, self.resolve_at(), self.forget_at())
+        resolve = self.resolve_at() if may_resolve else None
+        times = (head.row_due, head.post_due, head.edit_due, resolve, self.forget_at())
         return min((time for time in times if time is not None), default=None)
 
 

@@ -10,7 +10,8 @@ What it keeps to:
 1. The newest part of a (shard, cluster, namespace) replaces the older one; a duplicate or a late one changes nothing.
 2. A trust event opens nothing. The first part with a count does; it is told with the tick of the same instant when it
    is critical and has a cause.
-3. `resolved` needs nothing left, every shard at or after the cause's epoch, and the hold; never a mere silence.
+3. `resolved` needs nothing left, every shard at or after the cause's epoch, and the hold; never a mere silence. Where
+   shards send signs of life (`stale_after`), one that was not heard for longer is as unknown as one that never was.
 4. An incident keeps its id for ever. Reopened within a day it keeps its message too.
 5. Severity only rises while it is open; a rise voids the acknowledgement.
 6. All timing is stored due-times, so a restart neither repeats nor skips anything.
@@ -32,6 +33,7 @@ from alerting.held import HEAD, OWNER, PART, REACHED, Head, Held, encode, head_k
 from alerting.lifecycle import Lifecycle, Notification, Output, Reply, ReplyPurpose, Slice, Transition
 from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, ShardReached
 from alerting.routing import UNOWNED, Routes, destinations, team_of_destination
+from alerting.sight import Sight
 from alerting.tally import PartKey, PartState, Totals, is_live, key_of, succeed, totals
 from alerting.timing import ROW_DELAY, SAME_THREAD, edit_interval, first_post_delay
 
@@ -45,8 +47,10 @@ _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 class IncidentBook:
     """All incidents of one alerter. Not thread-safe: one owner drives it."""
 
-    def __init__(self, routes: Routes | None = None) -> None:
+    def __init__(self, routes: Routes | None = None, stale_after: int | None = None) -> None:
+        """`stale_after`: microseconds of silence after which a shard is unknown; None: shards send no signs of life."""
         self._routes = routes or Routes()
+        self._sight = Sight(stale_after)
         self._held: dict[str, Held] = {}
         self._owners: dict[tuple[str, str], str] = {}
         self._reached: dict[int, ShardReached] = {}
@@ -79,12 +83,27 @@ class IncidentBook:
             return []
         self._reached[reached.shard] = reached
         self._dirty.add(row_key(REACHED, str(reached.shard)))
+        self._refinish(now)
+        return []
+
+    def heard(self, shard: int, now: int) -> None:
+        """A shard gave a sign of life."""
+        self._sight.heard(shard, now)
+        self._look(now)
+
+    def _look(self, now: int) -> None:
+        """Who is out of sight may have changed."""
+        if self._sight.changed(self._shards(), now):
+            self._refinish(now)
+            for held in self._held.values():
+                self._schedule(held)
+
+    def _refinish(self, now: int) -> None:
         for held in self._held.values():
-            if held.head.active and held.head.final != self._is_final(held.head):
+            if held.head.active and held.head.final != self._is_final(held):
                 held.head.final = not held.head.final
                 self._changed(held, now)
                 self._keep(held)
-        return []
 
     def act(self, action: IncidentAction) -> list[Output]:
         """Do what a person asked for, once per action id. An unknown incident is not acted on."""
@@ -110,7 +129,8 @@ class IncidentBook:
     def tick(self, now: int) -> list[Output]:
         """Do everything that is due at `now`; overdue things are done once, late."""
         outputs: list[Output] = []
-        while (due := self.next_due()) is not None and due <= now:
+        self._look(now)
+        while (due := self._next_held()) is not None and due <= now:
             _, incident = heapq.heappop(self._heap)
             del self._due[incident]
             outputs += self._do_due(self._held[incident], now)
@@ -118,6 +138,10 @@ class IncidentBook:
 
     def next_due(self) -> int | None:
         """When `tick` has something to do; None when nothing is scheduled."""
+        times = (self._next_held(), self._sight.next_due(self._shards()) if self._held else None)
+        return min((time for time in times if time is not None), default=None)
+
+    def _next_held(self) -> int | None:
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
@@ -169,13 +193,15 @@ class IncidentBook:
         self._dirty.clear()
 
     @classmethod
-    def from_rows(cls, rows: Iterable[tuple[str, bytes]], routes: Routes | None = None) -> IncidentBook:
-        """The book as it was; puts nothing out by itself.
+    def from_rows(
+        cls, rows: Iterable[tuple[str, bytes]], routes: Routes | None = None, stale_after: int | None = None
+    ) -> IncidentBook:
+        """The book as it was; puts nothing out by itself. Who was in sight is not kept: each shard has to speak again.
 
         Raises:
             msgspec.DecodeError: a row is not what `to_rows` wrote.
         """
-        book = cls(routes)
+        book = cls(routes, stale_after)
         parts: list[tuple[str, PartKey, PartState]] = []
         for text, value in rows:
             kind, *key = read_key(text)
@@ -200,7 +226,7 @@ class IncidentBook:
         head = held.head
         if part.cause.epoch > head.cause.epoch:
             head.cause = part.cause
-        head.final = self._is_final(head)
+        head.final = self._is_final(held)
         if not is_live(part):
             return self._changed(held, now)
         if head.state == "waiting":
@@ -308,7 +334,7 @@ class IncidentBook:
             self._forget(held)
             return []
         outputs: list[Output] = []
-        if _has_come(held.resolve_at(), now):
+        if self._may_resolve(held) and _has_come(held.resolve_at(), now):
             outputs = self._resolve(held, now, "resolved")
         elif _has_come(head.post_due, now):
             outputs = self._first_post(held, now)
@@ -468,19 +494,33 @@ class IncidentBook:
         row = FINDINGS.get(head.kind)
         return row is None or row.paging
 
-    def _is_final(self, head: Head) -> bool:
-        """Every shard has reached the cause's epoch. A shard that was never heard is unknown, never zero."""
+    def _shards(self) -> int:
+        """How many there are, as the newest word of any of them has it."""
         if not self._reached:
-            return False
-        shards = max(self._reached.values(), key=lambda reached: (reached.time, reached.epoch, reached.shards)).shards
-        return all(shard in self._reached and self._reached[shard].epoch >= head.cause.epoch for shard in range(shards))
+            return 0
+        return max(self._reached.values(), key=lambda reached: (reached.time, reached.epoch, reached.shards)).shards
+
+    def _is_final(self, held: Held) -> bool:
+        """Every shard has reached the cause's epoch. A shard that is not heard is unknown, never zero."""
+        if held.own and held.parts:
+            return True
+        epoch = held.head.cause.epoch
+        return bool(self._reached) and all(
+            shard in self._reached and self._reached[shard].epoch >= epoch and not self._sight.is_lost(shard)
+            for shard in range(self._shards())
+        )
+
+    def _may_resolve(self, held: Held) -> bool:
+        """Nothing is known to be gone while a shard that may hold it is out of sight."""
+        return held.own or not self._sight.blind
 
     def _keep(self, held: Held) -> None:
         self._dirty.add(head_key(held.head.id))
         self._schedule(held)
 
     def _schedule(self, held: Held) -> None:
-        due, incident = held.due(), held.head.id
+        due = held.due(may_resolve=self._may_resolve(held))
+        incident = held.head.id
         if due == self._due.get(incident):
             return
         if due is None:

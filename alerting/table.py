@@ -25,6 +25,7 @@ SubjectRule = Literal[
     "expiring-thing",
     "baseline",
     "repository-identity",
+    "component",
 ]
 
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
@@ -150,6 +151,26 @@ FINDINGS: Final[dict[str, FindingRow]] = {
         closes=("admission-found", *_ENDS),
         closes_when="A later admission of the same image is found, or the container ends.",
         detail=("denied_by",),
+    ),
+    "trust-refused": FindingRow(
+        title="somebody wrote into the trust log who may not",
+        feeds=(),
+        subject="component",
+        severity="critical",
+        sentence="{component} refused {count}; the last, at {place}: {reason}",
+        meaning="What changes trust counts only when a trust administrator signed it, and some of what loosens trust "
+        "only when two did. Something in the log was not signed so. It changed nothing: verdicts are as if it were "
+        "not there. But only administrators and their tools have a reason, and should have the right, to write into "
+        "this log.",
+        benign="An administrator with a new key that the settings of this process do not name yet, one who had to ask "
+        "a second person first, or a tool that was pointed at the log of another installation (`administrators.log`).",
+        todo="See each with `revet deadletter list`, and who can write to the topic with `revet topics check`. Ask "
+        "the administrators whether it was one of them. If not: somebody holds credentials of the broker; change "
+        "them, and look for what else they wrote. `revet doctor` compares who is believed where.",
+        closes=("quiet",),
+        closes_when="Nothing was refused for 24 hours. Until then an incident that was looked into is acknowledged or "
+        "closed by hand; the next refused entry opens it again.",
+        detail=("component", "count", "place", "reason"),
     ),
     "attestation-violates": FindingRow(
         title="attestation says what the policy does not accept",
@@ -278,6 +299,25 @@ FINDINGS: Final[dict[str, FindingRow]] = {
         closes=("exempted", "quiet", *_ENDS),
         closes_when="What was admitted that way has ended, was replaced by a regular admission, or is exempted.",
         detail=("user", "mark"),
+    ),
+    "pipeline-stalled": FindingRow(
+        title="a part of revet stands still",
+        feeds=(),
+        subject="component",
+        severity="high",
+        sentence="{component} {reason}, since {since}",
+        meaning="A part of revet that worked does not any more: nothing was heard of it, or records wait and it does "
+        "not move on, or it works under older trust than the rest. Until it goes on, findings of its share come "
+        "late, and nothing there is known to be fine: no incident is resolved meanwhile.",
+        benign="An upgrade that takes longer than `serve.stalled_seconds`, a process that was taken away for good, or "
+        "a backlog whose single records take long. Nothing is lost: what waits is in the log.",
+        todo="Look at the process named (its log, `/readyz`, `revet doctor`): does it run, does it reach Kafka, does "
+        "it wait at a record of a newer revet? Then docs/operations.md, when revet is down. Of one that was taken "
+        "away, close the incident by hand.",
+        closes=("converged", "replaced", "ended"),
+        closes_when="It moves on again, another process has taken its place, or it has been gone for a day while "
+        "others of its kind work.",
+        detail=("component", "reason", "since"),
     ),
     "policy-changed": FindingRow(
         title="a changed policy or trust root refuses what runs",

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
 #
-#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation: what `make test` uses
+#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check: what `make test` uses
 #   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record uses
 #   scripts/oracles.sh sigstore         timestamp-server, fulcio, rekor-posix: a private keyless stack
 #   scripts/oracles.sh policy           tester, kubectl-kyverno, syft: other verifiers' answers, asked by hand
@@ -14,14 +14,16 @@
 # each, kube about ten, notation half a minute, sigstore five, policy almost half an hour.
 set -euo pipefail
 
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
-default=(crane registry cosign cosign2 notation)
+default=(crane registry cosign cosign2 notation compose-check)
 kube=(etcd kube-apiserver kubectl)
 sigstore=(timestamp-server fulcio rekor-posix)
 policy=(tester kubectl-kyverno syft)
 
 # name | how | package | version. `install`: go install. `module`: a module of our own, for what go install refuses
 # (replace directives, or requirements that only a main module can satisfy). `kubernetes`: the same with its staging replaces.
+# `program`: scripts/oracles.d/NAME/main.go, a few lines of ours around that module.
 table() {
     cat <<'TABLE'
 crane           install     github.com/google/go-containerregistry/cmd/crane        v0.22.1
@@ -29,6 +31,7 @@ registry        install     github.com/google/go-containerregistry/cmd/registry 
 cosign          install     github.com/sigstore/cosign/v3/cmd/cosign                v3.1.3
 cosign2         install     github.com/sigstore/cosign/v2/cmd/cosign                v2.6.5
 notation        module      github.com/notaryproject/notation/cmd/notation          v1.3.2
+compose-check   program     github.com/compose-spec/compose-go/v2                   v2.16.2
 etcd            module      go.etcd.io/etcd/server/v3                               v3.6.15
 kube-apiserver  kubernetes  k8s.io/kubernetes/cmd/kube-apiserver                    v1.36.3
 kubectl         kubernetes  k8s.io/kubernetes/cmd/kubectl                           v1.36.3
@@ -61,7 +64,8 @@ field() { table | awk -v name="$1" -v column="$2" '$1 == name { print $column }'
 
 # The stamp beside a binary tells what it was built from. A binary without one was put there by hand and is kept.
 current() { # NAME
-    [ -x "$cache/$1" ] && { [ ! -f "$cache/$1.version" ] || [ "$(cat "$cache/$1.version")" = "$(field "$1" 4)" ]; }
+    local source="$here/oracles.d/$1/main.go"
+    [ -x "$cache/$1" ] && [ ! "$source" -nt "$cache/$1" ] && { [ ! -f "$cache/$1.version" ] || [ "$(cat "$cache/$1.version")" = "$(field "$1" 4)" ]; }
 }
 
 flags=(-trimpath)
@@ -80,6 +84,13 @@ build_module() { # PACKAGE VERSION OUTPUT
     done
     go get -tool "$1@$2"
     go build -mod=mod "${flags[@]}" -ldflags="$ldflags" -o "$3" "$1"
+}
+
+build_program() { # MODULE VERSION OUTPUT
+    cp "$here/oracles.d/$name/main.go" .
+    go mod init revet.test/oracle
+    go get "$1@$2"
+    go build -mod=mod "${flags[@]}" -ldflags="$ldflags" -o "$3" .
 }
 
 build_kubernetes() { # PACKAGE VERSION OUTPUT

@@ -1,7 +1,7 @@
 """The alerter as one deterministic core: parts, owners, trust and actions in; incidents, transitions, deliveries out.
 
-It holds the incident book, the delivery ledger and what was said about things that expire. Sending is not in here:
-`streams.local` (later `serve alert`) asks the ledger what is due and calls a notifier.
+It holds the incident book, the delivery ledger and what was said about things that expire, stand still or were refused.
+Sending is not in here: `streams.local` or `serve alert` asks the ledger what is due and calls a notifier.
 """
 
 from __future__ import annotations
@@ -16,9 +16,13 @@ from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
+from alerting.ownfindings import Told
+from alerting.refusals import Refusals
 from alerting.render import Message, render
 from alerting.routing import Ownership, Routes, team_of
-from streams.events import NamespaceObserved
+from alerting.stalled import Heard, Watch
+from streams.events import NamespaceObserved, ProgressSeen
+from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
 Output = Incident | Lifecycle | Finding
@@ -26,20 +30,31 @@ BOOK: Final = "alert-book"
 LEDGER: Final = "alert-ledger"
 EXPIRY: Final = "alert-expiry"
 OWNER: Final = "alert-owner"
+WATCH: Final = "alert-watch"
+REFUSALS: Final = "alert-refusals"
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS})
+"""Kinds of rows that are the alerter's."""
 
 
 class Alerter:
     """One alerter. `handle` and `tick` change it; `take_dirty` says what must be stored."""
 
-    def __init__(self, routes: Routes | None = None) -> None:
+    def __init__(self, routes: Routes | None = None, stalled_after: int | None = None) -> None:
+        """`stalled_after`: microseconds after which a part of revet that is silent, or does not move on, stands still;
+        None: there are no parts that send signs of life (one process).
+        """
         self.routes = routes or Routes()
-        self.book = IncidentBook(self.routes)
+        self._stalled_after = stalled_after
+        self.book = IncidentBook(self.routes, stalled_after)
+        self._watch = Watch(stalled_after) if stalled_after is not None else None
+        self._refusals = Refusals()
         self.ledger = Ledger()
         self.owners: dict[tuple[str, str], Ownership] = {}
         """(cluster, namespace) -> whose it is, and which rule said so."""
         self._owners_dirty: set[tuple[str, str]] = set()
         self._expiring: dict[str, Known] = {}
         self._expiry_due: int | None = None
+        self._expiry_stored = b""
         self._trust = TrustState.empty()
 
     def handle(self, event: object, now: int) -> Iterator[Output]:
@@ -56,6 +71,12 @@ class Alerter:
                 self.owners[event.cluster, event.namespace] = owner
                 self._owners_dirty.add((event.cluster, event.namespace))
             self.book.own(event.cluster, event.namespace, owner.team, now)
+        elif isinstance(event, ProgressSeen) and self._watch is not None:
+            if event.component == "judge" and event.shard >= 0:
+                self.book.heard(event.shard, now)
+            yield from self._told(self._watch.heard(_heard(event), now), now)
+        elif isinstance(event, Refused):
+            yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
 
     def trust_changed(self, trust: TrustState, now: int) -> Iterator[Output]:
         """Windows and exemptions may have moved."""
@@ -66,11 +87,15 @@ class Alerter:
         """Everything that is due."""
         if self._expiry_due is not None and self._expiry_due <= now:
             yield from self._look_at_expiry(now)
+        if self._watch is not None:
+            yield from self._told(self._watch.tick(now), now)
+        yield from self._told(self._refusals.tick(now), now)
         yield from self._out(self.book.tick(now))
 
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
-        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due())
+        watch = self._watch.next_due() if self._watch is not None else None
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, self._refusals.next_due())
         return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:
@@ -90,8 +115,11 @@ class Alerter:
         result = expiring_soon(things, self._expiring, now)
         self._expiring = result.known
         self._expiry_due = next_expiry(things, now)
-        yield from result.findings
-        for part in result.parts:
+        yield from self._told(Told(result.findings, result.parts), now)
+
+    def _told(self, told: Told, now: int) -> Iterator[Output]:
+        yield from told.findings
+        for part in told.parts:
             yield from self._out(self.book.apply(part, now))
 
     # ------------------------------------------------------------------ storing
@@ -106,7 +134,21 @@ class Alerter:
             for place in sorted(self._owners_dirty)
         ]
         self._owners_dirty.clear()
-        rows.append((EXPIRY, "", msgspec.msgpack.encode((self._expiring, self._expiry_due))))
+        expiry = msgspec.msgpack.encode((self._expiring, self._expiry_due))
+        if expiry != self._expiry_stored:
+            self._expiry_stored = expiry
+            rows.append((EXPIRY, "", expiry))
+        return rows + self._take_own()
+
+    def _take_own(self) -> list[tuple[str, str, bytes | None]]:
+        rows: list[tuple[str, str, bytes | None]] = []
+        if self._watch is not None:
+            rows += [(WATCH, key, value) for key, value in self._watch.dirty().items()]
+            self._watch.saved()
+        refused = self._refusals.dirty()
+        if refused is not None:
+            rows.append((REFUSALS, "", refused))
+            self._refusals.saved()
         return rows
 
     def take_ledger(self) -> list[tuple[str, str, bytes | None]]:
@@ -119,16 +161,35 @@ class Alerter:
         """Load what `take_dirty` once gave. Nothing is said again by itself."""
         self._trust = trust
         kept = list(entries)
-        self.book = IncidentBook.from_rows([(k, v) for kind, k, v in kept if kind == BOOK], self.routes)
+        rows = [(k, v) for kind, k, v in kept if kind == BOOK]
+        self.book = IncidentBook.from_rows(rows, self.routes, self._stalled_after)
+        if self._watch is not None:
+            self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
         for kind, key, value in kept:
             if kind == OWNER:
                 place = msgspec.json.decode(key, type=tuple[str, str])
                 self.owners[place] = msgspec.msgpack.decode(value, type=Ownership)
+            if kind == REFUSALS:
+                self._refusals.load(value)
             if kind == EXPIRY:
+                self._expiry_stored = value
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(
                     value, type=tuple[dict[str, Known], int | None]
                 )
+
+
+def _heard(event: ProgressSeen) -> Heard:
+    return Heard(
+        component=event.component,
+        instance=event.instance,
+        shard=event.shard,
+        position=event.position,
+        lag=event.lag,
+        epoch=event.epoch,
+        time=event.time,
+        stopping=event.stopping,
+    )
 
 
 def _expiring(trust: TrustState) -> Iterator[Expiring]:

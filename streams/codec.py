@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
 from streams.events import (
     ConfigurationObserved,
@@ -21,13 +22,17 @@ from streams.events import (
     FeedSeen,
     NamespaceObserved,
     PodObserved,
+    ProgressSeen,
     Tick,
     TrustChanged,
     VerdictReached,
 )
 from verifier.errors import InputError
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+"""Written. 2: signed trust records, transitions of incidents, signs of life. Samples of every version: tests/assets."""
+OLDEST_VERSION: Final = 1
+"""Still read. A version is dropped once nothing that is kept can hold it."""
 
 Event = (
     PodObserved
@@ -39,6 +44,7 @@ Event = (
     | EvidenceWanted
     | EvidenceFound
     | TrustChanged
+    | ProgressSeen
     | Tick
     | ContainerChanged
     | VerdictReached
@@ -47,6 +53,7 @@ Event = (
     | ShardReached
     | Incident
     | IncidentAction
+    | Lifecycle
 )
 
 
@@ -90,9 +97,23 @@ def decode(data: bytes) -> Event:
     except _BROKEN as error:
         _refuse_newer(data)
         raise InputError(f"not a record of schema {SCHEMA_VERSION}") from error
-    if envelope.version != SCHEMA_VERSION:  # a newer one may mean more than the members this program knows
+    if not OLDEST_VERSION <= envelope.version <= SCHEMA_VERSION:  # a newer one may mean more than its known members
         _refuse_version(envelope.version)
     return envelope.event
+
+
+def refuse_newer(data: bytes) -> None:
+    """Look at the schema version of a record and at nothing else; silent about what is none of our records.
+
+    Raises:
+        NewerSchemaError: it is newer than this program.
+    """
+    try:
+        version = _HEAD.decode(data).version
+    except _BROKEN:
+        return
+    if version > SCHEMA_VERSION:
+        _refuse_version(version)
 
 
 def _refuse_newer(data: bytes) -> None:
@@ -106,8 +127,8 @@ def _refuse_newer(data: bytes) -> None:
 def _refuse_version(version: int) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(f"record has schema {version}, this program reads up to {SCHEMA_VERSION}: upgrade first")
-    if version < 1:
-        raise InputError(f"not a record of schema {SCHEMA_VERSION}: there is no schema {version}")
+    if version < OLDEST_VERSION:
+        raise InputError(f"not a record of schema {OLDEST_VERSION} to {SCHEMA_VERSION}: it says {version}")
 
 
 def readable(values: Iterable[bytes]) -> Iterator[Event]:

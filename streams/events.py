@@ -72,6 +72,8 @@ class PodObserved(msgspec.Struct, frozen=True, tag="pod", gc=False):
     """Where it came from: `watch`, `list`, `file:NAME`."""
     pod: Pod
     gone: bool = False
+    truncated: bool = False
+    """It was longer than a record of a broker may be; labels, texts or containers are missing."""
 
 
 DecisionOutcome = Literal["admitted", "denied", "errored"]
@@ -184,6 +186,32 @@ class TrustChanged(msgspec.Struct, frozen=True, tag="trust", gc=False):
     time: int
     epoch: int
     record: bytes
+    previous: bytes = b""
+    """With Kafka: SHA-256 over the signed form of the entry before it (`verifier.trust.signing`)."""
+    signatures: tuple[tuple[str, bytes], ...] = ()
+    """With Kafka: (administrator's key id, Ed25519 signature). On one machine the local user is believed."""
+
+
+class ProgressSeen(msgspec.Struct, frozen=True, tag="progress", gc=False):
+    """A process says how far it has come with one shard or partition, or that it lives. Sent every few seconds."""
+
+    id: str
+    time: int
+    component: Literal["judge", "fetch", "index", "alert", "collector"]
+    instance: str
+    """Which process, unique per start: `judge-7f3a`."""
+    shard: int = -1
+    """Shard or partition; -1: the process as a whole."""
+    position: int = 0
+    """Next position to be read by whoever takes over: what is committed, not what was only looked at."""
+    lag: int = 0
+    """Records behind it that wait."""
+    epoch: int = 0
+    """Trust epoch it works under."""
+    gate: str = ""
+    """`TrustGate.fingerprint`: two processes that differ believe different administrators."""
+    stopping: bool = False
+    """It stops because it was asked to, and says good-bye."""
 
 
 class Tick(msgspec.Struct, frozen=True, tag="tick", gc=False):
@@ -221,6 +249,8 @@ class EvidenceWanted(msgspec.Struct, frozen=True, tag="evidence-wanted", gc=Fals
     digest: str
     reference: str = ""
     why: Literal["new-digest", "keys-added", "retry", "stale"] = "new-digest"
+    epoch: int = 0
+    """Trust epoch of the judge that asks: an answer under an older trust would not answer what was asked."""
 
 
 class PolicyVerdict(msgspec.Struct, frozen=True, gc=False):
@@ -277,3 +307,5 @@ class VerdictReached(msgspec.Struct, frozen=True, tag="verdict"):
     """What changed, in words (`key dev revoked`, `policy payments v:…`, `first evidence`)."""
     members: int
     verdict: Verdict
+    read: tuple[tuple[str, int], ...] = ()
+    """With Kafka: (broadcast topic, position behind what the judge had read of it), by name."""

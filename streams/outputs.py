@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentPart, ShardReached
 from streams.engine.port import Output
 from streams.events import ContainerChanged
@@ -15,6 +16,7 @@ _IDS: Final[dict[type, Callable[[Any], str]]] = {
     Finding: lambda e: stable_id("finding-transition", e.id, e.state, e.sequence),
     IncidentPart: lambda e: stable_id("part", e.incident, e.shard, e.cluster, e.namespace) + f":{e.sequence}",
     ShardReached: lambda e: f"reached:{e.shard}:{e.epoch}:{e.time}",
+    Lifecycle: lambda e: e.id,  # names its revision already
     Incident: lambda e: f"{e.id}:{e.revision}",
     ContainerChanged: lambda e: f"{e.id}:{e.sequence}",
 }

@@ -7,24 +7,33 @@ from itertools import chain
 
 from streams.codec import Event
 from streams.engine.port import Effects, Record
-from streams.engine.reading import Unreadable, events_of, trust_record
+from streams.engine.reading import Unreadable, held, trust_record
 from streams.events import Tick
 from streams.handlers import HANDLERS, handle, restored, sweep_slice
 from streams.outputs import output
 from streams.state import ShardState
 from streams.topics import CLUSTER_SIGHT, FACTS, OBSERVATIONS, TRUST
+from streams.trustlog import Ignored, Refused, TrustGate, gated
 
 
 class JudgeProcessor:
     """One shard of the judge.
 
-    Trust is folded from the log on restore (`trust_log`), because it is one log that every process reads whole.
+    Trust is folded from the log on restore (`trust_log`), because it is one log that every process reads whole. Where
+    others can write to that log, `gate` says which of its entries count.
     """
 
     topics = (TRUST, CLUSTER_SIGHT, FACTS, OBSERVATIONS)
 
-    def __init__(self, shard: int = 0, shards: int = 1, trust_log: Iterable[tuple[int, bytes]] = ()) -> None:
+    def __init__(
+        self,
+        shard: int = 0,
+        shards: int = 1,
+        trust_log: Iterable[tuple[int, bytes]] = (),
+        gate: TrustGate | None = None,
+    ) -> None:
         self.state = ShardState(shard, shards)
+        self._reader = gated(gate)
         self._trust_log = trust_log
         self._restoring: Iterator[list[object]] = iter(())
 
@@ -44,13 +53,16 @@ class JudgeProcessor:
         """
         outputs: list[object] = []
         taken = 0
-        for taken, found in enumerate(events_of(records), start=1):  # noqa: B007  # its last value is the answer
+        for taken, found in enumerate(held(records, self._reader), start=1):  # noqa: B007  # its last value is the answer
             outputs.extend(self._handle(found))
         return self._effects(outputs, taken)
 
-    def _handle(self, found: Event | Unreadable) -> Iterator[object]:
+    def _handle(self, found: Event | Unreadable | Refused | Ignored) -> Iterator[object]:
         if isinstance(found, Unreadable):
             yield found.letter
+        elif isinstance(found, Refused):
+            if self.state.shard == 0:  # every shard reads the trust log: one says so
+                yield found.letter
         elif type(found) in HANDLERS:
             yield from handle(self.state, found)  # type: ignore[arg-type]  # in HANDLERS, so one of its events
 

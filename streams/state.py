@@ -207,13 +207,15 @@ class Workload:
 class Image:
     """One (repository, digest): its evidence and the classes that run it."""
 
-    __slots__ = ("asked", "attempts", "classes", "evidence", "key", "key_epoch", "shapes", "shapes_of")
+    __slots__ = ("asked", "asked_epoch", "attempts", "classes", "evidence", "key", "key_epoch", "shapes", "shapes_of")
 
     def __init__(self, evidence: ImageEvidence) -> None:
         self.evidence = evidence
         self.classes: tuple[str, ...] = ()
         """Ids of the classes that run it; a tuple, because there are many images and few classes of each."""
         self.asked: Micros | None = None
+        self.asked_epoch = -1
+        """Trust epoch of the newest request."""
         self.attempts = 0
         self.key: tuple[int, ...] = ()
         """Interned shape under the current trust (see handlers.judging)."""
@@ -307,6 +309,8 @@ class ShardState:
         self.due: list[tuple[Micros, str, str]] = []
         self.due_set: set[tuple[Micros, str, str]] = set()
         self.dirty_parts: set[tuple[str, str, str]] = set()
+        self.on_new_image: Callable[[Image], None] = lambda _: None
+        """Called with an image that no class of this shard had before: others may know of it (`streams.clustered`)."""
         self.memory: dict[str, Any] = {}
         """What handlers remember between events and can always make anew (`handlers.judging.rules`); never stored."""
         self.notes: dict[str, bytes] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
+from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
 from streams.events import (
     ConfigurationObserved,
@@ -16,9 +17,13 @@ from streams.events import (
     FeedSeen,
     NamespaceObserved,
     PodObserved,
+    ProgressSeen,
+    Tick,
     TrustChanged,
     VerdictReached,
 )
+
+Keep = Literal["days", "newest", "forever"]
 
 
 class Topic(NamedTuple):
@@ -27,10 +32,23 @@ class Topic(NamedTuple):
     name: str
     key: str
     spread: Literal["keyed", "broadcast", "single"]
-    """How records reach shards: `keyed` to one, `broadcast` to all, `single` to one reader."""
+    """How records reach readers. `keyed`: as many partitions as there are shards, each read by one worker; `broadcast`:
+    one partition that every process reads whole; `single`: one partition, one reader at a time."""
     holds: tuple[type, ...]
+    """Events on it; none: rows of state (`streams.engine.staterows`) or reduced originals."""
     writers: tuple[str, ...]
     readers: tuple[str, ...]
+    keep: Keep = "days"
+    """What a broker does with old records. `days`: removed after `days`; `newest`: the newest of a key stays;
+    `forever`: nothing is ever removed."""
+    days: int = 7
+    """With `keep` days: for how long. Whatever was lost further down can be made again from what is kept this long."""
+    indexed: tuple[type, ...] = ()
+    """Of `holds`, what is written to Elasticsearch."""
+
+    def partitions(self, shards: int) -> int:
+        """How many partitions it has where there are `shards` shards."""
+        return shards if self.spread == "keyed" else 1
 
 
 OBSERVATIONS: Final = "revet.observations"
@@ -45,28 +63,53 @@ FINDINGS: Final = "revet.findings"
 PARTS: Final = "revet.incident-parts"
 INCIDENTS: Final = "revet.alert-lifecycle"
 CLUSTER_SIGHT: Final = "revet.heartbeats"
+RAW: Final = "revet.raw"
+STATE: Final = "revet.state"
+ALERTS: Final = "revet.alerts"
 
 TOPICS: Final[dict[str, Topic]] = {
     t.name: t
     for t in (
         Topic(
             OBSERVATIONS, "cluster/namespace/owner", "keyed", (PodObserved, DecisionObserved),
-            ("collectors",), ("judge", "indexer"),
+            ("collectors",), ("judge", "indexer"), indexed=(DecisionObserved,),
         ),
         Topic(
-            CLUSTER_SIGHT, "cluster", "broadcast", (FeedSeen, NamespaceObserved, ConfigurationObserved),
-            ("collectors",), ("judge", "alerter", "indexer"),
+            CLUSTER_SIGHT, "cluster/what", "broadcast",
+            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, Tick),
+            ("collectors", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"), keep="newest",
+            indexed=(FeedSeen, NamespaceObserved, ConfigurationObserved),
         ),
-        Topic(TRUST, "", "broadcast", (TrustChanged,), ("cli",), ("judge", "alerter", "fetcher", "indexer")),
-        Topic(FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher",), ("judge", "indexer")),
+        Topic(
+            TRUST, "", "broadcast", (TrustChanged,), ("cli",), ("judge", "alerter", "fetcher", "indexer"),
+            keep="forever", indexed=(TrustChanged,),
+        ),
+        Topic(
+            FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher",), ("judge", "fetcher", "indexer"),
+            keep="newest", indexed=(EvidenceFound,),
+        ),
         Topic(REQUESTS, "repository@digest", "keyed", (EvidenceWanted,), ("judge",), ("fetcher",)),
-        Topic(ACTIONS, "incident", "single", (IncidentAction,), ("cli",), ("alerter",)),
-        Topic(VERDICTS, "class", "single", (VerdictReached,), ("judge",), ("indexer",)),
-        Topic(CONTAINERS, "container", "single", (ContainerChanged,), ("judge",), ("indexer",)),
-        Topic(FINDINGS, "finding", "single", (Finding,), ("judge", "alerter"), ("indexer",)),
-        Topic(PARTS, "incident", "single", (IncidentPart, ShardReached), ("judge",), ("alerter",)),
-        Topic(INCIDENTS, "incident", "single", (Incident,), ("alerter",), ("indexer",)),
-        Topic(DEADLETTERS, "source", "single", (DeadLetter,), ("collectors",), ("indexer",)),
+        Topic(ACTIONS, "incident", "single", (IncidentAction,), ("cli",), ("alerter",), days=30),
+        Topic(
+            VERDICTS, "class", "keyed", (VerdictReached,), ("judge",), ("indexer",), indexed=(VerdictReached,),
+        ),
+        Topic(
+            CONTAINERS, "container", "keyed", (ContainerChanged,), ("judge",), ("indexer",),
+            indexed=(ContainerChanged,),
+        ),
+        Topic(FINDINGS, "finding", "keyed", (Finding,), ("judge", "alerter"), ("indexer",), indexed=(Finding,)),
+        Topic(PARTS, "incident", "single", (IncidentPart, ShardReached), ("judge",), ("alerter",), days=30),
+        Topic(
+            INCIDENTS, "incident", "single", (Incident, Lifecycle), ("alerter",), ("indexer",), days=30,
+            indexed=(Incident, Lifecycle),
+        ),
+        Topic(
+            DEADLETTERS, "source", "single", (DeadLetter,), ("collectors", "judge", "alerter", "fetcher", "indexer"),
+            ("indexer",), days=30, indexed=(DeadLetter,),
+        ),
+        Topic(RAW, "source", "keyed", (), ("collectors",), ("cli",)),
+        Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
+        Topic(ALERTS, "kind/key", "single", (), ("alerter",), ("alerter", "cli"), keep="newest"),
     )
 }  # fmt: skip
 
@@ -85,14 +128,17 @@ _TOPIC_OF: Final[dict[type, str]] = {kind: topic.name for topic in TOPICS.values
 _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     PodObserved: lambda e: f"{e.pod.cluster}/{e.pod.namespace}/{e.pod.owner.kind}/{e.pod.owner.name}",
     DecisionObserved: lambda e: f"{e.cluster}/{e.namespace}/{e.owner.kind}/{e.owner.name}",
-    FeedSeen: lambda e: e.cluster,
-    NamespaceObserved: lambda e: e.cluster,
-    ConfigurationObserved: lambda e: e.cluster,
+    FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
+    NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
+    ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
+    Tick: lambda _: "clock",
+    ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",
     EvidenceWanted: lambda e: f"{e.repository}@{e.digest}",
     IncidentAction: lambda e: e.incident,
     IncidentPart: lambda e: e.incident,
     Incident: lambda e: e.id,
+    Lifecycle: lambda e: e.incident,
     Finding: lambda e: e.id,
     VerdictReached: lambda e: e.class_id,
     ContainerChanged: lambda e: e.id,

@@ -16,17 +16,25 @@ When the thing is absent the test is skipped and the end of the session lists it
 says that it must be there: then the same test fails. So a green run where it was promised means that it was used.
 """
 
+import contextlib
+import importlib
 import ipaddress
 import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+
+with suppress(ImportError):
+    import urllib3  # noqa: F401  # its import tries a socket, to see whether there is IPv6: before the guard looks
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("REVET_SHARED") or ROOT.parent / "shared")
@@ -136,25 +144,43 @@ def _program(*names: str) -> Callable[[], Path | str]:
     return find
 
 
-def _later(what: str) -> Callable[[], Path | str]:
-    return lambda: f"{what} comes with the clustered mode"
+def _server(name: str, **options: bool) -> Callable[[], Path | str]:
+    def find() -> Path | str:
+        server = importlib.import_module(f"scripts.servers.{name}")  # here, since a copy of this file alone has to work
+        reason: str | None = server.absent(**options)
+        found: Path | str = reason or server.home(**options)
+        return found
+
+    return find
+
+
+def _wheels() -> Path | str:
+    script = ROOT / "scripts" / "image.sh"
+    done = subprocess.run(
+        [script, "where"], env={**os.environ, "PYTHON": sys.executable}, capture_output=True, text=True, check=True
+    )
+    folder = Path(done.stdout.strip())
+    return folder if folder.is_dir() else f"what the image is made of is not in {folder} (make servers)"
 
 
 FINDERS: dict[str, Callable[[], Path | str]] = {
     "chromium": _program("chromium", "chromium-browser", "google-chrome"),
+    "compose-check": _oracle("compose-check"),
     "cosign": _oracle("cosign"),
     "cosign2": _oracle("cosign2"),
     "crane": _oracle("crane"),
-    "elasticsearch": _later("a local Elasticsearch"),
+    "elasticsearch": _server("elasticsearch"),
+    "elasticsearch-full": _server("elasticsearch", full=True),
     "git": _git,
     "gpg": _program("gpg"),
-    "kafka": _later("a local Kafka"),
+    "kafka": _server("kafka"),
     "kube": _kube,
     "notation": _oracle("notation"),
     "openssl": _program("openssl"),
     "registry": _oracle("registry"),
     "samples": _folder("samples"),
     "vectors": _folder("vectors"),
+    "wheels": _wheels,
 }
 """Name -> the path of the thing, or a sentence why it is absent."""
 
@@ -187,11 +213,63 @@ def require(pytestconfig: pytest.Config) -> Callable[[str], Path]:
     return lambda name: find_required(name, required)
 
 
+# ------------------------------------------------------------------------------------------------------- real servers
+# What they give is told in tests/helpers/servers.py. Imported where it is used: a copy of this file alone has to work.
+
+
+@pytest.fixture(scope="session")
+def kafka_server(require: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A real broker, `.bootstrap`, shared by the whole test run: use topic prefixes of your own."""
+    require("kafka")
+    return _servers().shared_broker(_folder_of_the_run(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
+def elastic_server(require: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A real Elasticsearch node, `.url`, shared by the whole test run: use namespaces of your own."""
+    require("elasticsearch")
+    return _servers().shared_node(_folder_of_the_run(tmp_path_factory))
+
+
+@pytest.fixture
+def kafka_broker(require: Callable[[str], Path]) -> Iterator[Callable[..., object]]:
+    """`kafka_broker(properties={...})` starts one that the test may kill and start again."""
+    require("kafka")
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(_servers().private_broker(**options))
+
+
+@pytest.fixture
+def elastic_node(require: Callable[[str], Path]) -> Iterator[Callable[..., object]]:
+    """`elastic_node(settings={...})` starts one that the test may kill and start again."""
+    require("elasticsearch")
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(_servers().private_node(**options))
+
+
+def _servers() -> Any:
+    return importlib.import_module("tests.helpers.servers")
+
+
+def _folder_of_the_run(factory: pytest.TempPathFactory) -> Path:
+    """What pytest-xdist's workers have in common: the folder that holds a folder for each."""
+    own = factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
 _REQUIRED = pytest.StashKey[set[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_REQUIRED] = required_names(os.environ.get("REVET_REQUIRE", ""))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test that asks for a server waits for its start, which takes minutes where all cores are busy."""
+    for item in items:
+        needed = {name for marker in item.iter_markers("needs") for name in marker.args}
+        if needed & {"kafka", "elasticsearch", "elasticsearch-full"} and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

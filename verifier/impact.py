@@ -115,6 +115,24 @@ class Impact:
         return may_say_more(fact, self.after.candidates, self.after.anchors.material)
 
 
+def outdated(facts: Iterable[Fact], trust: TrustState) -> bool:
+    """Was some evidence checked under other candidates than those of `trust`, which may say more about it?"""
+    keys, material = trust.candidates, trust.anchors.material
+    return any(
+        may_say_more(fact, keys, material) or _unread(fact, trust) for fact in facts if fact.keyset != trust.keyset_id
+    )
+
+
+def _unread(fact: Fact, trust: TrustState) -> bool:
+    """An attestation of a type with a content rule that nobody asked about it."""
+    if fact.kind != "attestation":
+        return False
+    known = {claim.rule for claim in fact.rules}
+    return any(
+        name not in known and same_type(rule.predicate_type, fact.predicate_type) for name, rule in trust.rules.items()
+    )
+
+
 def rests_on(fact: Fact) -> Iterator[str]:
     """Ids of everything a fact rests on: keys, authorities, logs. An index by these finds what a change touches."""
     yield from fact.verified_by

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from streams.cli.common import EXIT_INTERNAL, report_error
+from streams.serving import probe
 from verifier.errors import RevetError
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -21,9 +21,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "Play a recorded day: verdicts, a revocation, and the one message that tells what it means.",
     ),
     "run": ("streams.cli.run", "The single-machine mode: nothing beside Python and one file."),
+    "serve": ("streams.cli.serve", "Run a process of the clustered mode, beside Kafka and Elasticsearch."),
     "survey": ("streams.cli.survey", "What runs, signed by whom, unsigned, unreachable. No state, no policy."),
     "verify": ("streams.cli.verify", "Would these images pass, here and now? No state needed."),
     "explain": ("streams.cli.explain", "What a reason, finding or dead letter CODE means and what to do."),
+    "config": ("streams.cli.config", "Show every setting, its value, and where it came from."),
     "doctor": ("streams.cli.doctor", "Check what revet needs, and say what mends it."),
     "trace": ("streams.cli.trace", "Where an image came from and where it ran."),
     "blast-radius": (
@@ -44,6 +46,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "exempt": ("streams.cli.exempt", "Accept a finding for a time."),
     "verdict": ("streams.cli.verdict", "Replay a recorded verdict."),
     "evidence": ("streams.cli.evidence", "What evidence exists for an image."),
+    "index": (
+        "streams.cli.index",
+        "The record in Elasticsearch: set it up, check it, move it to a changed mapping.",
+    ),
+    "topics": ("streams.cli.topics", "Create, check and compare the topics of the clustered mode."),
     "version": ("streams.cli.version", "Print the version."),
 }
 """Command -> (module with a click command named `command`, what its help says first). Loaded when asked for."""
@@ -85,6 +92,7 @@ def cli() -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Entry point of the console script: run, translate errors into one line and an exit code."""
+    _probe(sys.argv[1:] if args is None else args)
     try:
         code = cli.main(args=args, prog_name="revet", standalone_mode=False)
     except click.ClickException as error:
@@ -93,11 +101,24 @@ def main(args: list[str] | None = None) -> None:
     except click.Abort:
         sys.exit(130)
     except RevetError as error:
-        sys.exit(report_error(error))
+        sys.exit(_told(error))
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe went away; nothing is wrong
         sys.exit(0)
     except Exception as error:  # noqa: BLE001  # the boundary: an internal error is named, never a bare traceback
-        report_error(error)
-        sys.exit(EXIT_INTERNAL)
+        sys.exit(_told(error))
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _probe(args: list[str]) -> None:
+    """`revet doctor --probe URL` alone: a container runs it every few seconds, so nothing slow is imported for it."""
+    if args[:2] == ["doctor", "--probe"] and len(args) == 3:
+        code, line = probe.probe(args[2])
+        click.echo(line)
+        sys.exit(code)
+
+
+def _told(error: BaseException) -> int:
+    """Print an error; gives the exit code. What prints is imported when it is needed."""
+    code: int = importlib.import_module("streams.cli.common").report_error(error)
+    return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, cast
 
 import click
@@ -11,10 +10,11 @@ import msgspec
 
 from alerting.text import count
 from streams.cli.changing import when_given
-from streams.cli.common import now, output_option, print_json, print_table, show_time, state_option
+from streams.cli.common import now, output_option, print_json, print_table, show_time
+from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
-from streams.local.looking import Look, looking
 from streams.queries.blast import blast_radius
+from streams.queries.looking import Look
 from streams.queries.reading import certificates_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, Subject, SubjectKind, as_json
 from streams.queries.subjects import FIELD_OF
@@ -39,7 +39,7 @@ KINDS: Final[dict[str, tuple[SubjectKind, ...]]] = {
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Times as they were given; ages count from the state's clock."""
+    """Times as they were given; ages count from the record's clock."""
 
     at: str | None
     start: str | None
@@ -65,10 +65,10 @@ class Window(msgspec.Struct, frozen=True):
 @click.option("--at", metavar="TIME", help="What ran then, under the verdicts of then.")
 @click.option("--from", "start", metavar="TIME", help="Count what ended since then beside what runs.")
 @click.option("--to", "end", metavar="TIME", help="End of that window.")
-@state_option
+@record_option
 @output_option
 def command(
-    at: str | None, start: str | None, end: str | None, state: Path, output: str, **subjects: str | None
+    at: str | None, start: str | None, end: str | None, record: Record, output: str, **subjects: str | None
 ) -> int:
     """What a key, identity, CA, builder, commit, log, digest, policy or incident touches: what runs, what ran in a
     window, whose it is.
@@ -77,7 +77,7 @@ def command(
     if len(given) != 1:
         raise click.UsageError(f"give one of {', '.join('--' + name.replace('_', '-') for name in KINDS)}")
     ((name, text),) = given.items()
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         found, revocations = answer(look, text, KINDS[name], Window(at, start, end))
     if output == "json":
         print_json({**as_json(found), "revocations": [_revocation(r) for r in revocations]})
@@ -93,7 +93,7 @@ def answer(
 
     Raises:
         InputError: several things are called so; nothing was recorded here.
-        PlaceUnavailable: the state cannot be read.
+        PlaceUnavailable: the record cannot be read.
     """
     subject = look.find_or_nothing(text, kinds)
     revocations = standing_revocations(look, subject)
@@ -113,7 +113,7 @@ def standing_revocations(look: Look, subject: Subject) -> tuple[RevocationPut, .
     """Revocations of the subject, or of what covers it, that are not withdrawn, in the order they were made.
 
     Raises:
-        PlaceUnavailable: the state cannot be read.
+        PlaceUnavailable: the record cannot be read.
     """
     if subject.kind == "key":
         return look.revocations(subject.values)

@@ -16,11 +16,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import click
 import msgspec
-from pydantic import ValidationError
 
 from alerting.text import count
 from streams.cli.common import (
@@ -37,9 +36,11 @@ from streams.cli.common import (
     say,
 )
 from streams.cli.manifests import manifest_files
+from streams.cli.outcomes import Outcome, Proposed, Reading, folded, line_of
 from streams.cli.render import safe
-from streams.cli.sources import evidence_source, opened
+from streams.cli.sources import evidence_source
 from streams.cli.trust_files import ROOT_SUFFIXES, RootFile, is_named, is_root, named_files, roots_of, with_file
+from streams.cli.trustplace import Cluster, Place
 from streams.codec import readable
 from streams.engine.sqlite import CONTROL, append_trust, connect, trust_log
 from streams.events import EvidenceWanted
@@ -60,15 +61,15 @@ from streams.local.sqlite import (
     stored_shard,
     team_names,
 )
+from streams.places import opened
 from streams.topics import REQUESTS
 from verifier.adapters.sqlite import SqliteEvidenceStore
 from verifier.errors import InputError, PolicyError
 from verifier.models import Micros, Scope
 from verifier.policy.documents import API_VERSION, Document, load_documents
 from verifier.trust.changes import By
-from verifier.trust.describe import describe
 from verifier.trust.records import TRUST_RECORD, RevocationPut, TrustRecord
-from verifier.trust.state import Applied, TrustState
+from verifier.trust.state import TrustState
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: decorators take every command as it is
 
@@ -132,52 +133,22 @@ def confirm(question: str, *, yes: bool) -> None:
 # ------------------------------------------------------------------------------------------------------------- reading
 
 
-class Entry(NamedTuple):
-    """One entry of the trust log and what became of it."""
-
-    epoch: int
-    record: TrustRecord
-    applied: Applied
-    after: TrustState
-
-
-class Reading(NamedTuple):
-    """Trust as the whole log says, judged or not yet, and the instant a change made now takes place at."""
-
-    trust: TrustState
-    now: Micros
-    entries: tuple[Entry, ...] = ()
-
-
-def reading(path: Path, *, create: bool = False) -> Reading:
-    """Read the trust log of a state file. With `create`, one that is not there yet is empty.
+def reading(place: Place, *, create: bool = False) -> Reading:
+    """Read the trust log of a state file or cluster. With `create`, a file that is not there yet is empty.
 
     Raises:
-        InputError: there is no state file, it is something else, or it holds records of a newer version.
-        PlaceUnavailable: it cannot be read now.
+        InputError: there is no state file, it is something else, or the log holds records of a newer version.
+        PlaceError: it cannot be read now.
     """
+    if isinstance(place, Cluster):
+        return place.reading()
+    path = place
     if create and not path.exists():
         return Reading(TrustState.empty(), now())
     with open_reading(path) as connection:
         entries = tuple(folded(trust_log(connection)))
         trust = entries[-1].after if entries else TrustState.empty()
         return Reading(trust, state_now(connection, now()), entries)
-
-
-def folded(log: Iterable[tuple[int, bytes]], start: TrustState | None = None) -> Iterable[Entry]:
-    """Every entry with what became of it.
-
-    Raises:
-        InputError: an entry was written by a newer revet.
-    """
-    trust = start or TrustState.empty()
-    for epoch, value in log:
-        try:
-            record = TRUST_RECORD.validate_json(value)
-        except ValidationError as error:
-            raise InputError(f"entry {epoch} of the trust log cannot be read: made by a newer revet?") from error
-        trust, applied = trust.apply(record, epoch)
-        yield Entry(epoch, record, applied, trust)
 
 
 def asked_by(found: Reading, note: str = "", origin: str = "cli") -> By:
@@ -190,7 +161,8 @@ def asked_by(found: Reading, note: str = "", origin: str = "cli") -> By:
     at = found.now
     while at in taken:
         at -= 1
-    return by(at, note, origin)
+    asked = by(at, note, origin)
+    return asked._replace(author=found.author) if found.author else asked
 
 
 SUFFIXES: Final = (".yaml", ".yml", ".json", BARE_KEY, *ROOT_SUFFIXES)
@@ -257,11 +229,14 @@ def _key_document(file: str, pem: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- foreseeing
 
 
-def foresee(path: Path, records: Sequence[TrustRecord], at: Micros) -> tuple[Preview, Hit | None]:
-    """What records would come to, on a copy of what the state file holds; the split when they begin with a revocation.
+def foresee(place: Place, records: Sequence[TrustRecord], at: Micros) -> tuple[Preview, Hit | None]:
+    """What records would come to, on a copy of what is judged now; the split when they begin with a revocation.
 
     A state file that is not there yet holds nothing. Raises what `reading` raises.
     """
+    if isinstance(place, Cluster):
+        return place.foresee(records, at)
+    path = place
     first = records[0] if records and isinstance(records[0], RevocationPut) else None
     if not path.exists():
         return preview(shard_copy((), TrustState.empty()), records, at), None
@@ -279,9 +254,11 @@ def foresee(path: Path, records: Sequence[TrustRecord], at: Micros) -> tuple[Pre
         return preview(state, records, at, answer, teams), hit
 
 
-def running_scopes(path: Path) -> list[tuple[Scope, str]]:
+def running_scopes(place: Place) -> list[tuple[Scope, str]]:
     """(scope, running digest) of every class that runs, for checks of patterns. Raises what `reading` raises."""
-    with open_reading(path) as connection:
+    if isinstance(place, Cluster):
+        return place.scopes()
+    with open_reading(place) as connection:
         state = shard_copy(stored_shard(connection), TrustState.empty())
     return [(cls.row.scope, cls.row.digest) for cls in state.classes.values() if cls.members]
 
@@ -330,39 +307,21 @@ def more(number: int) -> None:
 # ------------------------------------------------------------------------------------------------------------ applying
 
 
-class Line(msgspec.Struct, frozen=True):
-    """One entry that was appended."""
-
-    epoch: int
-    kind: str
-    sentence: str
-    applied: bool
-    code: str = ""
-    why: str = ""
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """What came of a change."""
-
-    entries: tuple[Line, ...]
-    judged_by: Literal["service", "command", "nobody"]
-    judged: bool
-    """False: the entries are durable, and whoever drives the state has not judged them in time."""
-    came: Came
-    waiting: int = 0
-    """Requests for evidence that nobody could answer yet."""
-
-
 def carry_out(
-    path: Path, records: Sequence[TrustRecord], at: Micros, *, expects: int | None, evidence: str = "", what: str = ""
+    place: Place, records: Sequence[TrustRecord], at: Micros, *, expects: int | None, evidence: str = "", what: str = ""
 ) -> Outcome:
-    """Append records to the trust log in one transaction, and wait until they are judged, or judge them.
+    """Append records to the trust log, all or none, and wait until they are judged, or judge them.
+
+    In a cluster they are signed, and `--propose` writes them to a file instead.
 
     Raises:
-        TrustError: the log has moved on since `expects`; nothing was written.
-        InputError, PlaceError: the state file or the evidence place cannot be used.
+        TrustError: the log has moved on since `expects`, or a signature is missing; nothing of it counts.
+        InputError, PlaceError: the state file, the broker or the evidence place cannot be used.
         click.UsageError: `evidence` names no place.
     """
+    if isinstance(place, Cluster):
+        return place.carry_out(records, expects=expects)
+    path = place
     if evidence:
         asyncio.run(_check_place(evidence))  # a wrong place is an error before anything is written
     with closing(connect(path, create=True)) as connection:
@@ -370,14 +329,9 @@ def carry_out(
         epochs = append_trust(connection, [TRUST_RECORD.dump_json(r) for r in records], at, expects)
     judged_by, judged = _judged(path, epochs[-1], evidence, what)
     with open_reading(path) as connection:
-        entries = [_line(e) for e in folded(trust_log(connection)) if e.epoch in epochs]
+        entries = [line_of(e) for e in folded(trust_log(connection)) if e.epoch in epochs]
         waiting = progress(connection).unanswered
         return Outcome(tuple(entries), judged_by, judged, came_of(connection, mark, epochs), waiting)
-
-
-def _line(entry: Entry) -> Line:
-    applied = entry.applied
-    return Line(entry.epoch, entry.record.kind, describe(entry.record), applied.applied, applied.code, applied.message)
 
 
 def _judged(path: Path, epoch: int, evidence: str, what: str) -> tuple[Literal["service", "command", "nobody"], bool]:
@@ -466,21 +420,23 @@ def _can_fetch(node: LocalNode) -> bool:
 
 
 def exit_code(outcome: Outcome) -> int:
-    """0 applied and judged; 2 an entry was ignored; 4 the service has not judged it in time."""
+    """0 applied and judged, or proposed; 2 an entry was ignored; 4 nobody has judged it in time."""
     if not all(line.applied for line in outcome.entries):
         return EXIT_USAGE
     return EXIT_OK if outcome.judged else EXIT_SERVICE
 
 
-def tell(outcome: Outcome, output: str, path: Path) -> int:
+def tell(outcome: Outcome, output: str, place: Place) -> int:
     """Print what came of a change; returns the exit code."""
     if output == "json":
         print_json({"schema": "revet.change/v1", **msgspec.to_builtins(outcome)})
         return exit_code(outcome)
     for sentence in sentences(outcome):
         click.echo(safe(sentence))
-    if not outcome.judged:
-        who = holder(path)
+    if not outcome.judged and isinstance(place, Cluster):
+        say("revet: it counts, and not every shard has judged under it yet; see `revet doctor`")
+    elif not outcome.judged and isinstance(place, Path):
+        who = holder(place)
         named = f" (process {who.pid} on {who.host})" if who is not None else ""
         say(f"revet: recorded, but the running service{named} has not judged it yet; see `revet trust history`")
     return exit_code(outcome)
@@ -490,10 +446,19 @@ def sentences(outcome: Outcome) -> list[str]:
     """What came of a change, for people."""
     lines = []
     for entry in outcome.entries:
-        lines.append(f"epoch {entry.epoch}: {entry.sentence}")
+        signed = f" (signed by {', '.join(entry.signed)})" if entry.signed else ""
+        lines.append(f"epoch {entry.epoch}: {entry.sentence}{signed}")
         if not entry.applied:
             lines.append(f"  ignored ({entry.code}): {entry.why}")
     came = outcome.came
+    if outcome.proposed is not None:
+        return [*lines, *_proposed(outcome.proposed)]
+    if outcome.judged and outcome.judged_by == "cluster":
+        lines.append("every shard has judged under it; `revet incident list` and `revet search` show what came of it")
+        return [
+            *lines,
+            *(f"incident {one.short_id}: {one.kind} {one.subject}: {_reach(one)}" for one in came.incidents),
+        ]
     if outcome.judged:
         told = _numbers(came.verdicts) or "no verdict changed"
         lines.append(f"re-judged: {count(came.classes, 'class', 'classes')} changed: {told}" if came.classes else told)
@@ -502,6 +467,19 @@ def sentences(outcome: Outcome) -> list[str]:
     if outcome.waiting:
         lines.append(f"{count(outcome.waiting, 'request')} for evidence wait for `revet run`, or for --evidence")
     return lines
+
+
+def _proposed(proposed: Proposed) -> list[str]:
+    """What is to be done with a proposal."""
+    file = proposed.file
+    if not proposed.missing:
+        return [f"written to {file}, nothing is applied; it has the signatures it needs: revet trust submit {file}"]
+    others = count(proposed.missing, "more administrator")
+    return [f"written to {file}, nothing is applied; {others} must sign it: revet trust sign {file}, then submit"]
+
+
+def _reach(one: Told) -> str:
+    return count(one.containers, "container") if one.state == "open" else "nothing is left in it"
 
 
 def _stands(one: Told) -> str:

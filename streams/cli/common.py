@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import getpass
 import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import click
 import msgspec
@@ -19,10 +21,10 @@ from rich.text import Text
 
 from alerting.text import is_hidden
 from streams.cli.render import safe
-from streams.settings import load_settings
+from streams.settings import Loaded, load, load_settings
 from verifier.errors import InputError, RevetError
 from verifier.models import Micros
-from verifier.times import FIRST, parse_age, parse_utc, show_instant
+from verifier.times import FIRST, parse_age, parse_instant, parse_utc, show_instant
 from verifier.trust.changes import By
 
 EXIT_OK: Final = 0
@@ -110,6 +112,48 @@ def _say_which(context: click.Context, _parameter: click.Parameter, value: Path)
         profile = context.meta.get(PROFILE)
         say(f"revet: state {value}" + (f" (profile {profile})" if profile else ""))
     return value
+
+
+def settings_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--settings FILE` and `--profile NAME`; the command takes `settings: Settings`, checked and complete.
+
+    The file is the one named, else the profile's, else $REVET_PROFILE's, else `revet.yaml` where it exists; variables
+    win over it, as in `revet run`.
+    """
+
+    @functools.wraps(function)
+    def with_settings(*args: object, settings_file: Path | None, profile: str | None, **named: object) -> object:
+        return function(*args, settings=named_settings(settings_file, profile).settings, **named)
+
+    return settings_flags(with_settings)
+
+
+def settings_flags(function: F) -> F:
+    """The flags of `settings_option` for a command that calls `named_settings` itself."""
+    with_file = click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Settings file.  [default: of the profile, else revet.yaml where it exists]",
+    )(function)
+    return click.option(
+        "--profile",
+        metavar="NAME",
+        envvar="REVET_PROFILE",
+        help="Settings of that name: a file, or NAME.yaml in ~/.config/revet.  [env: REVET_PROFILE]",
+    )(with_file)
+
+
+def named_settings(file: Path | None, profile: str | None) -> Loaded:
+    """The settings that `--settings` and `--profile` name, with where each value came from.
+
+    Raises:
+        InputError: there is no such profile, or as `streams.settings.load`.
+    """
+    if file is None and profile:
+        file = profile_file(profile)
+    return load(file, os.environ, {})
 
 
 def output_option(function: F) -> F:
@@ -239,9 +283,40 @@ def now() -> int:
     return time.time_ns() // 1000
 
 
+ZONE: Final = "revet.zone"
+"""Where a command keeps the zone that times are shown in."""
+
+
 def show_time(micros: Micros | None) -> str:
-    """RFC 3339 UTC to the second, or `-`."""
-    return "-" if micros is None else show_instant(micros, "seconds")
+    """RFC 3339 to the second, UTC or in the zone of `--tz`; `-` for none."""
+    if micros is None:
+        return "-"
+    zone = _zone()
+    return show_instant(micros, "seconds") if zone is None else _in_zone(micros, zone, "seconds")
+
+
+def zoned(value: object) -> str:
+    """An instant as documents write it, in the zone of `--tz`; without one, and anything else, as it is."""
+    zone = _zone()
+    try:
+        return str(value) if zone is None else _in_zone(parse_instant(str(value)), zone, "microseconds")
+    except ValueError:
+        return str(value)
+
+
+def _zone() -> tzinfo | None:
+    context = click.get_current_context(silent=True)
+    return context.meta.get(ZONE) if context is not None else None
+
+
+def _in_zone(micros: Micros, zone: tzinfo, precision: Literal["seconds", "microseconds"]) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=micros)).astimezone(zone).isoformat(timespec=precision)
+    except OverflowError:  # where the calendar ends
+        return show_instant(micros, precision)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def local_author() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import click
@@ -18,11 +17,10 @@ from streams.cli.common import (
     print_table,
     say,
     show_time,
-    state_option,
 )
+from streams.cli.looking import Record, StateFile, looking, record_option
 from streams.cli.render import safe
 from streams.collectors.deadletters import CODES
-from streams.local.looking import looking
 from streams.local.retrying import RESULTS, Retried, retry
 from streams.queries.kql import quoted
 from streams.queries.lists import deadletters
@@ -43,11 +41,11 @@ def command() -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that could be read later.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Dead letters at most.")
 @click.option("--after", default="", metavar="CURSOR", help="Go on where an earlier answer stopped.")
-@state_option
+@record_option
 @output_option
-def list_(everything: bool, limit: int, after: str, state: Path, output: str) -> int:
+def list_(everything: bool, limit: int, after: str, record: Record, output: str) -> int:
     """Inputs that could not be read, newest first."""
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         found = deadletters(look.reader, "" if everything else OPEN, limit=limit, after=after)
     if output == "json":
         print_json(as_json(found))
@@ -63,11 +61,11 @@ def list_(everything: bool, limit: int, after: str, state: Path, output: str) ->
 
 @command.command(epilog="Example:\n\n\b\n  $ revet deadletter show v1:2lg0XD_2UBdVuUeRYcsd4y8dkOZ")
 @click.argument("letter")
-@state_option
+@record_option
 @output_option
-def show(letter: str, state: Path, output: str) -> int:
+def show(letter: str, record: Record, output: str) -> int:
     """One LETTER: where it stands, why it could not be read, what its structure is."""
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         rows = deadletters(look.reader, f"id:{quoted(letter)}", limit=1).rows
     if not rows:
         raise InputError(f"no dead letter {letter[:80]!r}; `revet deadletter list` names them")
@@ -80,16 +78,21 @@ def show(letter: str, state: Path, output: str) -> int:
 
 
 @command.command("retry", epilog="Example:\n\n\b\n  $ revet deadletter retry")
-@state_option
+@record_option
 @output_option
-def retry_(state: Path, output: str) -> int:
+def retry_(record: Record, output: str) -> int:
     """Read again with this version what was kept: reduced originals, and files that are still there.
 
     The bytes of unreadable input are not kept, for privacy: what came over a connection cannot be retried.
     """
-    with looking(state, now()) as look:
+    if not isinstance(record, StateFile):
+        raise InputError(
+            "retry is for the state of the single-machine mode (--state FILE); in a cluster feed the file again with"
+            " `revet serve files`: what was read before is known by its id, and only what is new counts"
+        )
+    with looking(record, now()) as look:
         instant = look.now
-    done = retry(state, instant)
+    done = retry(record.path, instant)
     if output == "json":
         print_json({"schema": SCHEMA_RETRY, **msgspec.to_builtins(done)})
     else:

@@ -1,6 +1,7 @@
 """`revet doctor`: what revet needs, whether it is there, and what mends it.
 
-It only looks: nothing is written, created or asked for over a network, and a running service is not held up.
+It only looks: nothing is written or created, and a running service is not held up. Of the single-machine mode nothing
+is asked over a network; of the clustered mode every dependency is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import stat
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final
 
 import click
 import msgspec
@@ -21,24 +22,28 @@ from rich.text import Text
 from streams.cli.common import (
     EXIT_OK,
     EXIT_SERVICE,
+    default_state,
+    named_settings,
     now,
     output_option,
     print_json,
     print_table,
     say,
+    settings_flags,
     show_time,
-    state_option,
 )
 from streams.cli.render import safe
 from streams.engine.sqlite import FILE_VERSION, Connection, trust_log
 from streams.local.sqlite import newest_time, open_reading, progress, recorded_clock
+from streams.serving.checks import Check, Diagnosis, Status
+from streams.serving.probe import EXAMPLE, probe
+from streams.settings import Loaded, Settings
 from streams.state import FeedRow
-from verifier.errors import RevetError
+from verifier.errors import InputError, RevetError
 from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState
 
 SCHEMA: Final = "revet.doctor/v1"
-Status = Literal["ok", "warn", "fail"]
 
 OLDEST_PYTHON: Final = (3, 11)
 TOO_NEW_PYTHON: Final = (3, 14)
@@ -56,27 +61,6 @@ FEED_SILENT_US: Final = 10 * 60 * 1_000_000
 """Microseconds after which a live feed counts as silent: an API server is quiet for a minute, not for ten."""
 
 _STYLE: Final[dict[Status, str]] = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One line of the answer."""
-
-    name: str
-    status: Status
-    message: str
-    mend: str = ""
-    """What to do; empty when there is nothing."""
-
-
-class Diagnosis(NamedTuple):
-    """Every check, in the order they were made."""
-
-    checks: tuple[Check, ...]
-
-    @property
-    def sound(self) -> bool:
-        """Nothing failed; warnings do not count."""
-        return all(check.status != "fail" for check in self.checks)
 
 
 def diagnose(state: Path, *, wanted: bool, at: int) -> Diagnosis:
@@ -267,15 +251,41 @@ _LOOKS: Final[tuple[Callable[[Connection, Path, int], Iterator[Check]], ...]] = 
 
 @click.command(
     epilog="\b\nExit codes: 0 nothing fails (warnings do not count); 4 something fails.\n\n"
-    "\b\nExample:\n  $ revet doctor --state revet.sqlite"
+    "\b\nExamples:\n"
+    "  $ revet doctor --state revet.sqlite\n"
+    "  $ revet doctor --settings /etc/revet/cluster.yaml\n"
+    f"  $ revet doctor --probe {EXAMPLE}"
 )
-@state_option
+@settings_flags
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    show_default="of the settings or profile, $REVET_STATE, or ~/.local/state/revet/revet.sqlite",
+    help="State file of the single-machine mode.",
+)
+@click.option(
+    "--probe", "address", metavar="URL", help="Ask one process of the clustered mode how it is, nothing else."
+)
 @output_option
 @click.pass_context
-def command(context: click.Context, state: Path, output: str) -> None:
-    """Check what revet needs, and say what mends it."""
-    wanted = context.get_parameter_source("state") is not click.core.ParameterSource.DEFAULT
-    diagnosis = diagnose(state, wanted=wanted, at=now())
+def command(
+    context: click.Context,
+    settings_file: Path | None,
+    profile: str | None,
+    state: Path | None,
+    address: str | None,
+    output: str,
+) -> None:
+    """Check what revet needs, and say what mends it.
+
+    With settings that name Kafka or Elasticsearch it checks the clustered mode: brokers, topics, rights, clocks, the
+    record, the evidence store, administrators, and every process by its signs of life. Else the state file.
+    """
+    if address is not None:
+        code, line = probe(address)
+        click.echo(line)
+        context.exit(code)
+    diagnosis = Diagnosis(tuple(_checks(settings_file, profile, state)))
     if output == "json":
         print_json({"schema": SCHEMA, "checks": diagnosis.checks})
     else:
@@ -284,3 +294,37 @@ def command(context: click.Context, state: Path, output: str) -> None:
         if not diagnosis.sound:
             say(safe("revet: something fails; see above"))
     context.exit(EXIT_OK if diagnosis.sound else EXIT_SERVICE)
+
+
+def _checks(settings_file: Path | None, profile: str | None, state: Path | None) -> Iterator[Check]:
+    """Of the settings, then of the clustered mode where they are of it, then of the state file where one is meant.
+
+    Raises:
+        InputError: somebody named settings that are not there or wrong. Settings nobody named are a line.
+    """
+    try:
+        loaded = named_settings(settings_file, profile)
+    except InputError as error:
+        if settings_file is not None or profile:
+            raise
+        yield Check("settings", "fail", str(error), "mend what it names; docs/settings.md has every setting")
+        loaded = Loaded(Settings(), {})
+    settings = loaded.settings
+    if settings.clustered:
+        yield Check("settings", "ok", _origin(loaded))
+        yield _python()
+        yield from importlib.import_module("streams.serving.dependencies").look(settings)
+    if state is None and settings.clustered and settings.state is None:
+        return
+    file = state or settings.state or default_state()
+    if sys.stderr.isatty():
+        say(f"revet: state {file}" + (f" (profile {profile})" if profile else ""))
+    yield from diagnose(file, wanted=state is not None, at=now()).checks
+
+
+def _origin(loaded: Loaded) -> str:
+    """Where the settings came from, in short: files and how many variables."""
+    origins = [origin for origin in loaded.origins.values() if origin != "default"]
+    files = sorted({origin.rpartition(":")[0] for origin in origins if ":" in origin})
+    variables = sum(origin.startswith("REVET_") for origin in origins)
+    return ", ".join([*files, f"{variables} variables"]) if origins else "defaults"

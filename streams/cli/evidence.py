@@ -21,16 +21,15 @@ from alerting.text import short_digest
 from streams.cli.common import EXIT_UNKNOWN, by, encodable, now, output_option, print_json, print_table, say
 from streams.cli.render import safe
 from streams.cli.sources import (
-    EvidenceSource,
     TrustFiles,
     keyset_of,
     look_up,
-    opened,
     read_trust,
     source_options,
     with_public_good,
 )
 from streams.local.shown import Found, ShownEvidence, ShownSigner, shown
+from streams.places import EvidenceSource, opened
 from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.models import DigestClosure, Micros, PlaceAsked, Reason
 from verifier.trust.state import TrustState

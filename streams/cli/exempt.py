@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from streams.cli.changing import asked_by, carry_out, evidence_option, note_option, reading, tell, when
-from streams.cli.common import EXIT_OK, output_option, print_json, print_table, show_time, state_option
+from streams.cli.common import EXIT_OK, output_option, print_json, print_table, show_time
+from streams.cli.trustplace import Place, place_option, sign_options
 from verifier.models import Micros
 from verifier.policy.documents import DEFAULT_EXEMPTION_DAYS, MAX_EXEMPTION_DAYS
 from verifier.times import DAY
@@ -47,7 +47,8 @@ def _many(flag: str, name: str, metavar: str, about: str) -> Callable[[F], F]:
 @click.option("--days", type=click.IntRange(1, MAX_EXEMPTION_DAYS), help=f"How long; default {DEFAULT_EXEMPTION_DAYS}.")
 @click.option("--until", metavar="TIME", help="Instead of --days: when it ends.")
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
 def add(
     policy: str,
@@ -63,7 +64,7 @@ def add(
     days: int | None,
     until: str | None,
     evidence: str,
-    state: Path,
+    state: Place,
     output: str,
 ) -> int:
     """Accept what a scope violates, for at most 180 days. Options that list may be repeated."""
@@ -92,9 +93,9 @@ def _end(now: Micros, days: int | None, until: str | None) -> Micros:
 
 @command.command("list", epilog="Example:\n\n\b\n  $ revet exempt list --all")
 @click.option("--all", "everything", is_flag=True, help="Also those that are over.")
-@state_option
+@place_option
 @output_option
-def list_(everything: bool, state: Path, output: str) -> int:
+def list_(everything: bool, state: Place, output: str) -> int:
     """List exemptions, those that end first on top."""
     found = reading(state)
     entries = sorted(found.trust.exemptions.values(), key=lambda entry: (entry.expires, entry.id))
@@ -111,9 +112,10 @@ def list_(everything: bool, state: Path, output: str) -> int:
 @click.argument("exemption_id", metavar="ID")
 @note_option
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
-def end(exemption_id: str, note: str, evidence: str, state: Path, output: str) -> int:
+def end(exemption_id: str, note: str, evidence: str, state: Place, output: str) -> int:
     """End an exemption now (ID or the beginning of it); its findings reopen."""
     found = reading(state)
     record = end_exemption(found.trust, asked_by(found, note), exemption_id)

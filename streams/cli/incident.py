@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 import click
@@ -22,13 +21,13 @@ from streams.cli.common import (
     print_table,
     say,
     show_time,
-    state_option,
 )
+from streams.cli.looking import Record, StateFile, clustered, looking, record_option
 from streams.cli.render import safe
 from streams.local.acting import DoneBy, act
-from streams.local.looking import Look, looking
 from streams.queries.conditions import is_
 from streams.queries.lists import incidents
+from streams.queries.looking import Look
 from streams.queries.port import Hit, every
 from streams.queries.reading import number_of, text_of
 from streams.queries.results import IncidentRow, Incidents, Timeline, as_json
@@ -68,11 +67,11 @@ def command() -> None:
 @click.option("--query", default="", metavar="KQL", help="Only those that match, e.g. 'severity:critical'.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Incidents at most.")
 @click.option("--after", default="", metavar="CURSOR", help="Go on where an earlier answer stopped.")
-@state_option
+@record_option
 @output_option
-def list_(everything: bool, query: str, limit: int, after: str, state: Path, output: str) -> int:
+def list_(everything: bool, query: str, limit: int, after: str, record: Record, output: str) -> int:
     """Incidents, the one that changed last first."""
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         states = () if everything else ACTIVE
         found = incidents(look.reader, query, states=states, limit=limit, after=after, now=look.now)
     if output == "json":
@@ -84,11 +83,11 @@ def list_(everything: bool, query: str, limit: int, after: str, state: Path, out
 
 @command.command(epilog="Example:\n\n\b\n  $ revet incident show INC-YV9J3G")
 @click.argument("incident")
-@state_option
+@record_option
 @output_option
-def show(incident: str, state: Path, output: str) -> int:
+def show(incident: str, record: Record, output: str) -> int:
     """The message about INCIDENT as it would be told now, its timeline, and what it holds."""
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         found = look_at(look, incident)
     if output == "json":
         print_json(_as_json(found))
@@ -97,21 +96,31 @@ def show(incident: str, state: Path, output: str) -> int:
     return EXIT_OK
 
 
-def _action(name: Literal["ack", "note", "close"], incident: str, text: str, state: Path, output: str) -> int:
-    """Append what was asked for, wait until it is done, and say how the incident stands."""
+def _action(name: Literal["ack", "note", "close"], incident: str, text: str, record: Record, output: str) -> int:
+    """Hand over what was asked for, wait until it is done, and say how the incident stands."""
     if len(text) > MAX_TEXT:
         raise InputError(f"{len(text)} characters of text; at most {MAX_TEXT}")
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         row = _row(look, _id(look, incident))
         if row.state == "resolved" and name != "note":
             raise InputError(f"{row.short_id} is resolved since {row.resolved}: nothing to {_VERBS[name]}")
         time = look.stamp()
     by = local_author()
     made = stable_id("incident-action", row.id, name, by, time, text)
-    done = act(state, IncidentAction(made, time, row.id, name, by, text))
-    with looking(state, now()) as look:
+    done = _act(record, IncidentAction(made, time, row.id, name, by, text), row)
+    with looking(record, now()) as look:
         after = _row(look, row.id)
     return _tell(name, after, done, output)
+
+
+def _act(record: Record, action: IncidentAction, row: IncidentRow) -> DoneBy:
+    """Hand it to who keeps the incidents: the log of the file, or the alerter of the cluster."""
+    if isinstance(record, StateFile):
+        return act(record.path, action)
+    if action.action == "ack" and row.state == "acknowledged":
+        return "service"  # nothing would come of it, and nothing could be waited for
+    done: DoneBy = clustered("acting").act(record.settings, action)
+    return done
 
 
 _VERBS: Final = {"ack": "acknowledge", "note": "note", "close": "close"}
@@ -120,35 +129,35 @@ _VERBS: Final = {"ack": "acknowledge", "note": "note", "close": "close"}
 @command.command(epilog="Example:\n\n\b\n  $ revet incident ack INC-YV9J3G --note 'rolling back'")
 @click.argument("incident")
 @click.option("--note", default="", help="What you are about to do; kept with the incident.")
-@state_option
+@record_option
 @output_option
-def ack(incident: str, note: str, state: Path, output: str) -> int:
+def ack(incident: str, note: str, record: Record, output: str) -> int:
     """Take INCIDENT: others see that somebody is at it. A worse severity voids it."""
-    return _action("ack", incident, note, state, output)
+    return _action("ack", incident, note, record, output)
 
 
 @command.command(epilog="Example:\n\n\b\n  $ revet incident note INC-YV9J3G 'the key was on the old runner'")
 @click.argument("incident")
 @click.argument("text")
-@state_option
+@record_option
 @output_option
-def note(incident: str, text: str, state: Path, output: str) -> int:
+def note(incident: str, text: str, record: Record, output: str) -> int:
     """Write TEXT down with INCIDENT."""
     if not text.strip():
         raise click.UsageError("a note needs some text")
-    return _action("note", incident, text, state, output)
+    return _action("note", incident, text, record, output)
 
 
 @command.command(epilog="Example:\n\n\b\n  $ revet incident close INC-YV9J3G --reason 'test cluster, torn down'")
 @click.argument("incident")
 @click.option("--reason", required=True, help="Why it is over although something may be left; kept with it.")
-@state_option
+@record_option
 @output_option
-def close(incident: str, reason: str, state: Path, output: str) -> int:
+def close(incident: str, reason: str, record: Record, output: str) -> int:
     """Close INCIDENT by hand. It opens again when more comes in than was left."""
     if not reason.strip():
         raise click.UsageError("a reason needs some text")
-    return _action("close", incident, reason, state, output)
+    return _action("close", incident, reason, record, output)
 
 
 # ------------------------------------------------------------------------------------------------------------ looking
@@ -159,7 +168,7 @@ def look_at(look: Look, text: str) -> Shown:
 
     Raises:
         InputError: nothing, or several things, are called so.
-        PlaceUnavailable: the state cannot be read.
+        PlaceUnavailable: the record cannot be read.
     """
     incident = _id(look, text)
     subject = look.find(f"incident:{incident}", ("incident",))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +17,8 @@ from streams.cli.changing import (
     tell,
     when_given,
 )
-from streams.cli.common import EXIT_OK, output_option, print_json, print_table, read_text, show_time, state_option
+from streams.cli.common import EXIT_OK, output_option, print_json, print_table, read_text, show_time
+from streams.cli.trustplace import Place, place_option, sign_options
 from verifier.models import Micros
 from verifier.trust.changes import add_key, remove_key, rotate_key
 from verifier.trust.describe import short
@@ -38,7 +38,8 @@ def command() -> None:
 @click.option("--valid-until", metavar="TIME", help="End of its window.")
 @note_option
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
 def add(
     name: str,
@@ -48,7 +49,7 @@ def add(
     valid_until: str | None,
     note: str,
     evidence: str,
-    state: Path,
+    state: Place,
     output: str,
 ) -> int:
     """Put a public key into the ring under NAME, or change its owner or window."""
@@ -72,9 +73,10 @@ def add(
 @click.option("--effective", metavar="TIME", help="From when on; default: now. What was signed before stays good.")
 @note_option
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
-def rotate(name: str, new: str, effective: str | None, note: str, evidence: str, state: Path, output: str) -> int:
+def rotate(name: str, new: str, effective: str | None, note: str, evidence: str, state: Place, output: str) -> int:
     """Let NAME mean another key from now on. Rotation is not revocation: nothing becomes a violation by it."""
     found = reading(state)
     since = when_given(effective, found.now, "--effective")
@@ -90,9 +92,10 @@ def rotate(name: str, new: str, effective: str | None, note: str, evidence: str,
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @note_option
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
-def remove(key: str, yes: bool, note: str, evidence: str, state: Path, output: str) -> int:
+def remove(key: str, yes: bool, note: str, evidence: str, state: Place, output: str) -> int:
     """Take a key (name, id, or the beginning of an id) out of the ring.
 
     It is no longer authorised, and not revoked: what it signed fails where the key is required.
@@ -112,9 +115,9 @@ def remove(key: str, yes: bool, note: str, evidence: str, state: Path, output: s
 
 @command.command("list", epilog="Example:\n\n\b\n  $ revet key list --all")
 @click.option("--all", "everything", is_flag=True, help="Also keys that are no longer in the ring.")
-@state_option
+@place_option
 @output_option
-def list_(everything: bool, state: Path, output: str) -> int:
+def list_(everything: bool, state: Place, output: str) -> int:
     """List the keys of the ring; superseded ones are among them, since what they signed stays good."""
     trust = reading(state).trust
     keys = sorted(trust.keys.values(), key=lambda key: (key.name, key.added_epoch))

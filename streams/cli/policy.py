@@ -24,9 +24,9 @@ from streams.cli.common import (
     print_table,
     say,
     show_time,
-    state_option,
 )
 from streams.cli.render import safe
+from streams.cli.trustplace import Place, place_option
 from streams.local.admissions import Rejudged, rejudge_recorded
 from streams.local.plan import plan
 from streams.local.preview import Counts, NamespaceCounts, PolicyCounts, Preview
@@ -81,9 +81,9 @@ _FILES: Final = click.argument("files", nargs=-1, required=True, metavar="FILE|D
 )
 @_FILES
 @click.option("--against-state", is_flag=True, help="Also name patterns that match nothing of what runs.")
-@state_option
+@place_option
 @output_option
-def check(files: tuple[str, ...], against_state: bool, state: Path, output: str) -> int:
+def check(files: tuple[str, ...], against_state: bool, state: Place, output: str) -> int:
     """Say what is wrong or doubtful in FILES, each with file:line:column. Exit code 2 when something is wrong."""
     documents, errors = read_documents(files)
     known: dict[str, Any] = {"now": now()}  # Any: the arguments of check_documents
@@ -134,13 +134,15 @@ def _sentence(problem: Problem) -> str:
     metavar="TIME",
     help="Also judge what admission let in since then, as if FILES had been in force and enforced.",
 )
-@state_option
+@place_option
 @output_option
-def preview(files: tuple[str, ...], prune: bool, since: str | None, state: Path, output: str) -> int:
+def preview(files: tuple[str, ...], prune: bool, since: str | None, state: Place, output: str) -> int:
     """Show what would change for what runs now if FILES were applied. Changes nothing.
 
     Exit code 1 when something that is valid now would violate; past admissions do not change it.
     """
+    if since is not None and not isinstance(state, Path):
+        raise click.UsageError("--from asks the record of one machine; without it you see what runs now")
     documents, errors = read_documents(files)
     for error in errors:
         say(f"revet: {error}")
@@ -153,7 +155,9 @@ def preview(files: tuple[str, ...], prune: bool, since: str | None, state: Path,
     foretold, _ = foresee(state, made.records, found.now)
     names = [d.name for d in documents if isinstance(d.body, PolicyDocument)]
     start = when_given(since, found.now, "--from")
-    past = rejudge_recorded(state, made.records, start, found.now, names) if start is not None else None
+    past = None
+    if start is not None and isinstance(state, Path):
+        past = rejudge_recorded(state, made.records, start, found.now, names)
     if output == "json":
         told = msgspec.to_builtins(foretold) | ({"admissions": msgspec.to_builtins(past)} if past is not None else {})
         print_json({"schema": "revet.policy-preview/v1", "breaks": foretold.breaks, **told})

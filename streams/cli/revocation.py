@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from streams.cli.changing import asked_by, carry_out, evidence_option, note_option, reading, tell
-from streams.cli.common import EXIT_OK, output_option, print_json, print_table, show_time, state_option
+from streams.cli.common import EXIT_OK, output_option, print_json, print_table, show_time
+from streams.cli.trustplace import Place, place_option, sign_options
 from verifier.models import Micros
 from verifier.trust.changes import withdraw
 from verifier.trust.describe import describe, subject_of
@@ -23,9 +23,9 @@ def command() -> None:
 
 @command.command("list", epilog="Example:\n\n\b\n  $ revet revocation list --all")
 @click.option("--all", "everything", is_flag=True, help="Also withdrawn ones.")
-@state_option
+@place_option
 @output_option
-def list_(everything: bool, state: Path, output: str) -> int:
+def list_(everything: bool, state: Place, output: str) -> int:
     """List revocations."""
     found = reading(state)
     entries = sorted(found.trust.revocations.values(), key=lambda entry: entry.epoch)
@@ -42,9 +42,10 @@ def list_(everything: bool, state: Path, output: str) -> int:
 @click.argument("revocation_id", metavar="ID")
 @note_option
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
-def withdraw_(revocation_id: str, note: str, evidence: str, state: Path, output: str) -> int:
+def withdraw_(revocation_id: str, note: str, evidence: str, state: Place, output: str) -> int:
     """Take a revocation back (ID or the beginning of it); what was before is restored exactly."""
     found = reading(state)
     record = withdraw(found.trust, asked_by(found, note), revocation_id)

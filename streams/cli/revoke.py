@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
@@ -13,8 +12,6 @@ from pydantic import ValidationError
 from alerting.text import short_digest
 from streams.cli.changing import (
     SHOWN,
-    Outcome,
-    Reading,
     asked_by,
     breaking_lines,
     carry_out,
@@ -30,9 +27,11 @@ from streams.cli.changing import (
     tell,
     when_given,
 )
-from streams.cli.common import EXIT_OK, PAIR, output_option, print_json, print_table, say, show_time, state_option
+from streams.cli.common import EXIT_OK, PAIR, output_option, print_json, print_table, say, show_time
+from streams.cli.outcomes import Outcome, Reading
 from streams.cli.render import safe
 from streams.cli.trust_files import sentence_of
+from streams.cli.trustplace import Place, place_option, sign_options
 from streams.local.preview import Hit, Preview
 from verifier.errors import TrustError
 from verifier.policy.identity import Identity
@@ -55,7 +54,7 @@ class Request(NamedTuple):
     yes: bool
     note: str
     evidence: str
-    state: Path
+    state: Place
     output: str
 
 
@@ -79,7 +78,8 @@ _OPTIONS: Final = (
     click.option("--yes", is_flag=True, help="Apply without asking."),
     note_option,
     evidence_option,
-    state_option,
+    sign_options,
+    place_option,
     output_option,
 )
 

@@ -19,7 +19,7 @@ import msgspec
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from streams.cli.changing import folded, read_documents
+from streams.cli.changing import read_documents
 from streams.cli.common import (
     EXIT_OK,
     INSTANT,
@@ -32,7 +32,8 @@ from streams.cli.common import (
     say,
     show_time,
 )
-from streams.cli.sources import EvidenceSource, evidence_source, opened
+from streams.cli.outcomes import folded
+from streams.cli.sources import evidence_source
 from streams.collectors.server import CLUSTER, MIB, Receiver, ReceiverOptions
 from streams.engine.sqlite import trust_log
 from streams.local.dated import Dates, read_dates
@@ -42,6 +43,7 @@ from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, settle_collector, summary
 from streams.local.sqlite import note_clock
+from streams.places import EvidenceSource, opened
 from streams.settings import Settings, host_and_port, load_settings
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
@@ -76,7 +78,7 @@ class Played(msgspec.Struct, frozen=True):
     epilog="Examples:\n\n\b\n"
     "  $ revet run --replay audit.jsonl --replay pods.jsonl --trust trust/ --evidence oci-layout:images\n"
     "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu\n\n"
-    "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/operations.md."
+    "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/settings.md."
 )
 @click.option(
     "--replay", multiple=True, metavar="[CLUSTER=]FILE", help="Play a recording; `-` is standard input. Repeatable."
@@ -311,18 +313,7 @@ class _Run:
         )
 
     def _token(self) -> bytes:
-        listen = self.settings.listen
-        if listen.token is not None:
-            return listen.token.get_secret_value().encode()
-        if listen.token_file is None:
-            return b""
-        try:
-            token = listen.token_file.read_bytes().strip()
-        except OSError as error:
-            raise InputError(f"listen.token_file: {listen.token_file}: {error.strerror or error}") from error
-        if not token:
-            raise InputError(f"listen.token_file: {listen.token_file} is empty; put a long random text into it")
-        return token
+        return (self.settings.listen.token_text() or "").encode()
 
     # ------------------------------------------------------------------ both
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 import click
 
 from streams.cli.changing import when_given
-from streams.cli.common import EXIT_USAGE, now, output_option, print_json, print_table, say, show_time, state_option
+from streams.cli.common import EXIT_USAGE, now, output_option, print_json, print_table, say, show_time, zoned
+from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
-from streams.local.looking import looking
 from streams.queries.conditions import full_name, values_of
 from streams.queries.kql import QueryError
 from streams.queries.lists import search
@@ -61,7 +60,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
 @click.option("--at", metavar="TIME", help="Containers only: what ran then, under the verdicts of then.")
 @click.option("--fields", metavar="A,B", help="Fields to show, short or full names.")
 @click.option("--list-fields", is_flag=True, help="Name every field that can be searched, and stop.")
-@state_option
+@record_option
 @output_option
 def command(
     query: str | None,
@@ -71,7 +70,7 @@ def command(
     at: str | None,
     fields: str | None,
     list_fields: bool,
-    state: Path,
+    record: Record,
     output: str,
 ) -> int:
     """Search the record with a subset of KQL.
@@ -84,7 +83,7 @@ def command(
     if query is None:
         raise click.UsageError("give a QUERY (for everything: ''), or --list-fields")
     columns = _columns(home, fields)
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         instant = when_given(at, look.now, "--at")
         try:
             found = search(look.reader, query, home, limit=limit, after=after, at=instant, now=look.now)
@@ -147,7 +146,8 @@ _TITLES: Final = {full: short for short, full in reversed(SHORT_NAMES.items())}
 def _cell(hit: Hit, name: str) -> str:
     if name == "@timestamp":
         return show_time(hit.time)
-    return safe(", ".join(map(str, values_of(name, hit.body))), CELL_LIMIT)
+    shown = zoned if name in FIELDS and FIELDS[name].type == "date" else str
+    return safe(", ".join(map(shown, values_of(name, hit.body))), CELL_LIMIT)
 
 
 def _only(found: SearchResult, fields: str | None, columns: Iterable[str]) -> dict[str, object]:

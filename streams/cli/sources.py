@@ -15,14 +15,13 @@ import asyncio
 import functools
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
-import msgspec
 
 from streams.cli.common import PAIR, read_text, say
 from streams.cli.manifests import manifest_files
@@ -40,14 +39,11 @@ from streams.cli.trust_files import (
     with_file,
 )
 from streams.local.plan import BARE_KEY, needs_public_good
-from verifier.adapters.combined import CombinedPlace
+from streams.places import LAYOUT, LOOKASIDE, REGISTRY, TRUST_DATA, EvidenceSource, opened
 from verifier.adapters.fetch import fetch
-from verifier.adapters.lookaside import LookasidePlace
 from verifier.adapters.memory import MemoryEvidenceStore
-from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.package_data import public_good_root
-from verifier.adapters.registry import RegistryOptions, RegistryPlace
-from verifier.adapters.trustdata_dir import TrustDataPlace
+from verifier.adapters.registry import RegistryOptions
 from verifier.errors import ImageReferenceError, InputError, PlaceError, PolicyError, TrustError
 from verifier.evidence.keys import load_public_key
 from verifier.facts.candidates import KeySet
@@ -77,10 +73,6 @@ from verifier.verify import ImageEvidence
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-LAYOUT: Final = "oci-layout:"
-LOOKASIDE: Final = "lookaside:"
-TRUST_DATA: Final = "trust-data:"
-REGISTRY: Final = "registry"
 AT_ONCE: Final = 8
 """Images asked about at a time."""
 
@@ -92,20 +84,6 @@ _PLATFORM: Final = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
 
 
 # ------------------------------------------------------------------------------------------------------------- places
-
-
-class EvidenceSource(msgspec.Struct, frozen=True):
-    """Where evidence is looked for, as the options say. Holds no secret."""
-
-    layout: Path | None = None
-    """Directory of an OCI image layout; None: registries over HTTP."""
-    lookaside: tuple[Path, ...] = ()
-    """Folders of OpenPGP signatures, as podman and skopeo write them, asked beside it."""
-    trust_data: tuple[Path, ...] = ()
-    """Folders of Docker Content Trust metadata, asked beside it."""
-    registry: RegistryOptions = RegistryOptions()
-    platform: str | None = None
-    """`os/arch[/variant]`: of a multi-platform image, the child that is looked at too."""
 
 
 def source_options(function: F) -> F:
@@ -196,23 +174,6 @@ def _folder(text: str, prefix: str) -> Path:
     if not name:
         raise click.UsageError(f"--evidence {text}: which folder? {prefix}DIR")
     return Path(os.path.expanduser(name))  # noqa: PTH111 - pathlib raises where there is no such user
-
-
-@asynccontextmanager
-async def opened(source: EvidenceSource) -> AsyncIterator[EvidencePlace]:
-    """The place, closed at the end; one event loop for all of it.
-
-    Raises:
-        PlaceRefused: the directory is no OCI layout, or the Docker configuration cannot be read.
-        InputError: a mirror is no origin, or the CA file cannot be read.
-    """
-    beside: list[EvidencePlace] = [*map(LookasidePlace, source.lookaside), *map(TrustDataPlace, source.trust_data)]
-    if source.layout is not None:
-        layout = OciLayoutPlace(source.layout)
-        yield CombinedPlace(layout, beside) if beside else layout
-        return
-    async with RegistryPlace(source.registry) as place:
-        yield CombinedPlace(place, beside) if beside else place
 
 
 # ----------------------------------------------------------------------------------------------------------- evidence

@@ -33,11 +33,9 @@ from streams.cli.common import (
 )
 from streams.cli.sources import (
     AT_ONCE,
-    EvidenceSource,
     TrustFiles,
     keyset_of,
     look_up,
-    opened,
     read_trust,
     source_options,
 )
@@ -55,6 +53,7 @@ from streams.local.survey import (
     sightings,
     survey,
 )
+from streams.places import EvidenceSource, opened
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError
 from verifier.models import Micros

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import click
@@ -10,10 +9,11 @@ import msgspec
 
 from alerting.text import count
 from streams.cli.changing import when_given
-from streams.cli.common import now, output_option, print_json, print_table, say, show_time, state_option
+from streams.cli.common import now, output_option, print_json, print_table, say, show_time
+from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
-from streams.local.looking import Look, looking
 from streams.queries.blast import SIGNED_BY
+from streams.queries.looking import Look
 from streams.queries.results import Row, Signature, Timeline, as_json
 from streams.queries.trace import trace
 from streams.sinks.document import shown_image
@@ -44,17 +44,17 @@ _PROOF: Final = {
     "  $ revet trace 'identity:https://git.example.com/pay/*'",
 )
 @click.argument("subject")
-@click.option("--at", metavar="TIME", help="What was on record at that time; ages (2h) count from the state's clock.")
-@state_option
+@click.option("--at", metavar="TIME", help="What was on record at that time; ages (2h) count from the record's clock.")
+@record_option
 @output_option
-def command(subject: str, at: str | None, state: Path, output: str) -> int:
+def command(subject: str, at: str | None, record: Record, output: str) -> int:
     """Where an image came from and where it ran.
 
     SUBJECT is a digest (8 hex digits or more of it), an image reference, a pod NAMESPACE/NAME, a workload
     NAMESPACE/KIND/NAME, a key's name or id, a policy, an incident, a finding, or what evidence rests on: an identity,
     CA, builder, commit or log. Say which in front when several are called so: `key:build`, `policy:build`.
     """
-    with looking(state, now()) as look:
+    with looking(record, now()) as look:
         found = answer(look, subject, when_given(at, look.now, "--at"))
     if output == "json":
         print_json(as_json(found))
@@ -68,7 +68,7 @@ def answer(look: Look, text: str, at: Micros | None) -> Timeline:
 
     Raises:
         InputError: several things are called so; nothing was recorded here.
-        PlaceUnavailable: the state cannot be read.
+        PlaceUnavailable: the record cannot be read.
     """
     found = trace(look.reader, look.find_or_nothing(text), end=at, now=look.live)
     return found if at is None else _as_of(found, at)

@@ -11,8 +11,6 @@ import click
 import yaml
 
 from streams.cli.changing import (
-    Entry,
-    Reading,
     asked_by,
     carry_out,
     evidence_option,
@@ -23,9 +21,12 @@ from streams.cli.changing import (
     tell,
     when_given,
 )
-from streams.cli.common import EXIT_OK, EXIT_USAGE, output_option, print_json, print_table, say, show_time, state_option
+from streams.cli.common import EXIT_OK, EXIT_USAGE, output_option, print_json, print_table, say, show_time
+from streams.cli.outcomes import Entry, Reading
 from streams.cli.render import safe
 from streams.cli.trust_root import crl, fetch_root, root
+from streams.cli.trust_signing import keygen, sign_, submit
+from streams.cli.trustplace import Place, place_option, sign_options
 from streams.local.plan import Plan, plan
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import TrustError
@@ -49,6 +50,9 @@ def command() -> None:
 command.add_command(root)
 command.add_command(fetch_root)
 command.add_command(crl)
+command.add_command(keygen)
+command.add_command(sign_)
+command.add_command(submit)
 
 # -------------------------------------------------------------------------------------------------------------- apply
 
@@ -63,7 +67,8 @@ _FILES: Final = click.argument("files", nargs=-1, required=True, metavar="FILE|D
 @click.option("--at", "at", metavar="TIME", help="For a state without events yet: when the recording to come begins.")
 @note_option
 @evidence_option
-@state_option
+@sign_options
+@place_option
 @output_option
 def apply(
     files: tuple[str, ...],
@@ -73,7 +78,7 @@ def apply(
     at: str | None,
     note: str,
     evidence: str,
-    state: Path,
+    state: Place,
     output: str,
 ) -> int:
     """Bring trust to what FILES say; only differences are written.
@@ -169,9 +174,9 @@ class _View(NamedTuple):
 @click.argument(
     "what", type=click.Choice(["policies", "keys", "roots", "exemptions", "clusters", "revocations"]), required=False
 )
-@state_option
+@place_option
 @output_option
-def show(what: str | None, state: Path, output: str) -> int:
+def show(what: str | None, state: Place, output: str) -> int:
     """Show what is trusted and distrusted now."""
     found = reading(state)
     views = {what: _VIEWS[what]} if what else _VIEWS
@@ -325,16 +330,26 @@ _VIEWS: Final[dict[str, _View]] = {
 
 @command.command(epilog="Example:\n\n\b\n  $ revet trust history --limit 5")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Newest entries to show.")
-@state_option
+@place_option
 @output_option
-def history(limit: int, state: Path, output: str) -> int:
+def history(limit: int, state: Place, output: str) -> int:
     """Show who changed what, newest first, and what was ignored."""
-    entries = reading(state).entries[::-1][:limit]
+    found = reading(state)
+    entries = found.entries[::-1][:limit]
+    ignored, refused = found.uncounted
     if output == "json":
-        print_json({"schema": "revet.trust-history/v1", "entries": [_told(entry) for entry in entries]})
+        told = {"entries": [_told(entry) for entry in entries], "ignored": ignored, "refused": refused}
+        print_json({"schema": "revet.trust-history/v1", **told})
         return EXIT_OK
-    rows = [(e.epoch, show_time(e.record.at), e.record.author, _deed(e), e.record.origin) for e in entries]
-    print_table(("epoch", "time", "author", "what", "origin"), rows)
+    if ignored or refused:
+        say(f"in the log and without effect: {ignored} lost races or repetitions, {refused} refused")
+    clustered = not isinstance(state, Path)
+    rows = [
+        (e.epoch, show_time(e.record.at), e.record.author, *([", ".join(e.signed)] if clustered else []), _deed(e),
+         e.record.origin)
+        for e in entries
+    ]  # fmt: skip
+    print_table(("epoch", "time", "author", *(["signed by"] if clustered else []), "what", "origin"), rows)
     return EXIT_OK
 
 
@@ -349,6 +364,7 @@ def _told(entry: Entry) -> dict[str, Any]:  # Any: a record as plain JSON
         "time": show_time(entry.record.at),
         "what": _deed(entry),
         **entry.applied._asdict(),
+        "signed": list(entry.signed),
         "record": entry.record.model_dump(mode="json"),
     }
 
@@ -364,9 +380,9 @@ def _told(entry: Entry) -> dict[str, Any]:  # Any: a record as plain JSON
 @click.option("--prune", is_flag=True, help="As `trust apply --prune` would.")
 @click.option("--from", "start", type=click.IntRange(min=0), metavar="EPOCH", help="Compare two epochs: the earlier.")
 @click.option("--to", "end", type=click.IntRange(min=0), metavar="EPOCH", help="The later; default: now.")
-@state_option
+@place_option
 @output_option
-def diff_(files: tuple[str, ...], prune: bool, start: int | None, end: int | None, state: Path, output: str) -> int:
+def diff_(files: tuple[str, ...], prune: bool, start: int | None, end: int | None, state: Place, output: str) -> int:
     """Show what `trust apply` of FILES would change, or what changed between two epochs."""
     if bool(files) == (start is not None):
         raise click.UsageError("give files to compare trust with, or --from EPOCH (and --to EPOCH)")

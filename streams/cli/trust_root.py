@@ -13,7 +13,6 @@ import msgspec
 from alerting.text import count
 from streams.cli.changing import (
     SHOWN,
-    Reading,
     asked_by,
     breaking_lines,
     carry_out,
@@ -36,10 +35,11 @@ from streams.cli.common import (
     read_text,
     say,
     show_time,
-    state_option,
 )
+from streams.cli.outcomes import Reading
 from streams.cli.render import safe
 from streams.cli.trust_files import root_text
+from streams.cli.trustplace import Place, place_option, sign_options
 from streams.local.preview import Preview
 from verifier.adapters.package_data import public_good_tuf_root
 from verifier.errors import InputError
@@ -81,7 +81,7 @@ class Asked(NamedTuple):
     yes: bool
     note: str
     evidence: str
-    state: Path
+    state: Place
     output: str
 
 
@@ -96,7 +96,8 @@ _OPTIONS: Final = (
     click.option("--yes", is_flag=True, help="Do not ask."),
     note_option,
     evidence_option,
-    state_option,
+    sign_options,
+    place_option,
     output_option,
 )
 
@@ -142,9 +143,9 @@ def remove(name: str, **options: Any) -> int:  # noqa: ANN401  # as above
 
 
 @root.command("list", epilog="Example:\n\n\b\n  $ revet trust root list -o json")
-@state_option
+@place_option
 @output_option
-def list_(state: Path, output: str) -> int:
+def list_(state: Place, output: str) -> int:
     """List the trust roots, what they hold, which policies name them, and which of them have grown old."""
     found = reading(state)
     rows: list[dict[str, Any]] = [  # Any: what JSON holds

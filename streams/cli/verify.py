@@ -33,7 +33,6 @@ from streams.cli.common import (
 from streams.cli.manifests import ManifestContainer, ManifestDefaults, read_manifests
 from streams.cli.render import safe
 from streams.cli.sources import (
-    EvidenceSource,
     TrustFiles,
     compiled_policies,
     look_up_all,
@@ -44,6 +43,7 @@ from streams.cli.sources import (
 from streams.cli.trust_files import CertificateSigner, signer_of, signer_options
 from streams.local.explained import Explained, Step, explain
 from streams.local.reports import Checked, Silenced, cases_of, junit, sarif
+from streams.places import EvidenceSource
 from verifier.errors import InputError
 from verifier.models import Micros, Mode, Outcome, Reason, Scope, SignatureView, Verdict
 from verifier.policy.selection import CompiledPolicy

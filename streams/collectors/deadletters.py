@@ -18,6 +18,9 @@ from verifier.canonical import stable_id
 
 CODES: Final[dict[str, str]] = {
     "body-too-large": f"longer than {MAX_BODY_BYTES:,} bytes; give lists in pages, or as JSON lines",
+    "document-malformed": "a document of the record that Elasticsearch could not be sent: a defect of revet; report it",
+    "document-parked": "a document that does not fit its mapping and lies in the failure store; `revet index check`",
+    "document-refused": "a document that Elasticsearch refuses for what it is; `revet index check`",
     "event-too-large": f"one event or object longer than {MAX_EVENT_BYTES:,} bytes",
     "gzip-broken": "the compressed data is damaged",
     "gzip-expands": "the compressed data expands far more than JSON does",
@@ -32,8 +35,10 @@ CODES: Final[dict[str, str]] = {
     "not-an-object": "neither a JSON object nor an array",
     "not-utf-8": "another encoding than UTF-8; convert it first",
     "object-malformed": "a member has another type than Kubernetes gives it",
+    "record-too-large": "an observation longer than a record may be; it was cut, and what is left of it is judged",
     "record-unreadable": "a record of the log that is none of ours, or damaged; whoever wrote it has to write it again",
     "time-missing": "no time in it, and none given by the receiver",
+    "trust-refused": "an entry of the trust log that does not count; see `revet explain trust-refused`",
     "too-deep": f"nested deeper than {MAX_NESTING} levels",
     "watch-error": "the API server ended the watch; the pods have to be listed anew",
     "yaml-not-read": "YAML; give JSON (kubectl ... -o json)",

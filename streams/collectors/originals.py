@@ -14,22 +14,30 @@ from streams.collectors.framing import Refused
 from streams.collectors.intake import Raw, Shape, decode_event
 
 
-def reduced_original(item: Raw) -> bytes:
+def reduced_original(item: Raw, decoded: wire.Event | None = None) -> bytes:
     """One JSON document with allowed members only, without a line end; empty when nothing of the item may be kept.
 
     Nothing is kept of what could not be read: nobody can say what is in it. Its dead letter has place, size and hash.
+
+    Args:
+        item: of `read_stream`.
+        decoded: the event in it, where somebody has decoded it already (`Stream.decoded`); it is changed.
     """
     if isinstance(item, Refused) or (reducer := _REDUCERS.get(item.shape)) is None:
         return b""
     try:
-        return reducer(item.data)
+        return reducer(item.data) if decoded is None else _reduced(decoded)
     except wire.UNREADABLE:
         return b""
 
 
 def _event(data: bytes) -> bytes:
     event = decode_event(data)
-    return b"" if isinstance(event, Problem) else reduce.reduce_event(event, objects=is_watched(event.object_ref))
+    return b"" if isinstance(event, Problem) else _reduced(event)
+
+
+def _reduced(event: wire.Event) -> bytes:
+    return reduce.reduce_event(event, objects=is_watched(event.object_ref))
 
 
 def _pod(data: bytes) -> bytes:

@@ -20,16 +20,15 @@ import hmac
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 import msgspec
 from aiohttp import web
 
-from streams.collectors import Refused, Stream, read_stream, reduced_original
-from streams.events import DeadLetter, Observation
-from verifier.errors import PlaceUnavailable
+from streams.collectors.bodies import Batch, Bodies
+from verifier.errors import PlaceError, PlaceUnavailable
 
 CLUSTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 MAX_CLUSTERS: Final = 500
@@ -39,14 +38,6 @@ MAX_HEADER: Final = 8190
 KEEP_ALIVE: Final = 120.0
 """Seconds a connection may be idle; the API server keeps a few open for 90."""
 MIB: Final = 1024 * 1024
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """What one body came to."""
-
-    cluster: str
-    observations: Sequence[Observation]
-    originals: Sequence[bytes]
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -67,13 +58,35 @@ class Intake(Protocol):
         """Make a batch durable; returns how many of its observations were new.
 
         Raises:
-            PlaceUnavailable: it is not durable, and will not become so here.
+            PlaceError: it is not durable, and will not become so here.
         """
         ...
 
     def progress(self) -> Progress:
         """How it is doing."""
         ...
+
+
+class Reading(Protocol):
+    """Who reads bodies, in this process or in another one."""
+
+    async def read(self, cluster: str, body: bytes, received: int) -> Batch:
+        """What a body came to; see `Bodies.read`.
+
+        Raises:
+            PlaceError: it cannot be read now.
+        """
+        ...
+
+
+class _Here:
+    """Bodies are read in this process."""
+
+    def __init__(self, max_body: int) -> None:
+        self._bodies = Bodies(max_body)
+
+    async def read(self, cluster: str, body: bytes, received: int) -> Batch:
+        return self._bodies.read(cluster, body, received)
 
 
 class ReceiverOptions(msgspec.Struct, frozen=True):
@@ -98,10 +111,11 @@ class ReceiverOptions(msgspec.Struct, frozen=True):
 class Receiver:
     """Takes audit events over HTTP."""
 
-    def __init__(self, intake: Intake, options: ReceiverOptions) -> None:
+    def __init__(self, intake: Intake, options: ReceiverOptions, reading: Reading | None = None) -> None:
         self._intake = intake
         self._options = options
-        self._streams: dict[str, Stream] = {}
+        self._reading = reading or _Here(options.max_body)
+        self._clusters: set[str] = set()
         self._slots = asyncio.Semaphore(options.max_requests)
         self._counts: Counter[tuple[str, str]] = Counter()
         """(metric, label value) -> count since the start of the process."""
@@ -155,7 +169,7 @@ class Receiver:
         if not self._allowed(request):
             return self._answer(401, "a bearer token is needed, and this is not it")
         cluster = request.match_info.get("cluster", self._options.cluster)
-        if cluster not in self._streams and len(self._streams) >= MAX_CLUSTERS:
+        if cluster not in self._clusters and len(self._clusters) >= MAX_CLUSTERS:
             return self._answer(404, f"more than {MAX_CLUSTERS} clusters")
         if (request.content_length or 0) > self._options.max_body:
             return self._answer(413, f"a body has at most {self._options.max_body} bytes")
@@ -178,31 +192,22 @@ class Receiver:
         except TimeoutError:
             return self._answer(408, f"a body has to come within {self._options.body_seconds:.0f} s")
         try:
-            new = await self._intake.accept(self._parsed(cluster, body))
-        except PlaceUnavailable:
-            return self._answer(503, "not durable; send it again")  # the process ends: whoever drives it has the reason
+            batch = await self._reading.read(cluster, body, time.time_ns() // 1000)
+            self._count(batch, len(body))
+            new = await self._intake.accept(batch)
+        except PlaceError:
+            return self._answer(503, "not durable; send it again")  # whoever drives the receiver has the reason
         self._counts["new", cluster] += new
         self._last_batch = time.monotonic()
         return self._answer(200, "")
 
-    def _parsed(self, cluster: str, body: bytes) -> Batch:
-        stream = self._streams.get(cluster)
-        if stream is None:
-            stream = self._streams[cluster] = Stream(cluster=cluster, source=f"audit:{cluster}")
-        received = time.time_ns() // 1000
-        observations: list[Observation] = []
-        originals: list[bytes] = []
-        items = 0
-        for raw in read_stream([body], source=stream.source, kind="audit", max_body=self._options.max_body):
-            items += 1
-            observations += stream.observe(raw, received=received)
-            if not isinstance(raw, Refused) and (original := reduced_original(raw)):
-                originals.append(original)
-        self._counts["events", cluster] += items
-        self._counts["bytes", cluster] += len(body)
-        for letter in (o for o in observations if isinstance(o, DeadLetter)):
-            self._counts["deadletters", letter.code] += 1
-        return Batch(cluster, observations, originals)
+    def _count(self, batch: Batch, size: int) -> None:
+        self._clusters.add(batch.cluster)
+        self._counts["events", batch.cluster] += batch.events
+        self._counts["bytes", batch.cluster] += size
+        for metric, counted in (("ignored", batch.ignored), ("deadletters", batch.letters)):
+            for value, number in counted.items():
+                self._counts[metric, value] += number
 
     def _allowed(self, request: web.Request) -> bool:
         if not self._options.token:
@@ -247,10 +252,7 @@ class Receiver:
     def _exposition(self) -> str:
         """Prometheus' text format. Label values are names that passed `CLUSTER`, and codes: nothing to escape."""
         progress = self._intake.progress()
-        ignored: Counter[str] = Counter()
-        for stream in self._streams.values():
-            ignored.update(stream.ignored)
-        counts = self._counts + Counter({("ignored", reason): number for reason, number in ignored.items()})
+        counts = self._counts
         lines: list[str] = []
         for metric, (name, label, help_) in _COUNTERS.items():
             lines += [f"# HELP {name} {help_}", f"# TYPE {name} counter"]

@@ -26,6 +26,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """Deterministic; the same id is the same record."""
     value: bytes
     time: int
+    version: int = 0
+    """Of documents of current state: grows with whoever owns the shard, so that a former owner's late write loses."""
+    written: int = 0
+    """When it was first produced, milliseconds since the Unix epoch; 0 where nobody says."""
 
 
 class Output(msgspec.Struct, frozen=True):

@@ -9,12 +9,13 @@ Put aside means: a dead letter with place, size and hash, and the rest goes on; 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 import msgspec
 from pydantic import ValidationError
 
+from streams import codec
 from streams.codec import Event, NewerSchemaError, decode
 from streams.collectors.deadletters import dead_letter
 from streams.collectors.framing import refused
@@ -23,6 +24,8 @@ from streams.events import DeadLetter, TrustChanged
 from streams.topics import TOPICS
 from verifier.errors import InputError
 from verifier.trust.records import TRUST_RECORD, TrustRecord
+
+T = TypeVar("T")
 
 UNREADABLE: Final = "record-unreadable"
 """Code of the dead letter (`streams.collectors.deadletters.CODES`)."""
@@ -53,8 +56,25 @@ def read(record: Record) -> Event | Unreadable:
     return event
 
 
+def refuse_newer(record: Record) -> None:
+    """Look whether a record was written by a newer revet, without reading it.
+
+    Raises:
+        NewerSchemaError: it was; the message says where it stands.
+    """
+    try:
+        codec.refuse_newer(record.value)
+    except NewerSchemaError as error:
+        raise NewerSchemaError(f"{_place(record)}:{record.position}: {error}") from error
+
+
 def events_of(records: Sequence[Record]) -> Iterator[Event | Unreadable]:
-    """What is in a batch, up to a record that has to wait for a newer program.
+    """What is in a batch, up to a record that has to wait for a newer program. Raises as `held`."""
+    return held(records, read)
+
+
+def held(records: Sequence[Record], reader: Callable[[Record], T]) -> Iterator[T]:
+    """What `reader` makes of each record of a batch, up to one that has to wait for a newer program.
 
     Raises:
         NewerSchemaError: that record is the first. So nothing was changed in this batch yet, and the position stays:
@@ -62,7 +82,7 @@ def events_of(records: Sequence[Record]) -> Iterator[Event | Unreadable]:
     """
     for number, record in enumerate(records):
         try:
-            found = read(record)
+            found = reader(record)
         except NewerSchemaError:
             if number:
                 return

@@ -109,6 +109,7 @@ def image_of(state: ShardState, repository: str, digest: str, problem: Reason | 
     if image is None:
         image = Image(ImageEvidence(repository=repository, digest=digest, problem=problem))
         state.images[(repository, digest)] = image
+        state.on_new_image(image)
     return image
 
 
@@ -120,6 +121,7 @@ def want_evidence(state: ShardState, image: Image, reference: str, why: str) -> 
     if image.asked is not None and why == "new-digest":
         return
     image.asked = state.now
+    image.asked_epoch = state.trust.epoch
     image.attempts += 1
     yield EvidenceWanted(
         id=stable_id("evidence-wanted", evidence.repository, evidence.digest, state.trust.keyset_id, image.attempts),
@@ -128,6 +130,7 @@ def want_evidence(state: ShardState, image: Image, reference: str, why: str) -> 
         digest=evidence.digest,
         reference=reference,
         why=why,  # type: ignore[arg-type]  # callers pass the literals of EvidenceWanted.why
+        epoch=state.trust.epoch,
     )
 
 

@@ -15,7 +15,7 @@ from streams.handlers.shapes import identity_groups
 from streams.handlers.signers import rolled_out
 from streams.handlers.speaking import speak
 from streams.state import Image, ShardState, WorkloadKey
-from verifier.impact import rests_on
+from verifier.impact import outdated, rests_on
 from verifier.models import EvidenceSet, Micros
 from verifier.times import MINUTE
 from verifier.verify import ImageEvidence
@@ -36,7 +36,22 @@ def on_evidence(state: ShardState, event: EvidenceFound) -> Iterator[Output]:
     if not event.set.complete:
         wait = RETRY_AFTER[min(image.attempts, len(RETRY_AFTER)) - 1] if image.attempts else RETRY_AFTER[0]
         state.schedule(state.now + wait, "retry", f"{event.set.repository}\0{event.set.digest}")
+    yield from _ask_again(state, image)
     yield from rejudge_image(state, image, "evidence", "evidence fetched")
+
+
+def _ask_again(state: ShardState, image: Image) -> Iterator[EvidenceWanted]:
+    """Trust moved on while the answer was made: what came was checked against fewer candidates than there are now.
+
+    Nobody asked for it when the key was added, for it was not known yet. Once per epoch: a fetcher that is ahead of
+    this shard needs no second question.
+    """
+    trust, found = state.trust, image.evidence
+    if not image.classes or found.set is None or found.set.keyset == trust.keyset_id:
+        return
+    if image.asked_epoch < trust.epoch and outdated(found.facts, trust):
+        scope = state.classes[min(image.classes)].row.scope
+        yield from want_evidence(state, image, str(scope.image), "keys-added")
 
 
 def _newer(known: ImageEvidence, event: EvidenceFound) -> bool:

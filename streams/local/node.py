@@ -24,23 +24,17 @@ from alerting.routing import Routes
 from streams.engine.port import Output, Record
 from streams.engine.reading import Unreadable, read
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
-from streams.events import EvidenceFound, EvidenceWanted
+from streams.events import EvidenceWanted
+from streams.fetching import Answer, EvidenceAnswerer, Known
 from streams.local.dated import Dates, mark_of
 from streams.local.processor import RECORD, LocalProcessor
 from streams.outputs import output
 from streams.sinks.sqlite import SqliteRecord
 from streams.topics import REQUESTS
-from verifier.adapters.fetch import fetch, rekey
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
-from verifier.canonical import stable_id
-from verifier.errors import PlaceError
-from verifier.facts.candidates import KeySet, key_set
-from verifier.models import DigestClosure, ImageReference, PlaceAsked
-from verifier.oci.port import Collected, EvidencePlace
-from verifier.reference import parse_reference
+from verifier.oci.port import EvidencePlace
 from verifier.trust.records import TRUST_RECORD, TrustRecord
 from verifier.trust.state import TrustState
-from verifier.verify import ImageEvidence
 
 FETCHES_AT_ONCE: Final = 8
 FETCHER: Final = "fetcher"
@@ -85,7 +79,16 @@ class LocalNode:
         )
         self.notifier = settings.notifier
         self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
-        self._keys: tuple[str, KeySet] = ("", key_set(()))
+        # In a replay the place is of today and the record is of then: only what came with it tells when.
+        dates = settings.dates
+        self.answerer = EvidenceAnswerer(
+            settings.place,
+            self.store,
+            lambda: self.trust,
+            lambda: 0 if settings.replay else self.now,  # a recording is as late as whoever asks says
+            platform=settings.platform,
+            date_of=(lambda evidence: dates.get(mark_of(evidence))) if settings.replay else None,
+        )
 
     @classmethod
     def open(cls, path: Path, settings: NodeSettings) -> LocalNode:
@@ -242,10 +245,10 @@ class LocalNode:
             return False
         found = [read(r) for r in records]
         wanted = [w for w in found if isinstance(w, EvidenceWanted)]
-        answers = await asyncio.gather(*(self._ask(w) for w in wanted))
+        answers = await asyncio.gather(*(self.answerer.ask(w, self._known(w)) for w in wanted))
         with self.engine.transaction():
             self.engine.append_inside([output(u.letter) for u in found if isinstance(u, Unreadable)])
-            await self._take_answers(wanted, answers)
+            self._take_answers(wanted, answers)
             self.engine.move(FETCHER, records[-1].position)
         return True
 
@@ -255,96 +258,20 @@ class LocalNode:
         if isinstance(wanted, Unreadable):
             self.engine.append([output(wanted.letter)])
         elif isinstance(wanted, EvidenceWanted):
-            answer = await self._ask(wanted)
+            answer = await self.answerer.ask(wanted, self._known(wanted))
             with self.engine.transaction():
-                await self._take_answers([wanted], [answer])
+                self._take_answers([wanted], [answer])
 
-    async def _take_answers(
-        self, wanted: Sequence[EvidenceWanted], answers: Sequence[Collected | PlaceError | None]
-    ) -> None:
-        """Inside a transaction: nothing in here waits for anything."""
-        found = [await self._found(w, a) for w, a in zip(wanted, answers, strict=True)]
+    def _take_answers(self, wanted: Sequence[EvidenceWanted], answers: Sequence[Answer | None]) -> None:
+        """Inside a transaction."""
+        found = [self.answerer.found(w, a, self._known(w)) for w, a in zip(wanted, answers, strict=True)]
         self.engine.append_inside([output(f) for f in found])
 
-    async def _ask(self, wanted: EvidenceWanted) -> Collected | PlaceError | None:
-        """The only step that may take long; nothing is locked meanwhile."""
-        if wanted.why == "keys-added" and self._known(wanted) is not None:
-            return None
-        if self.settings.place is None:
-            closure = DigestClosure(wanted.digest)
-            told = PlaceAsked("none", wanted.digest, "error", "no-evidence-source", "no evidence source is configured")
-            return Collected((), closure, (told,))
-        known = self.store.indexes_of(wanted.repository, wanted.digest)
-        try:
-            return await self.settings.place.collect(_reference(wanted), wanted.digest, self.settings.platform, known)
-        except PlaceError as error:
-            return error
-
-    def _known(self, wanted: EvidenceWanted) -> ImageEvidence | None:
+    def _known(self, wanted: EvidenceWanted) -> Known | None:
         image = self.processor.state.images.get((wanted.repository, wanted.digest))
-        return image.evidence if image is not None and image.evidence.set is not None else None
-
-    async def _found(self, wanted: EvidenceWanted, answer: Collected | PlaceError | None) -> EvidenceFound:
-        keys, now = self._keyset(), max(self.now, wanted.time)
-        known = self._known(wanted)
-        if answer is None and known is not None and known.set is not None:
-            fetched = rekey(self.store, known.set, keys, now, known.facts)
-        else:
-            if isinstance(answer, Collected) and self.settings.replay:
-                for evidence in answer.evidence:
-                    self.store.put(evidence, self.settings.dates.get(mark_of(evidence)))
-            # In a replay the place is of today and the record is of then: what is found proves no time by itself.
-            observed = None if self.settings.replay else now
-            place = _Answered(answer)
-            fetched = await fetch(
-                place,
-                self.store,
-                _reference(wanted),
-                wanted.digest,
-                keys,
-                keys.id,
-                now,
-                observed,
-                self.settings.platform,
-            )
-        content = (fetched.set.version, now)
-        return EvidenceFound(
-            id=stable_id("evidence-found", wanted.repository, wanted.digest, *content),
-            time=now,
-            set=fetched.set,
-            facts=fetched.facts,
-            first_seen=fetched.first_seen,
-        )
-
-    def _keyset(self) -> KeySet:
-        trust = self.trust
-        if self._keys[0] != trust.keyset_id:
-            self._keys = (trust.keyset_id, trust.candidate_set())
-        return self._keys[1]
+        if image is None or image.evidence.set is None:
+            return None
+        return Known(image.evidence.set, image.evidence.facts)
 
     def _write_record(self, outputs: Sequence[Output]) -> None:
         self.record.write([o.event for o in outputs])  # type: ignore[misc]  # only documents are routed here
-
-
-class _Answered:
-    """A place that has been asked already: its answer again, without waiting."""
-
-    def __init__(self, answer: Collected | PlaceError | None) -> None:
-        self._answer = answer
-
-    async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
-    ) -> Collected:
-        """See `EvidencePlace.collect`."""
-        del reference, platform, indexes
-        if isinstance(self._answer, PlaceError):
-            raise self._answer
-        return self._answer if self._answer is not None else Collected((), DigestClosure(digest), ())
-
-    async def resolve(self, reference: ImageReference) -> str:
-        """Never asked here."""
-        return reference.digest
-
-
-def _reference(wanted: EvidenceWanted) -> ImageReference:
-    return parse_reference(wanted.reference or f"{wanted.repository}@{wanted.digest}")

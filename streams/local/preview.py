@@ -19,7 +19,7 @@ import msgspec
 
 from alerting.models import Finding
 from alerting.routing import UNOWNED
-from streams.alerter import BOOK, EXPIRY, LEDGER, OWNER
+from streams.alerter import KINDS
 from streams.events import EvidenceFound, EvidenceWanted, Tick, TrustChanged
 from streams.handlers import finish_sweep, handle, restored
 from streams.state import Class, Image, ShardState
@@ -39,8 +39,6 @@ Answer = Callable[[ShardState, EvidenceWanted], EvidenceFound | None]
 Teams = Mapping[tuple[str, str], str]
 """(cluster, namespace) -> team."""
 Part = Literal["before", "after", "unknown"]
-
-_NOT_OF_THE_JUDGE: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER})
 
 
 class Counts(msgspec.Struct, frozen=True):
@@ -163,7 +161,7 @@ def shard_copy(entries: Iterable[tuple[str, str, bytes]], trust: TrustState) -> 
         msgspec.DecodeError: a row is not what a shard stores.
     """
     state = ShardState()
-    state.restore(entry for entry in entries if entry[0] not in _NOT_OF_THE_JUDGE)
+    state.restore(entry for entry in entries if entry[0] not in KINDS)
     state.trust = trust
     for _ in restored(state):
         pass

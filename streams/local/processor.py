@@ -8,7 +8,7 @@ import msgspec
 
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from alerting.routing import Routes
-from streams.alerter import BOOK, EXPIRY, LEDGER, OWNER, Alerter
+from streams.alerter import KINDS, Alerter
 from streams.engine.port import Effects, Output, Record
 from streams.engine.reading import Unreadable, events_of, trust_record
 from streams.events import EvidenceWanted, NamespaceObserved, Tick, TrustChanged
@@ -23,8 +23,6 @@ from verifier.trust.state import TrustState
 
 RECORD = "record"
 """Name of the sink that takes documents; not a topic."""
-
-_ALERTER_KINDS = frozenset({BOOK, LEDGER, EXPIRY, OWNER})
 
 
 class LocalProcessor:
@@ -64,10 +62,10 @@ class LocalProcessor:
     def restore(self, state: Iterable[tuple[str, str, bytes]]) -> Effects:
         """Load state; judge once; say only what differs from what was last said."""
         entries = list(state)
-        self.state.restore(e for e in entries if e[0] not in _ALERTER_KINDS | KEPT_KINDS)
+        self.state.restore(e for e in entries if e[0] not in KINDS | KEPT_KINDS)
         for epoch, value in self._trust_log:
             self.state.trust, _ = self.state.trust.apply(trust_record(epoch, value), epoch)
-        self.alerter.restore((e for e in entries if e[0] in _ALERTER_KINDS), self.state.trust)
+        self.alerter.restore((e for e in entries if e[0] in KINDS), self.state.trust)
         self.state.load_asked(entries)
         said = [out for slice_ in restored(self.state) for out in slice_]
         self.state.load_due(entries)

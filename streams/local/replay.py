@@ -14,7 +14,7 @@ import hashlib
 import heapq
 import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Final, Literal
@@ -22,6 +22,7 @@ from typing import Final, Literal
 import msgspec
 
 from streams.collectors import Raw, Stream, read_stream, reduced_original
+from streams.events import Observation
 from streams.local.node import LocalNode
 from verifier.errors import InputError
 from verifier.times import parse_instant
@@ -55,8 +56,20 @@ class ReplayItem(msgspec.Struct, frozen=True):
     source: str
     place: int
     """Twice the number of the item; one more for what is said at the end, so that a file that grew is read on."""
-    observations: tuple[object, ...]
+    observations: tuple[Observation, ...]
     original: bytes
+
+
+class ReplayBatch(msgspec.Struct, frozen=True):
+    """Items that are taken together."""
+
+    items: int
+    """How many were read, with those that were durable already."""
+    fresh: tuple[ReplayItem, ...]
+    """Those that were not."""
+    progress: dict[str, str]
+    """Source -> what to keep for it once `fresh` is durable."""
+    time: int
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -81,7 +94,7 @@ def read_items(source: ReplaySource, ignored: Counter[str]) -> Iterator[ReplayIt
     for number, raw in enumerate(raws, start=1):
         observations = tuple(stream.observe(raw, received=arrivals.get(_line(raw))))
         newest = max([newest, *(o.time for o in observations)])
-        yield ReplayItem(newest, source.name, 2 * number, observations, reduced_original(raw))
+        yield ReplayItem(newest, source.name, 2 * number, observations, reduced_original(raw, stream.decoded))
     last = tuple(stream.close())
     ignored.update({reason: count for reason, count in stream.ignored.items() if reason != "read"})
     if last:
@@ -158,20 +171,29 @@ class Replay:
         Raises:
             InputError: a file cannot be read.
         """
-        marks = {source.name: _mark(source.path) for source in self._sources}
-        done = {name: _done(node.progress(name), mark) for name, mark in marks.items()}
         await node.drain()  # what a killed replay left: batches end where they would have ended
         items = new = 0
+        for taken in self.batches(node.progress, batch):
+            items += taken.items
+            if taken.fresh:
+                originals = [item.original for item in taken.fresh if item.original]
+                new += node.ingest([o for item in taken.fresh for o in item.observations], taken.progress, originals)
+                await node.drain()
+            yield Progress(items, new, taken.time, dict(self.ignored))
+
+    def batches(self, progress: Callable[[str], str], batch: int = 500) -> Iterator[ReplayBatch]:
+        """The recordings in order; `progress` tells what was kept for a source.
+
+        Raises:
+            InputError: a file cannot be read.
+        """
+        marks = {source.name: _mark(source.path) for source in self._sources}
+        done = {name: _done(progress(name), mark) for name, mark in marks.items()}
         wanted = takewhile(lambda item: self._until is None or item.time <= self._until, self._items)
         while taken := list(islice(wanted, batch)):
-            fresh = [item for item in taken if item.place > done[item.source]]
-            items += len(taken)
-            if fresh:
-                progress = {item.source: f"{item.place} {marks[item.source]}" for item in fresh}
-                originals = [item.original for item in fresh if item.original]
-                new += node.ingest([o for item in fresh for o in item.observations], progress, originals)
-                await node.drain()
-            yield Progress(items, new, taken[-1].time, dict(self.ignored))
+            fresh = tuple(item for item in taken if item.place > done[item.source])
+            kept = {item.source: f"{item.place} {marks[item.source]}" for item in fresh}
+            yield ReplayBatch(len(taken), fresh, kept, taken[-1].time)
 
 
 async def replay(node: LocalNode, sources: Sequence[ReplaySource], batch: int = 500) -> AsyncIterator[Progress]:

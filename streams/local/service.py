@@ -21,7 +21,8 @@ from typing import Final
 import msgspec
 
 from alerting.models import Incident
-from streams.collectors.server import Batch, Progress
+from streams.collectors.bodies import Batch
+from streams.collectors.server import Progress
 from streams.engine.port import Record
 from streams.local.node import FETCHER, LocalNode
 from streams.topics import DEADLETTERS, REQUESTS

@@ -15,7 +15,6 @@ wildcards in field names and in texts, `{}` of nested fields, and date rounding.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, NoReturn
@@ -40,7 +39,7 @@ from streams.queries.conditions import (
     full_name,
     resolve,
 )
-from streams.sinks.document import Scalar, instant
+from streams.sinks.document import Scalar, address, instant
 from streams.sinks.fields import FIELDS, TERMINAL_ONLY, FieldType, Resolved
 from verifier.errors import InputError
 from verifier.models import Micros
@@ -363,7 +362,7 @@ def _as_date(parser: _Parser, token: _Token) -> Scalar:
 
 def _as_address(parser: _Parser, token: _Token) -> Scalar:
     try:
-        return str(ipaddress.ip_address(token.text))
+        return address(token.text)
     except ValueError:
         parser.fail("one address (networks are not part of this subset)", token)
 

@@ -9,6 +9,7 @@ can keep is replaced (NUL, lone surrogates), and what is endless is cut.
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -26,6 +27,8 @@ MAX_TEXT: Final = 4096
 """Characters of one value. Elasticsearch refuses keywords beyond 32,766 bytes; nothing honest comes near."""
 MAX_VALUES: Final = 256
 """Values of one field."""
+LAST_TIME: Final[Micros] = (2**63 - 1) // 1000
+"""2262-04-11: the last time a document may have, as 1970 is the first. Beyond it no store keeps nanoseconds."""
 
 Scalar = str | int | bool
 Value = Scalar | list[str] | dict[str, str] | list[dict[str, object]]
@@ -46,12 +49,13 @@ class Document(msgspec.Struct, frozen=True, gc=False):
 
 
 def document(home: str, id_: str, time: Micros, *parts: Body, version: int | None = None) -> Document:
-    """A document of the home with this short name: what every document has, then the parts (see `prepared`).
+    """A document of the home with this short name: what every document has, then the parts (see `prepared`). A time
+    before 1970 or after 2262 becomes the nearest that every store can keep.
 
     Raises:
         KeyError: no home of that name.
     """
-    full, id_, time = HOMES[home], clean(id_), min(max(time, FIRST), LAST)
+    full, id_, time = HOMES[home], clean(id_), min(max(time, 0), LAST_TIME)
     body: Body = {
         "@timestamp": instant(time),
         "ecs.version": ECS_VERSION,
@@ -112,6 +116,17 @@ def instant(time: Micros) -> str:
 def instant_or_none(time: Micros | None) -> str | None:
     """As `instant`; None stays None."""
     return None if time is None else instant(time)
+
+
+def address(text: str) -> str:
+    """An IP address in its one form: shortest, without zone, IPv4 where IPv6 only wraps it. Stores compare addresses
+    as numbers or as texts, which is the same then.
+
+    Raises:
+        ValueError: it is no address.
+    """
+    found = ipaddress.ip_address(text.partition("%")[0])
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def hashes(*digests: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from typing import Final
 
@@ -19,6 +18,7 @@ from streams.events import (
 from streams.sinks.document import (
     Body,
     Document,
+    address,
     clean,
     document,
     hashes,
@@ -136,7 +136,7 @@ def _who(event: DecisionObserved) -> dict[str, object]:
 def _address(text: str) -> str:
     """An address in its shortest form; empty when it is none: Elasticsearch refuses a whole document for a bad one."""
     try:
-        return str(ipaddress.ip_address(text.partition("%")[0]))
+        return address(text)
     except ValueError:
         return ""
 

@@ -68,7 +68,7 @@ terminal and, except those marked ¹, as field aliases in Elasticsearch; full na
 
 Left out, with an error that names the column: two words side by side without `and`, `or` or quotation marks;
 wildcards in field names and in texts; networks of addresses; nested fields (`{ }`); a day instead of an instant. A
-search in `message` finds the words wherever they stand; Elasticsearch finds whole words.
+search in `message` finds the words wherever they stand, in either store; Kibana finds whole words.
 """
 
 

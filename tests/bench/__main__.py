@@ -1,6 +1,6 @@
 """Every benchmark in one run: figures, the reference measured beside them, the ratio, the goal.
 
-python -m tests.bench [--quick] [NAME ...]      names: verify, keyless, verdict, fetch, parse, replay, fleet
+python -m tests.bench [--quick] [NAME ...]      names: verify, keyless, verdict, fetch, parse, replay, fleet, intake
 """
 
 import json
@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
-from tests.bench import bench_fetch, bench_fleet, bench_keyless, bench_parse, bench_replay, bench_verdict, bench_verify
+from tests.bench import (
+    bench_fetch,
+    bench_fleet,
+    bench_intake,
+    bench_keyless,
+    bench_parse,
+    bench_replay,
+    bench_verdict,
+    bench_verify,
+)
 
 Row = dict[str, object]
 
@@ -22,6 +31,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "parse": (bench_parse.run, bench_parse.run),
     "replay": (bench_replay.run, partial(bench_replay.run, 5_000)),
     "fleet": (bench_fleet.run, partial(bench_fleet.run, 2_000)),
+    "intake": (bench_intake.run, partial(bench_intake.run, 10_000)),
 }
 """Name -> (in full, quick)."""
 

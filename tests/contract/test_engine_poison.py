@@ -46,6 +46,10 @@ from tests.helpers.world import MINUTE, START, World, policy
 from verifier.errors import TrustError
 from verifier.trust.records import TRUST_RECORD, KeyPut
 
+NEXT = codec.SCHEMA_VERSION + 1
+HEAD, NEXT_HEAD = bytes((0x92, codec.SCHEMA_VERSION)), bytes((0x92, NEXT))
+"""How a record of this version begins, and one of the next."""
+
 
 @pytest.fixture(params=RIGS)
 def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
@@ -137,8 +141,8 @@ def test_engines_judge_alike(rig: Make, batch: int, quiet_day: tuple[object, ...
 def newer(event: object) -> bytes:
     """The event as a program of the next schema would write it, all members familiar."""
     data = encode(event)
-    assert data[:2] == b"\x92\x01"
-    return b"\x92\x02" + data[2:]
+    assert data[:2] == HEAD
+    return NEXT_HEAD + data[2:]
 
 
 def of_type(kind: type) -> object:
@@ -147,7 +151,7 @@ def of_type(kind: type) -> object:
 
 NEWER: dict[str, Callable[[object], bytes]] = {
     "familiar members": newer,
-    "an unknown event": lambda _: b"\x92\x02" + msgspec.msgpack.encode({"type": "of-tomorrow", "id": "x"}),
+    "an unknown event": lambda _: NEXT_HEAD + msgspec.msgpack.encode({"type": "of-tomorrow", "id": "x"}),
     "another shape": lambda _: msgspec.msgpack.encode([7, ["anything"], {"and": "more"}]),
 }
 
@@ -172,7 +176,7 @@ def test_a_record_of_a_newer_program_is_held(
     one.append(data[held + 1 :])
     for _ in range(3):
         with pytest.raises(
-            NewerSchemaError, match=r"revet\.observations/0:\d+: record has schema [27], .*upgrade first"
+            NewerSchemaError, match=r"revet\.observations/0:\d+: record has schema [37], .*upgrade first"
         ):
             drain(one)
         one.restart()
@@ -181,7 +185,7 @@ def test_a_record_of_a_newer_program_is_held(
     if held >= 2:
         assert handled, "what stands before the held record was handled"
     if how == "familiar members":  # the upgrade: a program that reads the next schema
-        monkeypatch.setattr(codec, "SCHEMA_VERSION", 2)
+        monkeypatch.setattr(codec, "SCHEMA_VERSION", NEXT)
         monkeypatch.setattr(codec, "_refuse_version", lambda _version: None)
         drain(one)
         one.tick(DAY.now + MINUTE)
@@ -192,7 +196,7 @@ def test_a_record_of_a_newer_program_is_held(
 @pytest.mark.parametrize("topic", JudgeProcessor.topics)
 def test_a_newer_record_is_held_on_every_topic(rig: Make, topic: str) -> None:
     one = rig(judge)
-    one.plant(topic, "n", msgspec.msgpack.encode([2, {"type": "of-tomorrow"}]))
+    one.plant(topic, "n", msgspec.msgpack.encode([NEXT, {"type": "of-tomorrow"}]))
     with pytest.raises(NewerSchemaError, match=f"{topic}/0:"):
         drain(one)
 
@@ -216,8 +220,8 @@ GARBAGE = {
     "half a record": encode(DAY_INPUTS[-1])[:40],
     "a record and more": encode(DAY_INPUTS[-1]) + b"\x00",
     "text that is not UTF-8": b"\x92\x01\x81\xa4type\xa1\xff",
-    "no such event": b"\x92\x01" + msgspec.msgpack.encode({"type": "password=hunter2"}),
-    "a member of another type": b"\x92\x01" + msgspec.msgpack.encode({"type": "feed", "id": {"password": "hunter2"}}),
+    "no such event": HEAD + msgspec.msgpack.encode({"type": "password=hunter2"}),
+    "a member of another type": HEAD + msgspec.msgpack.encode({"type": "feed", "id": {"password": "hunter2"}}),
     "schema 0": b"\x92\x00" + encode(DAY_INPUTS[-1])[2:],
     "schema -1": b"\x92\xff" + encode(DAY_INPUTS[-1])[2:],
     "nested without end": b"\x92\x01" + b"\x91" * 200_000,

@@ -3,17 +3,21 @@
 import itertools
 import sqlite3
 import stat
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.helpers.registry_server import registry_process
 from verifier.adapters.directory import DirectoryEvidenceStore
 from verifier.adapters.memory import MemoryEvidenceStore
-from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
+from verifier.adapters.oci_store import OciEvidenceStore
+from verifier.adapters.registry import RegistryOptions
+from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables, opened_evidence_file
 from verifier.errors import PlaceError, PlaceRefused, PlaceUnavailable
 from verifier.evidence.identity import evidence_id
 from verifier.models import Evidence
@@ -34,27 +38,62 @@ def evidence(
     return Evidence(name, "cosign-simplesigning", repository, subject, payload, annotations, OTHER, "sig-tag")
 
 
-def memory_store(folder) -> Iterator[EvidenceStore]:
+Registry = Callable[[], str]
+"""A repository of a running registry that nobody has used."""
+
+
+@pytest.fixture(scope="session")
+def registry(require: Callable[[str], Path]) -> Iterator[Registry]:
+    """A real registry program, started when a test asks for a repository of it."""
+    with ExitStack() as stack:
+        hosts: list[str] = []
+        numbers = itertools.count()
+
+        def fresh() -> str:
+            if not hosts:
+                hosts.append(stack.enter_context(registry_process(require("registry"))))
+            return f"{hosts[0]}/revet/evidence-{next(numbers)}"
+
+        yield fresh
+
+
+def memory_store(folder, registry) -> Iterator[EvidenceStore]:
     yield MemoryEvidenceStore()
 
 
-def sqlite_store(folder) -> Iterator[EvidenceStore]:
+def sqlite_store(folder, registry) -> Iterator[EvidenceStore]:
     with closing(sqlite3.connect(folder / "state.db")) as connection:
         create_evidence_tables(connection)
         create_evidence_tables(connection)  # again, as at every start
         yield SqliteEvidenceStore(connection)
 
 
-def directory_store(folder) -> Iterator[EvidenceStore]:
+def sqlite_file(folder, registry) -> Iterator[EvidenceStore]:
+    with opened_evidence_file(folder / "own" / "evidence.sqlite") as store:
+        yield store
+
+
+def directory_store(folder, registry) -> Iterator[EvidenceStore]:
     yield DirectoryEvidenceStore(folder / "evidence")
 
 
-STORES = [memory_store, sqlite_store, directory_store]
+def oci_store(folder, registry) -> Iterator[EvidenceStore]:
+    with OciEvidenceStore(registry(), RegistryOptions(plain_http=frozenset("*"))) as store:
+        yield store
+
+
+STORES = [
+    memory_store,
+    sqlite_store,
+    sqlite_file,
+    directory_store,
+    pytest.param(oci_store, marks=pytest.mark.needs("registry")),
+]
 
 
 @pytest.fixture(params=STORES, ids=lambda store: store.__name__)
-def store(request, tmp_path) -> Iterator[EvidenceStore]:
-    yield from request.param(tmp_path)
+def store(request, tmp_path, registry) -> Iterator[EvidenceStore]:
+    yield from request.param(tmp_path, registry)
 
 
 def test_what_was_put_comes_back_byte_for_byte(store):
@@ -162,7 +201,7 @@ PUTS = st.lists(
 
 
 @pytest.mark.parametrize("make", STORES, ids=lambda store: store.__name__)
-def test_order_and_repetition_make_no_difference(make, tmp_path_factory):
+def test_order_and_repetition_make_no_difference(make, tmp_path_factory, registry):
     @given(PUTS, st.randoms(use_true_random=False))
     @settings(max_examples=25)
     def same(puts, random):
@@ -170,7 +209,7 @@ def test_order_and_repetition_make_no_difference(make, tmp_path_factory):
         random.shuffle(shuffled)
         seen = []
         for order in (puts, shuffled):
-            for opened in make(tmp_path_factory.mktemp("store")):
+            for opened in make(tmp_path_factory.mktemp("store"), registry):
                 for payload, signature, subject, time in order:
                     opened.put(evidence(f"{payload}".encode(), f"{signature}", subject), time)
                 everything = [found for subject in (IMAGE, OTHER) for found in opened.for_digest(REPOSITORY, subject)]

@@ -24,7 +24,7 @@ from tests.helpers.certified import (
     keyless_policy,
     sigstore_root,
 )
-from tests.helpers.recorded import RECORDS
+from tests.helpers.stores import STORES, opened
 from tests.helpers.world import MINUTE, START
 from verifier.errors import InputError
 from verifier.trust import changes
@@ -34,10 +34,10 @@ T = START + 60 * MINUTE
 LEAK = START + 30 * MINUTE
 
 
-@pytest.fixture(params=sorted(RECORDS))
+@pytest.fixture(params=STORES)
 def world(request) -> CertifiedRecord:
     """Two images by CI (one old, one young), one by another workflow, one by the corporate CA."""
-    made = CertifiedRecord(keys=(), store=request.param)
+    made = CertifiedRecord(keys=(), store=opened(request))
     made.root("sigstore", sigstore_root())
     made.root("corp", CORP_ROOT, "certificates")
     made.trust(keyless_policy("pay", "https://git.example.com/*", images="r.example/pay/*"))

@@ -4,6 +4,7 @@ for fence in fences(path): fence.language, fence.commands
 understood("revet verify --key dev.pub IMAGE")      raises click.UsageError when it cannot be typed
 """
 
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -50,12 +51,15 @@ def command_lines(text: str) -> Iterator[str]:
 
 
 def revet_words(line: str) -> list[str] | None:
-    """The words of the `revet` call in a line, behind the last pipe, before a redirection; None when there is none."""
+    """The words of the `revet` call in a line, behind the last pipe and settings of the environment, before a
+    redirection; None when there is none.
+    """
     words = shlex.split(line, comments=True)
     if "|" in words:
         words = words[len(words) - words[::-1].index("|") :]
     if ">" in words:
         words = words[: words.index(">")]
+    words = [*itertools.dropwhile(re.compile(r"REVET_[A-Z_]+=").match, words)]
     return words[1:] if words[:1] == ["revet"] else None
 
 

@@ -67,14 +67,19 @@ class Revet:
 
     def port(self, timeout: float = 30) -> int:
         """Where it listens, once it does."""
+        return int(self.said(r"listening on http://\S*:(\d+)/audit", timeout))
+
+    def said(self, pattern: str, timeout: float = 30) -> str:
+        """The first group of what it says on standard error, once it does."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if found := re.search(r"listening on http://\S*:(\d+)/audit", self.err):
-                return int(found[1])
-            if self.process.poll() is not None:
+            ended = self.process.poll() is not None
+            if found := re.search(pattern, self.err):
+                return found[1]
+            if ended:
                 break
             time.sleep(0.02)
-        raise AssertionError(f"never listened; said: {self.err}")
+        raise AssertionError(f"never said {pattern}; said: {self.err}")
 
     def kill(self) -> None:
         """As power loss would: no handler runs."""

@@ -51,8 +51,17 @@ class RecordedWorld(World):
     alerter: Alerter = field(default_factory=Alerter)
 
     def __post_init__(self) -> None:
-        self.sink, self.reader = RECORDS[self.store]()
+        self.sink, self._reader = RECORDS[self.store]()
+        self._late: list[Document] = []
         super().__post_init__()
+
+    @property
+    def reader(self) -> RecordReader:
+        """Answers. What was kept since the last time is written now, in one go: a server takes a while for each."""
+        if self._late:
+            self.sink.write(self._late)
+            self._late = []
+        return self._reader
 
     def send(self, *events: object) -> list[object]:
         """As the world does, and keeps what it was sent."""
@@ -80,10 +89,10 @@ class RecordedWorld(World):
         self.observe(NamespaceObserved(made, self.now, self.cluster, name, tuple(sorted(labels.items()))))
 
     def keep(self, event: object) -> None:
-        """Write an event's documents."""
+        """Keep an event's documents; they are written before anything is read."""
         made = list(documents(event, KnownFromTrust(self.state.trust, self.owners)))
         self.written += made
-        self.sink.write(made)
+        self._late += made
 
     def _take(self, outputs: list[object]) -> None:
         for out in outputs:

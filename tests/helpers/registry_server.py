@@ -16,9 +16,11 @@ import json
 import re
 import socket
 import ssl
+import subprocess
+import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -385,6 +387,26 @@ async def running(program: Path) -> AsyncIterator[str]:
         await process.wait()
 
 
+@contextmanager
+def registry_process(program: Path) -> Iterator[str]:
+    """The same for tests without an event loop, and for stores whose calls wait: `host:port`, ended with the block."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen([str(program), "-port", str(port)], stdout=quiet, stderr=quiet)
+    try:
+        for _ in range(500):
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.02)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
 async def _answering(origin: str) -> None:
     async with aiohttp.ClientSession() as session:
         for _ in range(250):
@@ -396,6 +418,11 @@ async def _answering(origin: str) -> None:
                 pass
             await asyncio.sleep(0.02)
     raise TimeoutError(f"no registry answers at {origin}")
+
+
+def push_whole(root: Path, origin: str) -> None:
+    """`push` for tests without an event loop."""
+    asyncio.run(push(root, origin))
 
 
 async def push(root: Path, origin: str) -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from streams.collectors.server import MIB, Batch, Progress, Receiver, ReceiverOptions
+from streams.collectors.bodies import Batch
+from streams.collectors.server import MIB, Progress, Receiver, ReceiverOptions
 from streams.events import DeadLetter, DecisionObserved
 from streams.local.node import LocalNode, NodeSettings
 from streams.local.service import Service

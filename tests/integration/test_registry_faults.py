@@ -310,7 +310,8 @@ async def test_planted_secrets_are_nowhere_but_in_the_header(signed, tmp_path, c
                 link = {"Location": f"{registry.origin}/v2/x?signature=planted-link"}
                 behaviour.faults = [Fault("/v2/x$", kind, status), Fault(r"\.sig$", "redirect", headers=link)]
                 told.append(repr(await place.collect(REFERENCE, image)))
-                told += [repr(place), repr(vars(place)), repr(place._options), repr(place._login)]
+                told += [repr(place), repr(vars(place)), repr(place._options)]
+                told += [repr(vars(place._client)), repr(place._client._login)]
             behaviour.faults = [Fault("/manifests/", "status", 403)]
             with pytest.raises(PlaceRefused) as refused:
                 await place.resolve(REFERENCE)

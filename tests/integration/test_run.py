@@ -15,9 +15,8 @@ import pytest
 
 from streams.engine.sqlite import append_trust, connect, trust_log
 from streams.local.lease import Lease
-from streams.settings import documented, load_settings
 from tests.helpers.cluster import PLANTED, Recording, audit_batches, demo_images, write_recording, write_trust
-from tests.helpers.process import EVIDENCE, ROOT, Revet, command, environment, run, run_args
+from tests.helpers.process import EVIDENCE, Revet, command, environment, run, run_args
 from verifier.trust import changes
 from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState
@@ -256,17 +255,3 @@ def test_everybody_may_send_only_where_it_was_said(tmp_path: Path) -> None:
         assert _post(process.port(), b"{}") == 401
         assert process.end() == 0
     assert "a-long-token" not in process.err + process.out
-
-
-def test_the_page_names_every_setting_with_its_variable() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
-    missing = [name for name, variable, _ in documented() if f"| `{name}` | `{variable}` |" not in page]
-    assert missing == []
-
-
-def test_the_example_of_the_page_is_a_settings_file(tmp_path: Path) -> None:
-    example = (ROOT / "docs" / "operations.md").read_text().partition("```yaml\n")[2].partition("```")[0]
-    (tmp_path / "revet.yaml").write_text(example)
-    settings = load_settings(tmp_path / "revet.yaml", {}, {})
-    assert settings.listen.address == "127.0.0.1:9880"
-    assert settings.owners.routes().owners[0].team == "payments"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from streams.cli.blast_radius import KINDS, Window, answer, print_radius
 from streams.cli.trace import answer as trace_answer
 from streams.cli.trace import print_timeline
-from streams.local.looking import Look
+from streams.queries.looking import Look, RecordLook
 from tests.helpers.certified import (
     BUILDER,
     CI,
@@ -34,17 +32,9 @@ NO_WINDOW = Window(None, None, None)
 LEAK = START + 30 * MINUTE
 
 
-class FixedLook(Look):
-    """A look into a world, without a file."""
-
-    def __init__(self, world: CertifiedRecord) -> None:
-        self.reader: Any = world.reader  # a reader of the same record, in memory
-        self.now = world.now
-        self.live = None
-        self._world = world
-
-    def trust(self):
-        return self._world.state.trust
+def look_into(world: CertifiedRecord) -> Look:
+    """A look into a world as it is now; trust comes out of its documents."""
+    return RecordLook(world.reader, now=world.now, live=None)
 
 
 @pytest.fixture
@@ -81,40 +71,38 @@ def revoke(world, kind, subject, **more):
 )
 def test_the_revocation_of_it_stands_beside_the_counts(world, option, text, kind, subject, total):
     """Under every name of it; once withdrawn it no longer stands."""
-    look = FixedLook(world)
-    found, revocations = answer(look, text, KINDS[option], NO_WINDOW)
+    found, revocations = answer(look_into(world), text, KINDS[option], NO_WINDOW)
     assert (found.containers, revocations) == (total, ())
     record = revoke(world, kind, subject)
-    found, revocations = answer(look, text, KINDS[option], NO_WINDOW)
+    found, revocations = answer(look_into(world), text, KINDS[option], NO_WINDOW)
     if text != FULCIO.key_id:  # the authority is revoked, and its key asked for: two names of one CA
         assert revocations == (record,)
     assert found.signatures is not None
     assert found.signatures.total == total
     world.record(changes.withdraw(world.state.trust, By("alice", world.now), record.id))
-    assert answer(look, text, KINDS[option], NO_WINDOW)[1] == ()
+    assert answer(look_into(world), text, KINDS[option], NO_WINDOW)[1] == ()
 
 
 def test_a_revoked_pattern_stands_for_who_it_covers_and_for_nobody_else(world):
     """Asked of the certificates that were seen."""
     pattern = Identity(issuer=ISSUER, subject_pattern="https://git.example.com/pay/api/*")
     record = revoke(world, "identity", pattern.model_dump_json(by_alias=True, exclude_defaults=True))
-    look = FixedLook(world)
-    assert answer(look, CI, ("identity",), NO_WINDOW)[1] == (record,)
-    assert answer(look, OTHER, ("identity",), NO_WINDOW)[1] == ()
-    assert answer(look, "https://git.example.com/*", ("identity",), NO_WINDOW)[1] == (record,)
+    assert answer(look_into(world), CI, ("identity",), NO_WINDOW)[1] == (record,)
+    assert answer(look_into(world), OTHER, ("identity",), NO_WINDOW)[1] == ()
+    assert answer(look_into(world), "https://git.example.com/*", ("identity",), NO_WINDOW)[1] == (record,)
 
 
 def test_an_identity_by_another_issuer_is_not_revoked(world):
     """The same subject vouched for by somebody else."""
     other = Identity(issuer="https://elsewhere.example", subject=CI)
     revoke(world, "identity", other.model_dump_json(by_alias=True, exclude_defaults=True))
-    assert answer(FixedLook(world), CI, ("identity",), NO_WINDOW)[1] == ()
+    assert answer(look_into(world), CI, ("identity",), NO_WINDOW)[1] == ()
 
 
 def test_it_prints_the_split_and_where_it_runs(world, capsys):
     """What a person reads first."""
     revoke(world, "identity", identity_subject(CI))
-    print_radius(*answer(FixedLook(world), CI, ("identity",), NO_WINDOW))
+    print_radius(*answer(look_into(world), CI, ("identity",), NO_WINDOW))
     told = capsys.readouterr().out
     assert f"identity {CI}" in told
     assert "revoked (identityCompromise)" in told
@@ -125,7 +113,7 @@ def test_it_prints_the_split_and_where_it_runs(world, capsys):
 def test_a_log_with_a_last_good_entry_loses_not_everything(world, capsys):
     """Order decides, not time: nothing is said to be lost whole."""
     revoke(world, "log", REKOR.id, last_good_index=6)
-    print_radius(*answer(FixedLook(world), REKOR.id, ("log",), NO_WINDOW))
+    print_radius(*answer(look_into(world), REKOR.id, ("log",), NO_WINDOW))
     told = capsys.readouterr().out
     assert "entries after 6" in told
     assert "none of them stays good" not in told
@@ -133,7 +121,7 @@ def test_a_log_with_a_last_good_entry_loses_not_everything(world, capsys):
 
 def test_trace_prints_who_signed_with_the_issuer(world, capsys):
     """A keyless signature is nobody's key."""
-    print_timeline(trace_answer(FixedLook(world), f"identity:{CI}", None))
+    print_timeline(trace_answer(look_into(world), f"identity:{CI}", None))
     told = capsys.readouterr().out
     assert CI.partition(".yml")[0] in told
     assert "no signature" not in told

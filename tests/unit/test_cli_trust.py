@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from streams.cli import changing
+from streams.cli.outcomes import Outcome
 from streams.engine.sqlite import connect
 from streams.local.lease import Lease, holder
 from streams.local.node import LocalNode
@@ -447,5 +448,5 @@ def test_every_help_has_an_example(command):
 
 
 def test_an_outcome_is_plain_data():
-    outcome = changing.Outcome((), "nobody", True, Came())
+    outcome = Outcome((), "nobody", True, Came())
     assert msgspec.json.decode(msgspec.json.encode(outcome))["came"]["incidents"] == []

@@ -45,8 +45,6 @@ CLOSE_REASONS = {
 NOT_YET = {
     "evidence-vanished",
     "visibility-lost",
-    "pipeline-stalled",
-    "trust-refused",
     "ledger-broken",
 }
 """Codes of the design without a row yet: using one wants its row first (`stale` is another word too)."""

@@ -136,6 +136,28 @@ def test_key_added_later_is_pending_then_judged_without_asking_twice() -> None:
     assert world.open() == []
 
 
+def test_key_added_while_evidence_was_on_its_way_is_asked_about_once() -> None:
+    """The answer was made before the key came, and arrives after it: nobody else would ever ask for more."""
+    world = World(keys=("dev",))
+    world.trust(policy("signed", signed_by=("ops",)))
+    world.now += MINUTE
+    world.auto_fetch = False
+    reference, digest = world.image("r.example/a:1", signed_by=("ops",))
+    world.send(world.pod("p", "a-1", {"app": (reference, digest)}))
+    late = world.fetch("r.example/a", digest)
+    world.add_key("ops")
+    (cls,) = world.state.classes.values()
+    assert [(w.why, w.epoch) for w in world.wanted] == [("new-digest", 2)]
+    world.send(late)
+    assert cls.judged["signed"].codes == ("keys-pending",)
+    assert [(w.why, w.epoch) for w in world.wanted[1:]] == [("keys-added", 3)]
+    world.now += MINUTE
+    world.send(world.fetch("r.example/a", digest))
+    assert cls.judged["signed"].decided.outcome == "valid"
+    world.send(late)
+    assert len(world.wanted) == 2
+
+
 def test_unreachable_registry_is_told_after_half_an_hour() -> None:
     """Registry trouble is a reason, not a verdict; it becomes a finding by lasting."""
     world = World()

@@ -123,6 +123,7 @@ NAMES = sorted((*CHANGES, "root narrowed", "root removed", "log removed", "time"
 @settings(max_examples=12, deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate))
 @given(seed=st.integers(0, 2**32), names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=4, unique=True))
 @example(seed=28, names=["ahead"])
+@example(seed=91, names=["ca"])  # of two that miss the same, one was revoked: which is named hung on its id
 def test_a_shared_shape_never_changes_an_answer(seed, names):
     """Over random fleets and trust changes, each class is judged as if it were alone."""
     world = fleet(seed, 40)

@@ -80,9 +80,10 @@ MAY_IMPORT = {
 DOORS = {
     "faust": ("streams/engine/faust.py",),
     "mode": ("streams/engine/faust.py",),
-    "aiokafka": ("streams/engine/aiokafka.py",),
-    "kafka": ("streams/collectors/producer.py",),
-    "elasticsearch": ("streams/sinks/elasticsearch.py",),
+    "aiokafka": ("streams/engine/aiokafka.py", "streams/engine/link.py"),
+    "kafka": ("streams/kafka/*.py",),
+    "elasticsearch": ("streams/elastic.py",),
+    "elastic_transport": ("streams/elastic.py",),
     "slack_sdk": ("alerting/adapters/slack.py",),
     "sqlite3": ("*/sqlite.py",),
     "aiohttp": (
@@ -90,7 +91,9 @@ DOORS = {
         "alerting/adapters/*.py",
         "streams/collectors/server.py",
         "streams/collectors/watch.py",
+        "streams/serving/operations.py",
     ),
+    "prometheus_client": ("streams/serving/metrics.py",),
     "yarl": ("verifier/adapters/registry.py",),
     "tuf": ("verifier/adapters/tuf_root.py",),
     "cel_expr_python": ("verifier/content/custom.py",),
@@ -110,8 +113,10 @@ PURE = (
     "streams.collectors.audit",
     "streams.collectors.admission",
     "streams.collectors.pods",
+    "streams.sinks.bulk",
     "streams.sinks.documents",
     "streams.sinks.mapping",
+    "streams.sinks.roles",
 )
 """What decides: bytes and models in, answers out. `adapters` below these are where IO lives."""
 
@@ -214,7 +219,10 @@ def commands(module: Module) -> Iterator[str]:
 
 
 SHARED_BY_COMMANDS = frozenset(
-    {"common", "render", "sources", "manifests", "changing", "named_files", "explained", "trust_files", "trust_root"}
+    [
+        *("common", "looking", "render", "sources", "manifests", "changing", "named_files", "explained"),
+        *("trust_files", "trust_root", "trust_signing", "trustplace", "outcomes"),
+    ]
 )
 """Modules of streams/cli that are no command."""
 

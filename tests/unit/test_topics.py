@@ -2,19 +2,21 @@
 
 from typing import get_args
 
-from alerting.lifecycle import Lifecycle
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from streams import alerter, handlers
-from streams.events import NamespaceObserved, Observation, Tick, TrustChanged
+from streams.clustered import ClusterAlerter, ClusterJudge
+from streams.events import DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
-from streams.topics import TOPICS
+from streams.topics import ALERTS, CLUSTER_SIGHT, STATE, TOPICS
 
 ROLES = {"alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
 ALERTED: set[type] = {IncidentPart, ShardReached, IncidentAction, NamespaceObserved, TrustChanged}  # not passed over
+FROM_EVERYBODY: set[type] = {*TOPICS[CLUSTER_SIGHT].holds, DeadLetter}
+"""Signs of life, beside which collectors say what they saw; and dead letters."""
 
 
 def written_by(*roles: str) -> set[type]:
@@ -40,31 +42,33 @@ def test_an_event_is_in_one_topic():
 
 
 def test_collectors_write_the_observations():
-    assert written_by("collectors") == set(get_args(Observation))
+    """And, as every process, that they live; in a recording also what time it is."""
+    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, Tick}
 
 
 def test_the_judge_writes_what_handlers_give():
-    assert written_by("judge") == set(get_args(handlers.Output))
+    assert written_by("judge") - FROM_EVERYBODY == set(get_args(handlers.Output))
 
 
 def test_the_alerter_writes_what_it_gives():
-    """Of a transition only the record keeps a line; it has no topic."""
-    assert written_by("alerter") == set(get_args(alerter.Output)) - {Lifecycle}
+    assert written_by("alerter") - FROM_EVERYBODY == set(get_args(alerter.Output))
 
 
 def test_the_judge_reads_what_has_a_handler():
-    assert read_by("judge") == set(JudgeProcessor.topics) == holding(HANDLED)
+    for processor in (JudgeProcessor, ClusterJudge):
+        assert read_by("judge") - {STATE} == set(processor.topics) == holding(HANDLED)
 
 
 def test_the_alerter_reads_what_it_does_not_pass_over():
-    assert read_by("alerter") == holding(ALERTED)
+    assert read_by("alerter") - {ALERTS} == set(ClusterAlerter.topics) == holding(ALERTED)
 
 
-def test_the_indexer_reads_what_the_record_keeps():
-    assert read_by("indexer") == holding(INDEXED)
+def test_the_indexer_reads_every_topic_with_something_for_the_record():
+    """What has no document is passed over: pods are kept as their containers, signs of life are not kept."""
+    assert {name for name, topic in TOPICS.items() if topic.indexed} == read_by("indexer")
+    assert {kind for topic in TOPICS.values() for kind in topic.indexed} == INDEXED
 
 
-def test_the_one_process_reads_what_its_parts_read_and_do_not_write():
-    parts = ("judge", "alerter", "indexer")
-    own = {name for name, topic in TOPICS.items() if set(topic.writers) <= set(parts)}
-    assert set(LocalProcessor.topics) == read_by(*parts) - own
+def test_one_process_reads_what_its_topics_hold():
+    """The judge's, and of the rest what is only recorded."""
+    assert set(LocalProcessor.topics) >= set(JudgeProcessor.topics)

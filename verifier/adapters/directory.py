@@ -54,12 +54,22 @@ class _Place(msgspec.Struct, frozen=True):
 class DirectoryEvidenceStore:
     """An `EvidenceStore` over a directory, which is made when missing; raises what the port says.
 
-    No command opens one yet: the single-machine mode keeps evidence in its SQLite file. It is here as an adapter of the
-    port, held to it by the same contract suite as the others, for evidence that is shared, copied or looked into.
+    Processes of several machines may share one, on a file system that has hard links.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def check(self) -> None:
+        """Makes the directory where there is none, and finds out whether it can be written.
+
+        Raises:
+            PlaceUnavailable: it cannot.
+        """
+        with _translated():
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._root, prefix=".") as folder:
+                _publish(Path(tempfile.mkstemp(dir=folder)[1]), Path(folder) / "linked")
 
     def put(self, evidence: Evidence, first_seen: Micros | None) -> bool:
         """See `EvidenceStore.put`."""

@@ -34,6 +34,7 @@ _ERROR_CODES: Final = frozenset(
         "registry-unavailable",
         "registry-protocol",
         "limit-exceeded",
+        "reference-unparsable",
     }
 )
 
@@ -78,9 +79,34 @@ async def fetch(
         ImageReferenceError: the reference or the digest cannot be asked for.
         PlaceUnavailable, PlaceRefused: the *store* failed; nothing is known then.
     """
+    known = store.indexes_of(reference.repository, digest)
+    try:
+        answer: Collected | PlaceError = await place.collect(reference, digest, platform, known)
+    except PlaceError as error:
+        answer = error
+    return keep(store, answer, reference, digest, keyset, keyset_id, instant, observed_time, platform)
+
+
+def keep(
+    store: EvidenceStore,
+    answer: Collected | PlaceError,
+    reference: ImageReference,
+    digest: str,
+    keyset: KeySet,
+    keyset_id: str,
+    instant: Micros,
+    observed_time: Micros | None,
+    platform: str | None = None,
+) -> Fetched:
+    """The second half of `fetch`, which waits for nothing but the store: what a place has answered, kept and judged.
+
+    Raises:
+        PlaceUnavailable, PlaceRefused: the store failed.
+    """
     repository = reference.repository
-    known = store.indexes_of(repository, digest)
-    collected = await _collected(place, reference, digest, platform, known)
+    collected = (
+        answer if isinstance(answer, Collected) else _failed(answer, digest, store.indexes_of(repository, digest))
+    )
     store.link(repository, collected.children)
     for evidence in collected.evidence:
         store.put(evidence, observed_time)
@@ -110,16 +136,11 @@ def rekey(
     return _fetched(store, framed, _all_kept(store, known.repository, known.closure), keyset, settled)
 
 
-async def _collected(
-    place: EvidencePlace, reference: ImageReference, digest: str, platform: str | None, known: tuple[str, ...]
-) -> Collected:
-    """The place's answers; a place that fails as a whole is one answer: nobody can tell."""
-    try:
-        return await place.collect(reference, digest, platform, known)
-    except PlaceError as error:
-        code = error.code if error.code in _ERROR_CODES else "registry-unavailable"
-        told = PlaceAsked("place", digest, "error", code, str(error))
-        return Collected((), DigestClosure(digest, indexes=known), (told,))
+def _failed(error: PlaceError, digest: str, known: tuple[str, ...]) -> Collected:
+    """A place that fails as a whole is one answer: nobody can tell."""
+    code = error.code if error.code in _ERROR_CODES else "registry-unavailable"
+    told = PlaceAsked("place", digest, "error", code, str(error))
+    return Collected((), DigestClosure(digest, indexes=known), (told,))
 
 
 def _with_known_child(
@@ -178,7 +199,7 @@ def _fetched(
     dates = store.first_seen(ids)
     filled = msgspec.structs.replace(framed, evidence=ids)
     return Fetched(
-        msgspec.structs.replace(filled, version=_version(filled)),
+        msgspec.structs.replace(filled, version=version_of(filled)),
         tuple(facts[name] for name in ids),
         tuple((name, dates[name]) for name in ids if name in dates),
     )
@@ -201,8 +222,11 @@ def _says(fact: Fact) -> tuple[bool, bool]:
     return bool(fact.verified_by or fact.chains), fact.subject in fact.subjects
 
 
-def _version(content: EvidenceSet) -> str:
-    """Hash of what verdicts depend on; when it was fetched, and in which words a place failed, is left out."""
+def version_of(content: EvidenceSet) -> str:
+    """`EvidenceSet.version`: a hash of what verdicts depend on.
+
+    When it was fetched, and in which words a place failed, is left out.
+    """
     closure = content.closure
     return stable_id(
         "evidence-set",

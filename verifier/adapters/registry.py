@@ -5,22 +5,24 @@
 
 It moves bytes and decides nothing: which question comes next is `verifier.oci.collect`'s, what an answer means is
 `verifier.oci.http`'s. Kept here: time-outs, the byte cap while reading, requests at a time per host, repeating what a
-short fault broke, and waiting as long as a registry asks. Only GET is ever sent. No proxy and no `.netrc` of the
-environment is used; cloud metadata and other link-local addresses are not spoken to, whatever a name resolves to.
+short fault broke, and waiting as long as a registry asks. A place only ever sends GET; what is written to a registry,
+by `verifier.adapters.oci_store`, goes through the same client. No proxy and no `.netrc` of the environment is used;
+cloud metadata and other link-local addresses are not spoken to, whatever a name resolves to.
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -47,6 +49,8 @@ from verifier.oci.http import (
 from verifier.oci.limits import DOCKER_CONFIG_BYTES, ERROR_BYTES, Limits
 from verifier.oci.port import Collected
 from verifier.oci.wire import Failed, Request, Response, run_async
+
+T = TypeVar("T")
 
 _CHUNK: Final = 64 * 1024
 _BACK_OFF: Final = (0.2, 0.8)
@@ -92,8 +96,8 @@ class RegistryOptions(msgspec.Struct, frozen=True):
     limits: Limits = Limits()
 
 
-class RegistryPlace:
-    """An `EvidencePlace` over HTTP. One per process is enough; used and closed in one event loop.
+class RegistryClient:
+    """Machines of `verifier.oci.http` and `verifier.oci.writing`, driven over HTTP. Used and closed in one event loop.
 
     Raises:
         PlaceRefused: `registry-unauthorized`, the Docker configuration cannot be read.
@@ -114,6 +118,111 @@ class RegistryPlace:
             if origin_of(origin) is None or "@" in origin:
                 raise InputError("a mirror is given as http(s)://host[:port], without user and password")
 
+    async def close(self) -> None:
+        """Closes all connections; the client may be used again."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+            self._gates.clear()  # they belong to the event loop that ends
+
+    def deadline(self) -> float:
+        """When a round that begins now has to be over, on the monotonic clock (seconds)."""
+        return time.monotonic() + self._options.timeouts.collect
+
+    async def drive(
+        self, registry: str, machine: Callable[[Endpoint, Login], Generator[HttpRequest, Outcome, T]], deadline: float
+    ) -> T | Failed:
+        """What a machine that speaks to `registry` comes to, or why it could not be asked. Raises nothing."""
+        if self._options.allowed is not None and registry not in self._options.allowed:
+            return Failed("registry-unauthorized", f"{registry} is not among the registries revet may ask")
+        endpoint = endpoint_of(registry, self._options.mirrors, self._options.plain_http)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return Failed("registry-unavailable", f"no time left after {self._options.timeouts.collect:g} s", True)
+        waiting = self._pause_left(endpoint)
+        if waiting is not None:
+            return waiting
+        try:
+            async with asyncio.timeout(left):
+                response = await run_async(machine(endpoint, self._login), self._send)
+        except TimeoutError:
+            return Failed("registry-unavailable", f"no time left after {self._options.timeouts.collect:g} s", True)
+        if isinstance(response, Failed) and response.code == "registry-rate-limited" and response.retry_after:
+            self._paused[endpoint.origin] = time.monotonic() + response.retry_after / SECOND
+        return response
+
+    def _pause_left(self, endpoint: Endpoint) -> Failed | None:
+        """A registry that asked to be left alone is not asked meanwhile."""
+        left = self._paused.get(endpoint.origin, 0.0) - time.monotonic()
+        if left <= 0:
+            self._paused.pop(endpoint.origin, None)
+            return None
+        detail = f"asked to wait {left:.0f} s longer"
+        return Failed("registry-rate-limited", detail, retryable=True, retry_after=int(left * SECOND))
+
+    async def _send(self, request: HttpRequest) -> Outcome:
+        """One request, repeated after a short fault: every one that is sent may be."""
+        host = urlsplit(request.url).netloc
+        gate = self._gates.setdefault(host, asyncio.Semaphore(self._options.per_host))
+        for delay in _BACK_OFF:
+            async with gate:
+                outcome = await self._request(request)
+            if not _worth_repeating(outcome):
+                return outcome
+            await self._sleep(delay)
+        async with gate:
+            return await self._request(request)
+
+    async def _request(self, request: HttpRequest) -> Outcome:
+        host = urlsplit(request.url).hostname or ""
+        if _is_refused(host):
+            return HttpFailure("registry-unavailable", f"{host} is a link-local or metadata address, not asked", False)
+        headers = {"Accept": ", ".join(request.accept), "Accept-Encoding": "identity"}
+        if request.authorization is not None:
+            headers["Authorization"] = request.authorization.reveal()
+        if request.content_type:
+            headers["Content-Type"] = request.content_type
+        try:
+            async with self._opened_session().request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=headers,
+                data=io.BytesIO(request.body) if request.method in {"POST", "PUT"} else None,
+                allow_redirects=False,
+            ) as answer:
+                return await _read(answer, request.limit)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # The error's own text may quote the URL with its signature; the type says enough.
+            return _failure(error, host)
+
+    def _opened_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            times = self._options.timeouts
+            timeout = aiohttp.ClientTimeout(total=times.request, sock_connect=times.connect, sock_read=times.read)
+            connector = aiohttp.TCPConnector(ssl=self._ssl, resolver=_GuardedResolver(), limit=0)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                headers={"User-Agent": _USER_AGENT},
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # digests are over the bytes received
+                trust_env=False,  # would read proxies and passwords (.netrc) nobody configured for revet
+            )
+        return self._session
+
+
+class RegistryPlace:
+    """An `EvidencePlace` over HTTP. One per process is enough; used and closed in one event loop.
+
+    Raises what its client raises.
+    """
+
+    def __init__(
+        self, options: RegistryOptions | None = None, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self._options = options or RegistryOptions()
+        self._client = RegistryClient(self._options, sleep=sleep)
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -124,10 +233,7 @@ class RegistryPlace:
 
     async def close(self) -> None:
         """Closes all connections; the place may be used again."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
-            self._gates.clear()  # they belong to the event loop that ends
+        await self._client.close()
 
     async def collect(
         self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
@@ -153,87 +259,17 @@ class RegistryPlace:
 
     def _answering(self) -> Callable[[Request], Awaitable[Response]]:
         """The answers of one round, which end together at the round's deadline."""
-        return partial(self._answer, time.monotonic() + self._options.timeouts.collect)
-
-    async def _answer(self, deadline: float, request: Request) -> Response:
-        if self._options.allowed is not None and request.registry not in self._options.allowed:
-            return Failed("registry-unauthorized", f"{request.registry} is not among the registries revet may ask")
-        endpoint = endpoint_of(request.registry, self._options.mirrors, self._options.plain_http)
-        left = deadline - time.monotonic()
-        if left <= 0:
-            return Failed("registry-unavailable", f"no time left after {self._options.timeouts.collect:g} s", True)
-        waiting = self._pause_left(endpoint)
-        if waiting is not None:
-            return waiting
-        try:
-            async with asyncio.timeout(left):
-                response = await run_async(exchange(request, endpoint, self._login), self._send)
-        except TimeoutError:
-            return Failed("registry-unavailable", f"no time left after {self._options.timeouts.collect:g} s", True)
-        if isinstance(response, Failed) and response.code == "registry-rate-limited" and response.retry_after:
-            self._paused[endpoint.origin] = time.monotonic() + response.retry_after / SECOND
-        return response
-
-    def _pause_left(self, endpoint: Endpoint) -> Failed | None:
-        """A registry that asked to be left alone is not asked meanwhile."""
-        left = self._paused.get(endpoint.origin, 0.0) - time.monotonic()
-        if left <= 0:
-            self._paused.pop(endpoint.origin, None)
-            return None
-        detail = f"asked to wait {left:.0f} s longer"
-        return Failed("registry-rate-limited", detail, retryable=True, retry_after=int(left * SECOND))
-
-    async def _send(self, request: HttpRequest) -> Outcome:
-        """One GET, repeated after a short fault."""
-        host = urlsplit(request.url).netloc
-        gate = self._gates.setdefault(host, asyncio.Semaphore(self._options.per_host))
-        for delay in _BACK_OFF:
-            async with gate:
-                outcome = await self._get(request)
-            if not _worth_repeating(outcome):
-                return outcome
-            await self._sleep(delay)
-        async with gate:
-            return await self._get(request)
-
-    async def _get(self, request: HttpRequest) -> Outcome:
-        host = urlsplit(request.url).hostname or ""
-        if _is_refused(host):
-            return HttpFailure("registry-unavailable", f"{host} is a link-local or metadata address, not asked", False)
-        headers = {"Accept": ", ".join(request.accept), "Accept-Encoding": "identity"}
-        if request.authorization is not None:
-            headers["Authorization"] = request.authorization.reveal()
-        try:
-            async with self._opened_session().get(
-                URL(request.url, encoded=True), headers=headers, allow_redirects=False
-            ) as answer:
-                return await _read(answer, request.limit)
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # The error's own text may quote the URL with its signature; the type says enough.
-            return _failure(error, host)
-
-    def _opened_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            times = self._options.timeouts
-            timeout = aiohttp.ClientTimeout(total=times.request, sock_connect=times.connect, sock_read=times.read)
-            connector = aiohttp.TCPConnector(ssl=self._ssl, resolver=_GuardedResolver(), limit=0)
-            self._session = aiohttp.ClientSession(
-                connector=connector,
-                timeout=timeout,
-                headers={"User-Agent": _USER_AGENT},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,  # digests are over the bytes received
-                trust_env=False,  # would read proxies and passwords (.netrc) nobody configured for revet
-            )
-        return self._session
+        deadline = self._client.deadline()
+        return lambda request: self._client.drive(request.registry, partial(exchange, request), deadline)
 
 
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> Outcome:
     """The answer, read up to its limit: an error's body is cut there, a good one's is refused."""
     good = answer.status == 200
+    headed = answer.method == "HEAD"  # its Content-Length is of a body that does not come
     limit = limit if good else ERROR_BYTES
     body = bytearray()
-    if good and (answer.content_length or 0) > limit:
+    if good and not headed and (answer.content_length or 0) > limit:
         return HttpFailure("limit-exceeded", f"an answer of {answer.content_length} bytes, limit {limit}", False)
     async for chunk in answer.content.iter_chunked(_CHUNK):
         body += chunk

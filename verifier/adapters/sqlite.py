@@ -5,14 +5,18 @@
     with connection:
         store.put(evidence, first_seen)         # and whatever else must be durable together with it
 
-It commits nothing and begins nothing.
+It commits nothing and begins nothing. Where the store is all there is, it has a file of its own:
+
+    with opened_evidence_file(path) as store: ...       # every call is a transaction
 """
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -147,6 +151,75 @@ class SqliteEvidenceStore:
         return tuple(_evidence(*row) for row in rows)
 
 
+class EvidenceFile:
+    """An `EvidenceStore` in a SQLite file of its own: every call is a transaction. Safe to use from several threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._store = SqliteEvidenceStore(connection)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _alone(self) -> Iterator[SqliteEvidenceStore]:
+        with self._lock, _translated(), self._connection:
+            yield self._store
+
+    def put(self, evidence: Evidence, first_seen: Micros | None) -> bool:
+        """See `EvidenceStore.put`."""
+        with self._alone() as store:
+            return store.put(evidence, first_seen)
+
+    def get(self, evidence_id: str) -> Evidence | None:
+        """See `EvidenceStore.get`."""
+        with self._alone() as store:
+            return store.get(evidence_id)
+
+    def for_digest(self, repository: str, digest: str) -> tuple[Evidence, ...]:
+        """See `EvidenceStore.for_digest`."""
+        with self._alone() as store:
+            return store.for_digest(repository, digest)
+
+    def first_seen(self, evidence_ids: Iterable[str]) -> dict[str, Micros]:
+        """See `EvidenceStore.first_seen`."""
+        with self._alone() as store:
+            return store.first_seen(evidence_ids)
+
+    def link(self, repository: str, children: Iterable[IndexChild]) -> None:
+        """See `EvidenceStore.link`."""
+        with self._alone() as store:
+            store.link(repository, children)
+
+    def indexes_of(self, repository: str, child: str) -> tuple[str, ...]:
+        """See `EvidenceStore.indexes_of`."""
+        with self._alone() as store:
+            return store.indexes_of(repository, child)
+
+    def children_of(self, repository: str, index: str) -> tuple[IndexChild, ...]:
+        """See `EvidenceStore.children_of`."""
+        with self._alone() as store:
+            return store.children_of(repository, index)
+
+
+@contextmanager
+def opened_evidence_file(path: Path) -> Iterator[EvidenceFile]:
+    """The file, made when missing, for its owner only.
+
+    Raises:
+        PlaceUnavailable: it cannot be written, is locked, or is no SQLite file.
+    """
+    with _translated(), _files():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=30.0, check_same_thread=False)
+    with closing(connection):
+        with _translated():
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            with connection:
+                create_evidence_tables(connection)
+        yield EvidenceFile(connection)
+
+
 def _evidence(
     name: str,
     kind: EvidenceFormat,
@@ -167,6 +240,14 @@ def _evidence(
     if not sound:
         raise PlaceRefused("payload-digest-mismatch", f"evidence store: {name[:80]} holds other bytes than it took")
     return evidence
+
+
+@contextmanager
+def _files() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PlaceUnavailable("registry-unavailable", f"evidence store: {error.strerror or 'no access'}") from error
 
 
 @contextmanager

@@ -126,7 +126,7 @@ class SlsaRule(NamesSomething):
     levels: Annotated[tuple[BuilderLevel, ...], Field(max_length=MAX_ENTRIES)] = ()
     """The first row whose pattern matches `builder.id` says the level reached; without a row it is 0."""
     min_level: int | None = Field(default=None, alias="minLevel", ge=1, le=4)
-    parameters: Annotated[dict[Id, Scalar | tuple[Scalar, ...]], Field(max_length=MAX_ENTRIES)] = {}
+    parameters: Annotated[dict[Id, Scalar | tuple[Scalar, ...]], Field(max_length=MAX_ENTRIES)] = Field(default={})
     """External parameters by JSON pointer (`/workflow/ref`) or dotted path (`workflow.ref`)."""
     allowed_parameters: Patterns | None = Field(default=None, alias="allowedParameters")
     """Names that the top of the external parameters may hold; any other is refused."""

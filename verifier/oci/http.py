@@ -10,14 +10,15 @@ The steps of one exchange:
     3  answer one challenge of the registry itself: Basic, or Bearer with a token from its realm
     4  say what the answer means: found, absent, or why nobody can tell
 
-Credentials are found by the host that is spoken to, and never sent before that host has asked for them.
+Steps 1 to 3 are `authorized`, which `verifier.oci.writing` uses too. Credentials are found by the host that is spoken
+to, and never sent before that host has asked for them.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
@@ -34,16 +35,19 @@ SECOND: Final = 1_000_000
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """One GET. Its representation holds neither query (signed links) nor authorization."""
+    """One request. Its representation holds neither query (signed links), body nor authorization."""
 
     url: str
     accept: tuple[str, ...] = ()
     authorization: Secret | None = None
     limit: int = ERROR_BYTES
     """Bytes of a 200 answer worth reading; one more byte and the answer is `HttpFailure("limit-exceeded")`."""
+    method: Literal["GET", "HEAD", "POST", "PUT"] = "GET"
+    body: bytes = b""
+    content_type: str = ""
 
     def __repr__(self) -> str:
-        return f"HttpRequest(GET {self.url.partition('?')[0]})"
+        return f"HttpRequest({self.method} {self.url.partition('?')[0]})"
 
 
 class HttpReply(msgspec.Struct, frozen=True):
@@ -99,7 +103,7 @@ class Endpoint(msgspec.Struct, frozen=True):
         url = f"{self.origin}/v2/{quote(request.path)}/{kind}/{quote(request.reference, safe=':')}"
         if not request.page:
             return url
-        page = _join(url, request.page)
+        page = join_url(url, request.page)
         return page if origin_of(page) == origin_of(self.origin) else None
 
 
@@ -164,11 +168,11 @@ class Login:
 
 def _token(url: str, basic: Secret | None) -> Steps[Secret | Failed]:
     """A bearer token from the realm (GET with service and scope; Basic credentials, or anonymous)."""
-    reply = (yield from _follow(HttpRequest(url, ("application/json",), basic, TOKEN_BYTES))).outcome
+    reply = (yield from follow(HttpRequest(url, ("application/json",), basic, TOKEN_BYTES))).outcome
     if isinstance(reply, HttpFailure):
         return Failed(reply.code, f"token service: {reply.detail}", reply.retryable)
     if reply.status != 200:
-        failed = _failed_by_status(reply)
+        failed = failed_by_status(reply)
         return msgspec.structs.replace(failed, detail=f"token service: {failed.detail}")
     token = parse_token(reply.body)
     if token is None:
@@ -182,51 +186,71 @@ def exchange(request: Request, endpoint: Endpoint, login: Login) -> Steps[Respon
     if url is None:
         return Failed("registry-protocol", "a referrers page on another host")
     accept = {"manifest": ACCEPT, "referrers": (OCI_INDEX,), "blob": ("*/*",)}[request.kind]
-    asked = HttpRequest(url, accept, login.known(endpoint, request.path), request.limit)
+    asked = HttpRequest(url, accept, limit=request.limit)
+    # 1, 2, 3 ask, follow, answer a challenge
+    outcome = yield from authorized(asked, endpoint, request.path, login)
+    # 4 what it means
+    return outcome if isinstance(outcome, Failed) else _meaning(request.kind, outcome)
+
+
+def authorized(asked: HttpRequest, endpoint: Endpoint, path: str, login: Login) -> Steps[Outcome | Failed]:
+    """The answer to a request about a repository, as somebody the registry knows. Raises nothing.
+
+    `Failed`: the registry asked who it is, and there was nothing to say.
+    """
     # 1, 2 ask and follow
-    result = yield from _follow(asked)
+    result = yield from follow(msgspec.structs.replace(asked, authorization=login.known(endpoint, path)))
     # 3 answer one challenge: of the registry itself, never of a host it redirected to
     if isinstance(result.outcome, HttpReply) and result.outcome.status == 401 and result.same_origin:
         challenges = parse_challenges(result.outcome.every("www-authenticate"))
-        authorization = yield from login.answer(endpoint, request.path, challenges)
+        authorization = yield from login.answer(endpoint, path, challenges)
         if isinstance(authorization, Failed):
             return authorization
-        result = yield from _follow(msgspec.structs.replace(asked, authorization=authorization))
-    # 4 what it means
-    return _meaning(request.kind, result.outcome)
+        result = yield from follow(msgspec.structs.replace(asked, authorization=authorization))
+    return result.outcome
 
 
-class _Followed(NamedTuple):
+class Followed(NamedTuple):
+    """The end of a chain of redirects."""
+
     outcome: Outcome
     same_origin: bool
     """Whether the answer is of the origin that was asked."""
 
 
 _REDIRECT: Final = frozenset({301, 302, 303, 307, 308})
+_REPEATED: Final = frozenset({307, 308})
+"""Redirects by which a request that writes keeps its method and body (RFC 9110, 15.4)."""
 
 
-def _follow(request: HttpRequest) -> Steps[_Followed]:
-    """The answer at the end of the redirects. On another origin the authorization stays behind, for good."""
+def follow(request: HttpRequest) -> Steps[Followed]:
+    """The answer at the end of the redirects. On another origin the authorization stays behind, for good.
+
+    Raises nothing.
+    """
     first = origin_of(request.url)
     for _ in range(REDIRECTS + 1):
         outcome = yield request
         if isinstance(outcome, HttpFailure) or outcome.status not in _REDIRECT:
-            return _Followed(outcome, origin_of(request.url) == first)
-        url = _join(request.url, outcome.first("location"))
+            return Followed(outcome, origin_of(request.url) == first)
+        if request.method in {"POST", "PUT"} and outcome.status not in _REPEATED:
+            told = f"HTTP {outcome.status} in answer to a {request.method}"
+            return Followed(HttpFailure("registry-protocol", told, False), False)
+        url = join_url(request.url, outcome.first("location"))
         origin = origin_of(url)
         if origin is None or "@" in origin:
-            return _Followed(HttpFailure("registry-protocol", "a redirect to nowhere", False), False)
+            return Followed(HttpFailure("registry-protocol", "a redirect to nowhere", False), False)
         if request.url.startswith("https://") and origin.startswith("http://"):
-            return _Followed(HttpFailure("registry-protocol", "a redirect from HTTPS to plain HTTP", False), False)
+            return Followed(HttpFailure("registry-protocol", "a redirect from HTTPS to plain HTTP", False), False)
         kept = request.authorization if origin == origin_of(request.url) else None
         request = msgspec.structs.replace(request, url=url, authorization=kept)
-    return _Followed(HttpFailure("registry-protocol", f"more than {REDIRECTS} redirects", False), False)
+    return Followed(HttpFailure("registry-protocol", f"more than {REDIRECTS} redirects", False), False)
 
 
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}
 
 
-def _join(base: str, target: str) -> str:
+def join_url(base: str, target: str) -> str:
     """The target as seen from base; empty when it is no URL at all."""
     try:
         return urljoin(base, target)
@@ -265,10 +289,10 @@ def _meaning(kind: str, outcome: Outcome) -> Response:
         return Found(outcome.body, outcome.first("content-type"), next_page)
     if outcome.status == 404 or (kind == "referrers" and outcome.status in _NOT_OFFERED):
         return Absent(_error_code(outcome.body))
-    return _failed_by_status(outcome)
+    return failed_by_status(outcome)
 
 
-def _failed_by_status(reply: HttpReply) -> Failed:
+def failed_by_status(reply: HttpReply) -> Failed:
     """Table of the statuses that tell why nobody can tell."""
     status = reply.status
     if status in {401, 403}:

@@ -39,6 +39,10 @@ TOTAL_BYTES: Final = 64 * MIB
 REDIRECTS: Final = 5
 """Redirects followed for one request. Blob stores use one, some clouds two."""
 
+TAGS_BYTES: Final = 16 * MIB
+"""Bytes of one answer with tags. A page of a thousand has 130 KiB; a registry that does not know pages may answer with
+all it has, and 16 MiB are a hundred thousand tags."""
+
 CHALLENGE_BYTES: Final = 8192
 """Bytes of one WWW-Authenticate value: a realm, a service and a scope are some 200."""
 

@@ -107,7 +107,7 @@ def closest(case: LeafCase, judged: Sequence[tuple[Standing, str]]) -> LeafFailu
     if not judged:
         data = {"expected": expected(case), "type": case.leaf.predicate_type, "found": "none"}
         return LeafFailure(absent, case.signer, data)
-    nearest, code = min(judged, key=lambda pair: (CLOSENESS.index(pair[1]), *order(pair[0])))
+    nearest, code = min(judged, key=lambda pair: (CLOSENESS.index(pair[1]), *_cause(pair[0]), *order(pair[0])))
     found = _found([s for s, other in judged if other == code], code)
     if case.leaf.attested_by is not None and code in {"wrong-signer", "invalid-of-others"}:
         code = "attestation-missing"
@@ -117,6 +117,11 @@ def closest(case: LeafCase, judged: Sequence[tuple[Standing, str]]) -> LeafFailu
 def order(s: Standing) -> tuple[str, ...]:
     """Decides between equals, so that the order in which evidence was found cannot be seen."""
     return s.evidence, s.key_id, s.authority, s.kind, s.state
+
+
+def _cause(s: Standing) -> tuple[bool, str, str]:
+    """Of two that miss the same, the one that was revoked: what is named as the cause must not hang on an id."""
+    return not (s.revocation or s.source_revocation), s.revocation, s.source_revocation
 
 
 def _found(same: Sequence[Standing], code: str) -> str:

@@ -1,0 +1,27 @@
+"""`revet serve audit`: the API servers' audit webhook, into Kafka."""
+
+from __future__ import annotations
+
+import click
+
+from streams.cli.common import settings_option
+from streams.serving.collecting import audit
+from streams.serving.process import run_process
+from streams.settings import Settings
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n"
+    "  $ revet serve audit --settings /etc/revet/cluster.yaml\n"
+    "  $ REVET_KAFKA_BOOTSTRAP=kafka:9092 REVET_LISTEN_ADDRESS=127.0.0.1:9880 revet serve audit",
+)
+@settings_option
+def command(settings: Settings) -> int:
+    """Take events of the API servers' audit webhook, and answer once the brokers have them.
+
+    POST /audit/CLUSTER takes what an API server sends. 200 means durable; while the brokers cannot be reached senders
+    wait, then get 503 and try again. Several can run behind one address.
+    Settings: `listen`, `cluster`, `kafka`, `serve`.
+    It stays until SIGTERM; `/healthz`, `/readyz` and `/metrics` of the process are at `serve.operations`.
+    """
+    return run_process("audit", settings, audit)

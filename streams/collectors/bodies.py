@@ -1,0 +1,74 @@
+"""Bodies of requests -> batches: every event observed, its reduced original, and what was counted on the way.
+
+    bodies = Bodies(max_body=32 * MIB)
+    batch = bodies.read("prod-eu", body, received=now)
+
+One stream per cluster (its feed, its unbroken sight), so bodies of a cluster are read by one of these.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from streams.collectors.framing import MAX_BODY_BYTES, Refused
+from streams.collectors.intake import Stream, read_stream
+from streams.collectors.originals import reduced_original
+from streams.events import DeadLetter, Observation
+
+AUDIT: Final = "audit:"
+"""Before the name of a cluster: the source of what its API servers sent."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one body came to."""
+
+    cluster: str
+    observations: Sequence[Observation] = ()
+    originals: Sequence[bytes] = ()
+    records: Sequence[object] = ()
+    """In the place of both, where another process made records for a broker of them."""
+    observed: int = 0
+    """How many observations it has."""
+    events: int = 0
+    """Events it held, also those that ask for nothing."""
+    ignored: Mapping[str, int] = {}
+    """Reason (of `deadletters.IGNORED`) -> events that made no observation."""
+    letters: Mapping[str, int] = {}
+    """Code (of `deadletters.CODES`) -> dead letters among the observations."""
+
+
+class Bodies:
+    """Reads bodies of audit events."""
+
+    def __init__(self, max_body: int = MAX_BODY_BYTES) -> None:
+        """Each document in a body may have `max_body` bytes, after decompression."""
+        self._max_body = max_body
+        self._streams: dict[str, Stream] = {}
+
+    def read(self, cluster: str, body: bytes, received: int) -> Batch:
+        """All of one body; `received` is when it came, microseconds. Never raises on content."""
+        stream = self._streams.get(cluster)
+        if stream is None:
+            stream = self._streams[cluster] = Stream(cluster=cluster, source=AUDIT + cluster)
+        before = Counter(stream.ignored)
+        observations: list[Observation] = []
+        originals: list[bytes] = []
+        events = 0
+        for raw in read_stream([body], source=stream.source, kind="audit", max_body=self._max_body):
+            events += 1
+            observations += stream.observe(raw, received=received)
+            if not isinstance(raw, Refused) and (original := reduced_original(raw, stream.decoded)):
+                originals.append(original)
+        return Batch(
+            cluster=cluster,
+            observations=observations,
+            originals=originals,
+            observed=len(observations),
+            events=events,
+            ignored=dict(stream.ignored - before),
+            letters=dict(Counter(o.code for o in observations if isinstance(o, DeadLetter))),
+        )

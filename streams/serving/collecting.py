@@ -1,0 +1,319 @@
+"""Collectors: `revet serve audit` (the API servers' webhook) and `revet serve files` (recordings), into Kafka.
+
+Both hand records to one producer and go on; a thread waits for the brokers' answers in order. A sender over HTTP is
+answered when its records are durable, so many requests share the producer's batches; a recording's progress is kept
+when they are durable. What is sent twice has the same ids, and is on record once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Final
+
+from streams.collectors.bodies import Batch
+from streams.collectors.server import MIB, Progress, Receiver, ReceiverOptions
+from streams.engine.wire import WireRecord, to_wire
+from streams.events import ProgressSeen
+from streams.kafka.admin import KafkaAdmin
+from streams.kafka.producer import KafkaDoor, Sending
+from streams.kafka.records import COLLECTED
+from streams.local.replay import ReplaySource
+from streams.local.service import settle_collector
+from streams.outputs import output
+from streams.serving.filesprogress import FilesProgress
+from streams.serving.metrics import OUTPUTS
+from streams.serving.parsing import Parsers, batch_records
+from streams.serving.process import Process
+from streams.serving.recordings import RecordingReader, Step
+from streams.settings import KafkaSettings, Settings, host_and_port
+from verifier.errors import InputError, PlaceError
+
+BEAT_SECONDS: Final = 5.0
+"""How often a collector says that it lives, and how many records it has made durable."""
+IN_FLIGHT: Final = 8
+"""Batches of a recording that are on their way at a time."""
+TELL_SECONDS: Final = 5.0
+"""How often the log says how far a recording is."""
+
+
+class DurableDoor:
+    """A producer for an event loop: records are handed over at once, futures tell when they are durable."""
+
+    def __init__(self, door: KafkaDoor) -> None:
+        self._door = door
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[tuple[Sending, asyncio.Future[None]] | None] = SimpleQueue()
+        self.waiting = 0
+        """Batches that were handed over and are not acknowledged."""
+        self.durable = 0
+        """Batches that were acknowledged."""
+        self._thread = threading.Thread(target=self._wait_for_all, name="kafka-acknowledgements", daemon=True)
+        self._thread.start()
+
+    def begin(self, records: Iterable[WireRecord]) -> asyncio.Future[None]:
+        """Hand records over, in the order of the calls. The future has a result once all of them are durable.
+
+        Raises:
+            PlaceError, InputError: as `KafkaDoor.begin`; the future as `Sending.wait`.
+        """
+        sending = self._door.begin(records)
+        future: asyncio.Future[None] = self._loop.create_future()
+        self.waiting += 1
+        self._queue.put((sending, future))
+        return future
+
+    def _wait_for_all(self) -> None:
+        while (entry := self._queue.get()) is not None:
+            sending, future = entry
+            error: Exception | None = None
+            try:
+                sending.wait()
+            except Exception as caught:  # noqa: BLE001  # whatever it is, who waits for the future has to hear it
+                error = caught
+            with suppress(RuntimeError):  # the loop has ended; nobody waits
+                self._loop.call_soon_threadsafe(self._settle, future, error)
+
+    def _settle(self, future: asyncio.Future[None], error: Exception | None) -> None:
+        self.waiting -= 1
+        self.durable += error is None
+        if future.done():  # who waited has gone
+            return
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
+
+    async def close(self) -> None:
+        """Send what waits, and disconnect."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._door.close)
+
+
+@asynccontextmanager
+async def collector_door(process: Process, part: str) -> AsyncIterator[DurableDoor]:
+    """Connected, with every topic a collector writes.
+
+    Raises:
+        PlaceError: no broker answers or lets us in, or a topic is missing; says what to do.
+    """
+
+    def counted(topic: str, outcome: str, records: int, size: int) -> None:
+        del size
+        if outcome == "acknowledged":
+            process.metrics.add(OUTPUTS, records, "collector", topic)
+
+    def connect() -> KafkaDoor:
+        made = KafkaDoor(process.settings.kafka, part=part, counted=counted)
+        try:
+            made.require(*COLLECTED)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    door = DurableDoor(await asyncio.to_thread(connect))
+    settle_collector()
+    beating = process.spawn("beats", _beats(process, door, f"{part}-{secrets.token_hex(4)}"))
+    try:
+        yield door
+    finally:
+        process.end()  # a collector without its door has nothing left to do, so the end of the beats is no surprise
+        beating.cancel()
+        await door.close()
+
+
+async def _beats(process: Process, door: DurableDoor, instance: str) -> None:
+    """Tell health, and everybody who reads `revet.heartbeats`, how far this collector is."""
+    while True:
+        await asyncio.sleep(BEAT_SECONDS)
+        _tell(process, door)
+        now = time.time_ns() // 1000
+        said = ProgressSeen(
+            id=f"progress:{instance}:-1:{now}",
+            time=now,
+            component="collector",
+            instance=instance,
+            position=door.durable,
+            lag=door.waiting,
+        )
+        try:
+            await door.begin([to_wire(output(said), process.settings.kafka.partitions)])
+        except PlaceError as error:
+            process.health.trouble("kafka", str(error))
+        else:
+            process.health.well("kafka")
+
+
+def _tell(process: Process, door: DurableDoor) -> None:
+    process.health.waiting(door.waiting, "collector")
+    process.health.progress("collector", "", door.durable)
+
+
+# ------------------------------------------------------------------------------------------------------------- audit
+
+
+class KafkaIntake:
+    """Where the receiver's batches go. Implements `streams.collectors.server.Intake`."""
+
+    def __init__(self, process: Process, door: DurableDoor) -> None:
+        self._process, self._door = process, door
+        self._shards = process.settings.kafka.partitions
+
+    async def accept(self, batch: Batch) -> int:
+        """See `Intake.accept`. Nobody can say here which of the observations are new: all are counted."""
+        made = batch.records or batch_records(batch, self._shards)
+        try:
+            await self._door.begin(record for record in made if isinstance(record, WireRecord))
+        except PlaceError as error:
+            self._process.health.trouble("kafka", str(error))
+            self._process.log.warning("not-durable", cluster=batch.cluster, error=str(error))
+            raise
+        return batch.observed
+
+    def progress(self) -> Progress:
+        """See `Intake.progress`."""
+        report = self._process.health.report()
+        stalled = max((stall.seconds for stall in report.stalled), default=0.0)
+        return Progress(report.ready and not report.troubles, self._door.waiting, stalled, epoch=0)
+
+
+async def audit(process: Process) -> None:
+    """Take audit events until the process is told to stop.
+
+    Raises:
+        InputError: a setting is wrong; PlaceError: as `collector_door`, or the address cannot be listened on.
+    """
+    host, port = listen_address(process.settings)
+    options = receiver_options(process.settings)
+    async with collector_door(process, "audit") as door, parsing(process, options.max_body) as reading:
+        receiver = Receiver(KafkaIntake(process, door), options, reading)
+        async with receiver.listening(host, port) as bound:
+            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+            process.log.info("listening", url=f"http://{shown}/audit", token="needed" if options.token else "none")
+            process.health.ready()
+            await process.stopping()
+
+
+@asynccontextmanager
+async def parsing(process: Process, max_body: int) -> AsyncIterator[Parsers | None]:
+    """The processes that parse, watched; None: bodies are parsed where they are received."""
+    if not process.settings.listen.parsers:
+        yield None
+        return
+    async with Parsers(process.settings.listen.parsers, max_body, process.settings.kafka.partitions) as parsers:
+        process.spawn("parsers", parsers.watch())
+        yield parsers
+
+
+def listen_address(settings: Settings) -> tuple[str, int]:
+    """HOST and PORT of `listen.address`. Raises InputError when there is none."""
+    if not settings.listen.address:
+        raise InputError("listen.address: nothing to listen on; example: listen.address: 127.0.0.1:9880")
+    return host_and_port(settings.listen.address)
+
+
+def receiver_options(settings: Settings) -> ReceiverOptions:
+    """As the settings say. Raises InputError: the file with the token cannot be read."""
+    listen = settings.listen
+    return ReceiverOptions(
+        cluster=settings.cluster,
+        token=(listen.token_text() or "").encode(),
+        max_body=listen.max_body_mib * MIB,
+        max_requests=listen.max_requests,
+        body_seconds=float(listen.body_seconds),
+        stall_seconds=float(settings.serve.stalled_seconds),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+class _UnderWay:
+    """Steps of recordings that were handed over, in order."""
+
+    def __init__(self, process: Process, door: DurableDoor, kept: FilesProgress) -> None:
+        self._process, self._door, self._kept = process, door, kept
+        self._steps: deque[tuple[asyncio.Future[None], Mapping[str, str]]] = deque()
+
+    def send(self, step: Step) -> None:
+        """Hand a step over."""
+        if step.records:
+            self._steps.append((self._door.begin(step.records), step.progress))
+
+    async def settle(self, left: int) -> None:
+        """Wait until no more than `left` steps are under way; keep the progress of those that are durable.
+
+        Raises:
+            PlaceError: a step is not durable; progress stands before it.
+        """
+        while len(self._steps) > left or (self._steps and self._steps[0][0].done()):
+            future, progress = self._steps[0]
+            await future
+            self._steps.popleft()
+            self._kept.advance(progress)
+        _tell(self._process, self._door)
+
+
+async def files(process: Process, sources: Sequence[ReplaySource], progress: Path) -> None:
+    """Send recordings, from where the last run was; back when all of them are durable.
+
+    Raises:
+        InputError: a file cannot be read; PlaceError: as `collector_door`, or the brokers went away for too long.
+    """
+    kafka = process.settings.kafka
+    async with collector_door(process, "files") as door:
+        kept = FilesProgress.open(progress, await asyncio.to_thread(destination_of, kafka))
+        process.health.ready()
+        way, told = _UnderWay(process, door, kept), _Told(process)
+        try:
+            async with RecordingReader(sources, kept.of, kafka.partitions) as reader:
+                async for step in reader:
+                    way.send(step)
+                    await way.settle(IN_FLIGHT)
+                    told.step(step)
+                    if process.stop.is_set():
+                        break
+            await way.settle(0)
+        finally:
+            kept.save()
+        told.end()
+
+
+class _Told:
+    """What the log says about recordings on their way."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._began = self._last = 0.0
+        self._items = self._observed = 0
+        self._ignored: dict[str, int] = {}
+
+    def step(self, step: Step) -> None:
+        self._began = self._began or time.monotonic()  # the other process has started
+        self._items += step.items
+        self._observed += step.observed
+        self._ignored = step.ignored or self._ignored
+        if time.monotonic() - self._last > TELL_SECONDS:
+            self._last = time.monotonic()
+            self._process.log.info("progress", items=self._items, sent=self._observed)
+
+    def end(self) -> None:
+        part = "part" if self._process.stop.is_set() else "all"
+        seconds = round(time.monotonic() - self._began, 3) if self._began else 0.0
+        self._process.log.info(
+            "sent", of=part, items=self._items, observations=self._observed, ignored=self._ignored, seconds=seconds
+        )
+
+
+def destination_of(settings: KafkaSettings) -> str:
+    """What tells these brokers and this prefix from others. Raises PlaceError as `KafkaAdmin`."""
+    with KafkaAdmin(settings) as admin:
+        return f"{admin.cluster_id()}/{settings.prefix}"

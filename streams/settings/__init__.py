@@ -1,0 +1,39 @@
+"""Settings: one tree of typed values, from a file, the environment and the command line.
+
+    settings = load_settings(Path("revet.yaml"), os.environ, {("listen", "address"): "127.0.0.1:9880"})
+    settings.listen.address                  the command line wins over REVET_LISTEN_ADDRESS, that over the file
+
+Every value has a place in the file (`listen.address`) and a variable (`REVET_LISTEN_ADDRESS`). A wrong setting is an
+error that names the setting, what it got, and an example; an unknown one is an error too, and so are two that
+contradict each other. Printing the tree shows no secret. `docs/settings.md` lists them all.
+"""
+
+from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
+from streams.settings.loading import FILE, Loaded, Values, load, load_settings
+from streams.settings.section import Section, host_and_port, secret_of
+from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
+
+__all__ = [
+    "FILE",
+    "PREFIX",
+    "AdministratorSettings",
+    "ElasticsearchSettings",
+    "EvidenceSettings",
+    "KafkaSettings",
+    "Leaf",
+    "ListenSettings",
+    "Loaded",
+    "OwnerSettings",
+    "Section",
+    "ServeSettings",
+    "Settings",
+    "Values",
+    "documented",
+    "host_and_port",
+    "leaves",
+    "load",
+    "load_settings",
+    "secret_of",
+    "sections",
+]

@@ -1,0 +1,83 @@
+"""Recorded samples of every schema version stay readable, and the version that is written has a sample of every kind.
+
+Whoever changes a record so that its bytes change, without a new version, finds out here. Recorded anew with
+`REVET_REGENERATE=1 pytest tests/unit/test_record_versions.py`, which only ever writes the newest version.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+
+from streams.codec import OLDEST_VERSION, SCHEMA_VERSION, Event, NewerSchemaError, decode, encode
+from streams.events import EvidenceWanted, ProgressSeen, TrustChanged, VerdictReached
+from streams.sinks.documents import documents
+from verifier.errors import InputError
+
+FOLDER = Path(__file__).parents[1] / "assets" / "records"
+SAMPLES = [
+    (version, path)
+    for version in range(OLDEST_VERSION, SCHEMA_VERSION + 1)
+    for path in sorted((FOLDER / f"v{version}").glob("*.msgpack"))
+]
+KINDS = {kind.__name__: kind for kind in get_args(Event)}
+
+
+def versioned(data: bytes) -> list[Any]:
+    found: list[Any] = msgspec.msgpack.decode(data)
+    return found
+
+
+@pytest.mark.parametrize(("version", "path"), SAMPLES, ids=lambda value: getattr(value, "stem", str(value)))
+def test_a_recorded_sample_is_read(version: int, path: Path) -> None:
+    data = path.read_bytes()
+    assert versioned(data)[0] == version
+    event = decode(data)
+    assert type(event) is KINDS[path.stem]
+    assert decode(encode(event)) == event
+    list(documents(event))  # a reader of today makes documents of it
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_the_version_that_is_written_has_a_sample_of_every_kind(name: str) -> None:
+    path = FOLDER / f"v{SCHEMA_VERSION}" / f"{name}.msgpack"
+    if os.environ.get("REVET_REGENERATE"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode(sample(name)))
+    assert encode(decode(path.read_bytes())) == path.read_bytes(), "other bytes need another schema version"
+
+
+def sample(name: str) -> object:
+    """The older sample, with what the newest version adds filled in."""
+    if name == "ProgressSeen":
+        return ProgressSeen("progress:judge-1:3:1", 1, "judge", "judge-1", 3, 17, 2, 9, "0123456789abcdef")
+    older = FOLDER / f"v{SCHEMA_VERSION - 1}" / f"{name}.msgpack"
+    if not older.exists():
+        return _lifecycle()
+    event = decode(older.read_bytes())
+    if isinstance(event, TrustChanged):
+        return msgspec.structs.replace(event, previous=b"\1" * 32, signatures=(("a1", b"\2" * 64),))
+    if isinstance(event, EvidenceWanted):
+        return msgspec.structs.replace(event, epoch=7)
+    if isinstance(event, VerdictReached):
+        return msgspec.structs.replace(event, read=(("revet.facts", 3), ("revet.trust", 7)))
+    return event
+
+
+def _lifecycle() -> object:
+    kind = KINDS["Lifecycle"]
+    return kind("v1:i:1:opened", "v1:i", "INC-AAAAAA", "opened", 1, 1, "open", "high", 3, 2)
+
+
+def test_a_newer_version_is_held_and_an_impossible_one_is_refused() -> None:
+    data = versioned((FOLDER / "v1" / "FeedSeen.msgpack").read_bytes())
+    with pytest.raises(NewerSchemaError):
+        decode(msgspec.msgpack.encode([SCHEMA_VERSION + 1, *data[1:]]))
+    with pytest.raises(NewerSchemaError):
+        decode(msgspec.msgpack.encode([SCHEMA_VERSION + 1, {"type": "of-the-future"}]))
+    with pytest.raises(InputError, match="it says 0"):
+        decode(msgspec.msgpack.encode([0, *data[1:]]))
