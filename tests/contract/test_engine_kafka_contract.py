@@ -224,7 +224,7 @@ async def test_a_slow_processor_is_given_no_more_than_it_can_hold(world: Open) -
             paused.append(slot)
             pause(slot)
 
-        worker.source.pause = pause_and_tell  # type: ignore[method-assign]
+        worker.source.pause = pause_and_tell  # type: ignore[method-assign]  # watched, and done all the same
 
         def look() -> bool:
             nonlocal most
