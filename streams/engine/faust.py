@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -100,6 +102,7 @@ class FaustSource:
             table_standby_replicas=0,
             autodiscover=False,
             store="memory://",
+            datadir=Path(tempfile.gettempdir()) / "revet-faust",  # made, never used: there are no tables
         )
 
     async def stop(self) -> None:

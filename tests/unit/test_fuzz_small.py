@@ -77,6 +77,8 @@ def test_every_kind_of_seed_and_every_family_is_used():
 
 PARSERS = ("read_", "load_", "parse_", "decode_", "import_", "check_regex", "check_cel", "check_path")
 ELSEWHERE = {
+    "read_administrators": "of the settings, not of strangers; garbage in test_trust_signing",
+    "load_private_key": "of the administrator's own file; garbage in test_trust_signing",
     "read_said": "of content that a reader made; part of derive_fact",
     "read_bom": "of a predicate; part of `predicate`",
     "read_scan": "the same",
