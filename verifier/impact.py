@@ -26,9 +26,9 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from verifier.content.predicates import same_type
+from verifier.evidence.x509 import ca_keys
 from verifier.facts.candidates import may_say_more
 from verifier.models import DigestClosure, Fact, is_undecided
-from verifier.trust.anchors import ca_keys
 from verifier.trust.hits import hits
 from verifier.trust.records import (
     ClusterPut,

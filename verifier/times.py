@@ -16,7 +16,7 @@ Three readers, because three kinds of text may leave different questions open:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -106,6 +106,11 @@ def show_instant(instant: Micros, precision: Precision = "shortest") -> str:
         return format_instant(instant, precision)
     except OverflowError:
         return f"{instant} µs"
+
+
+def earliest(times: Iterable[Micros | None]) -> Micros | None:
+    """The first of these instants; those that are None never come."""
+    return min((time for time in times if time is not None), default=None)
 
 
 def _advice(text: str) -> str:

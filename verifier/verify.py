@@ -22,7 +22,7 @@ What it refuses to do: fetch, read a clock, verify a signature again, or turn "c
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Final
 
 import msgspec
@@ -46,7 +46,7 @@ from verifier.policy.model import SoftUnproven
 from verifier.policy.requirement import RequirementResult, could_hold, evaluate
 from verifier.policy.selection import CompiledPolicy
 from verifier.reasons import reason
-from verifier.times import show_instant
+from verifier.times import earliest, show_instant
 from verifier.trust.describe import revoked_text
 from verifier.trust.exemptions import covering, covering_due
 from verifier.trust.revocation import counts
@@ -105,7 +105,7 @@ def decide(
     complete = image.set is not None and image.set.complete
     result = evaluate(compiled, stands, scope, closure, trust.resolve_keys(policy), complete, instant)
     due = trust.denials_due((closure.running, *closure.indexes, *closure.children), instant)
-    valid_until = _earliest([due, result.valid_until, *(s.valid_until for s in stands)])
+    valid_until = earliest([due, result.valid_until, *(s.valid_until for s in stands)])
     # 4 presence is proof
     if result.satisfied:
         return Decided("valid", (), result, valid_until)
@@ -152,7 +152,7 @@ def verify(
         asked = (trust.exemptions.values(), compiled.policy.id, codes, scope, image.digest, instant)
         entry = covering(*asked)
         exempted = entry.id if entry is not None else ""
-        until = _earliest([until, covering_due(*asked)])
+        until = earliest([until, covering_due(*asked)])
     return _verdict(compiled, scope, image, trust, instant, decided, reasons, stands, exempted, until)
 
 
@@ -365,8 +365,3 @@ def _verdict_id(
     return stable_id(
         "verdict", class_id(scope, image.digest), policy, version, trust.epoch, evidence_set, facts, instant
     )
-
-
-def _earliest(times: Iterable[Micros | None]) -> Micros | None:
-    """The smallest of the given instants that is not None."""
-    return min((t for t in times if t is not None), default=None)

@@ -91,6 +91,11 @@ def state_option(function: F) -> F:
         callback=_say_which,
         help="State file of the single-machine mode.",
     )(function)
+    return profile_option("state")(with_state)
+
+
+def profile_option(what: str) -> Callable[[F], F]:
+    """`--profile NAME`, read before what else names the `what` that a command speaks to; kept under `PROFILE`."""
     return click.option(
         "--profile",
         metavar="NAME",
@@ -98,8 +103,8 @@ def state_option(function: F) -> F:
         expose_value=False,
         is_eager=True,
         callback=_keep_profile,
-        help="Settings that name the state: a file, or NAME.yaml in ~/.config/revet.  [env: REVET_PROFILE]",
-    )(with_state)
+        help=f"Settings that name the {what}: a file, or NAME.yaml in ~/.config/revet.  [env: REVET_PROFILE]",
+    )
 
 
 def _keep_profile(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:

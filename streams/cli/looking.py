@@ -22,7 +22,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
-from streams.cli.common import PROFILE, ZONE, default_state, named_settings, say
+from streams.cli.common import PROFILE, ZONE, default_state, named_settings, profile_option, say
 from streams.local.looking import looking as looking_into_file
 from streams.queries.looking import Look
 from streams.settings import Settings
@@ -105,20 +105,7 @@ def record_option(function: F) -> F:
         help="State file of the single-machine mode.  [default: of the profile, $REVET_STATE, the Elasticsearch of"
         " revet.yaml or $REVET_ELASTICSEARCH_URL, or ~/.local/state/revet/revet.sqlite]",
     )(with_zone)
-    return click.option(
-        "--profile",
-        metavar="NAME",
-        envvar="REVET_PROFILE",
-        expose_value=False,
-        is_eager=True,
-        callback=_keep_profile,
-        help="Settings that name the record: a file, or NAME.yaml in ~/.config/revet.  [env: REVET_PROFILE]",
-    )(with_record)
-
-
-def _keep_profile(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
-    if value:
-        context.meta[PROFILE] = value
+    return profile_option("record")(with_record)
 
 
 def _record(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Record:

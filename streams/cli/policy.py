@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from alerting.text import count
-from streams.cli.changing import asked_by, foresee, read_documents, reading, running_scopes, when_given
+from streams.cli.changing import SHOWN, asked_by, foresee, more, read_documents, reading, running_scopes, when_given
 from streams.cli.common import (
     EXIT_OK,
     EXIT_USAGE,
@@ -35,10 +35,6 @@ from verifier.errors import PolicyError
 from verifier.policy.check import Problem, check_documents
 from verifier.policy.documents import PolicyDocument
 from verifier.policy.schema import schema_text
-
-SHOWN: Final = 20
-"""Rows of one kind that a table shows; JSON holds all."""
-
 
 ELSEWHERE: Final = {
     "import": "streams.cli.policy_import",
@@ -181,7 +177,7 @@ def _print(foretold: Preview, names: Sequence[str]) -> None:
     if foretold.namespaces:
         spaces = [(n.cluster, n.namespace, n.team, *_cells(n)) for n in foretold.namespaces[:SHOWN]]
         print_table(("cluster", "namespace", "team", *_OUTCOMES), spaces, title="\nnamespaces")
-        _more(len(foretold.namespaces))
+        more(len(foretold.namespaces))
     _print_breaks(foretold)
     opened = Counter(finding.code for finding in foretold.opened)
     closed = Counter(finding.close_reason for finding in foretold.closed)
@@ -199,7 +195,7 @@ def _print_breaks(foretold: Preview) -> None:
         ]
         columns = ("cluster", "namespace", "workloads", "image", "containers", "policy", "why")
         print_table(columns, rows, title="\nvalid now, would violate")
-        _more(len(broken))
+        more(len(broken))
 
 
 def _print_past(past: Rejudged) -> None:
@@ -213,7 +209,7 @@ def _print_past(past: Rejudged) -> None:
         ]
         columns = ("admitted", "namespace", "team", "workload", "image", "policy", "why")
         print_table(columns, rows, title="\nlet in, would not be")
-        _more(len(past.turned_away))
+        more(len(past.turned_away))
 
 
 def _cells(row: PolicyCounts | NamespaceCounts) -> list[str]:
@@ -223,11 +219,6 @@ def _cells(row: PolicyCounts | NamespaceCounts) -> list[str]:
 def _cell(before: Counts, after: Counts, outcome: str) -> str:
     old, new = getattr(before, outcome), getattr(after, outcome)
     return f"{old:,}" if old == new else f"{old:,} → {new:,}"
-
-
-def _more(number: int) -> None:
-    if number > SHOWN:
-        click.echo(f"… and {number - SHOWN} more; -o json shows all")
 
 
 def _numbers(values: Counter[str]) -> str:

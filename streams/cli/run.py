@@ -34,11 +34,12 @@ from streams.cli.common import (
 )
 from streams.cli.outcomes import folded
 from streams.cli.sources import evidence_source
+from streams.clock import wall_clock
 from streams.collectors.server import CLUSTER, MIB, Receiver, ReceiverOptions
 from streams.engine.sqlite import trust_log
-from streams.local.dated import Dates, read_dates
+from streams.local.dated import first_seen_dates
 from streams.local.lease import Lease, holder
-from streams.local.node import LocalNode, NodeSettings, wall_clock
+from streams.local.node import LocalNode, NodeSettings
 from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, settle_collector, summary
@@ -322,7 +323,7 @@ class _Run:
         made = NodeSettings(
             place=place,
             replay=not live,
-            dates=_dates(self.settings.first_seen),
+            dates=first_seen_dates(self.settings.first_seen),
             routes=self.settings.owners.routes(),
             platform=self.settings.evidence.platform,
             batch=LIVE_BATCH if live else NodeSettings().batch,
@@ -373,16 +374,6 @@ def _evidence(settings: Settings) -> EvidenceSource:
         mirror=evidence.mirrors.items(),
         platform=evidence.platform,
     )
-
-
-def _dates(path: Path | None) -> Dates:
-    if path is None:
-        return Dates()
-    try:
-        with path.open("rb") as lines:
-            return read_dates(lines, str(path))
-    except OSError as error:
-        raise InputError(f"first_seen: {path}: {error.strerror or error}") from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -38,6 +38,7 @@ from streams.cli.sources import (
     look_up,
     read_trust,
     source_options,
+    with_public_good,
 )
 from streams.collectors.intake import Stream, read_stream
 from streams.collectors.kubeconfig import read_kubeconfig, refuse_bombs
@@ -54,13 +55,10 @@ from streams.local.survey import (
     survey,
 )
 from streams.places import EvidenceSource, opened
-from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError
 from verifier.models import Micros
 from verifier.oci.port import EvidencePlace
 from verifier.policy.attestors import PUBLIC_GOOD
-from verifier.trust.changes import By
-from verifier.trust.rootchanges import put_root
 from verifier.trust.state import TrustState
 from verifier.verify import ImageEvidence
 
@@ -324,14 +322,6 @@ def ring_of(trust: TrustState) -> Ring:
     )
 
 
-def _with_public_good(trust: TrustState, by: By) -> TrustState:
-    """Trust with the shipped root of the public Sigstore instance, so that keyless signatures can be proven."""
-    if PUBLIC_GOOD in trust.anchors.roots:
-        return trust
-    record = put_root(trust, by, PUBLIC_GOOD, "sigstore-trusted-root", public_good_root())
-    return trust.apply(record, trust.epoch + 1)[0]
-
-
 def write_draft(made: Draft, directory: Path) -> None:
     """Write the files of a draft into a directory that holds none of them.
 
@@ -421,7 +411,7 @@ def command(
     if not files and kubeconfig is None and sys.stdin.isatty():
         raise click.UsageError("no pods: pipe `kubectl get pods -A -o json` in, or give -f FILE or --kubeconfig FILE")
     instant = now()
-    state = _with_public_good(read_trust(TrustFiles(trust, key), by(instant)), by(instant))
+    state = with_public_good(read_trust(TrustFiles(trust, key), by(instant)), by(instant))
     fleet = ask_cluster(kubeconfig, kube_context) if kubeconfig is not None else read_fleet(files or ("-",))
     seen = sightings(fleet.pods)
     if not seen.pods and not fleet.unreadable:

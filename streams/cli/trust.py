@@ -31,10 +31,10 @@ from streams.local.plan import Plan, plan
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import TrustError
 from verifier.evidence.material import Authority, Log
+from verifier.evidence.x509 import ca_keys
 from verifier.models import Micros
 from verifier.policy.check import check_documents
 from verifier.policy.documents import Document, plain, policy_document
-from verifier.trust.anchors import ca_keys
 from verifier.trust.describe import Change, describe, diff, short, subject_of
 from verifier.trust.roots import window_note
 from verifier.trust.state import ManagedKey, TrustState

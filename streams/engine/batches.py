@@ -12,19 +12,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from streams.clock import wall_clock
 from streams.codec import NewerSchemaError
 from streams.engine.broker import Link, Slot, Source
 from streams.engine.contiguity import Contiguity
 from streams.engine.lanes import Meter, NoMeter
 from streams.engine.port import Output, Record
+from streams.engine.running import Running
 from streams.engine.view import BroadcastView
 from streams.engine.wire import to_wire
-from streams.engine.worker import first_of, single, stopped, wall_clock
 
 
 class BatchHandler(Protocol):
@@ -51,17 +52,17 @@ class BatchOptions(msgspec.Struct, frozen=True):
     close_seconds: float = 5.0
 
 
-class BatchWorker:
+class BatchWorker(Running):
     """Implements `Listener`; one per process."""
 
     def __init__(
         self, link: Link, source: Source, handler: BatchHandler, *, shards: int, view: BroadcastView | None = None,
         options: BatchOptions | None = None, meter: Meter | None = None, accept_gaps: bool = False,
     ) -> None:  # fmt: skip
-        self._link, self._source, self._handler = link, source, handler
-        self._shards = shards
-        self._view = view
         self._options = options or BatchOptions()
+        super().__init__(link, source, view, self._options.close_seconds)
+        self._handler = handler
+        self._shards = shards
         self._meter = meter or NoMeter()
         self._monitor = Contiguity(accept_gaps)
         self._waiting: deque[tuple[Slot, Record]] = deque()
@@ -71,40 +72,14 @@ class BatchWorker:
         self._stirred = asyncio.Event()
         self._tail: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
-        self._failure: asyncio.Future[None] | None = None
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set. Raises as `ShardWorker.run`, and whatever the handler raised."""
-        self._failure = failure = asyncio.get_running_loop().create_future()
-        await self._link.start()
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            tasks.append(self._watched(self._work()))
-            if self._view is not None:
-                tasks.append(self._watched(self._view.run()))
-                await first_of(stop, failure, self._view.whole.wait())
-            if not stop.is_set():
-                await self._source.start(self)
-                await first_of(stop, failure)
-        finally:
-            await self._down(tasks)
+    def _beside(self) -> Iterable[Coroutine[Any, Any, None]]:
+        return (self._work(),)
 
-    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        task.add_done_callback(self._ended)
-        return task
-
-    async def _down(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+    async def _let_go(self) -> None:
         self._ours.clear()
         self._waiting.clear()
         await self._settled()
-        await stopped(self._source.stop, 2 * self._options.close_seconds)
-        for task in (*tasks, *self._under_way):
-            task.cancel()
-        await asyncio.gather(*tasks, *self._under_way, return_exceptions=True)
-        await stopped(self._link.stop, 2 * self._options.close_seconds)
-        if self._failure is not None and self._failure.done():
-            self._failure.exception()  # heard, even when something else ended us first
 
     # ------------------------------------------------------------------ Listener
 
@@ -143,11 +118,6 @@ class BatchWorker:
         if len(self._waiting) > self._options.queue and slot not in self._paused:
             self._paused.add(slot)
             self._source.pause(slot)
-
-    def failed(self, error: BaseException) -> None:
-        """See `Listener`."""
-        if self._failure is not None and not self._failure.done():
-            self._failure.set_exception(error)
 
     @property
     def waiting(self) -> int:
@@ -195,10 +165,6 @@ class BatchWorker:
         """Wait, within bounds, for what is under way; what does not end is repeated by whoever comes next."""
         if self._under_way:
             await asyncio.wait(set(self._under_way), timeout=self._options.close_seconds)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.failed(single(error))
 
 
 def _reached(taken: Sequence[tuple[Slot, Record]]) -> Mapping[Slot, tuple[int, int]]:

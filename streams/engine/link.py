@@ -8,7 +8,6 @@ position = await (await link.send(record))
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
@@ -34,8 +33,9 @@ from streams.engine.broker import Followed, Slot
 from streams.engine.port import Record
 from streams.engine.wire import WireRecord, from_wire
 from streams.settings import KafkaSettings
+from streams.settings.tls import tls_context
 from streams.topics import TOPICS
-from verifier.errors import InputError, PlaceRefused, PlaceUnavailable, RevetError
+from verifier.errors import PlaceRefused, PlaceUnavailable, RevetError
 
 T = TypeVar("T")
 
@@ -64,22 +64,12 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:  # Any: keyword argum
         "request_timeout_ms": REQUEST_MS,
     }
     if settings.uses_tls:
-        options["ssl_context"] = _tls(settings)
+        options["ssl_context"] = tls_context(settings)
     if settings.uses_sasl:
         options["sasl_mechanism"] = settings.sasl_mechanism
         options["sasl_plain_username"] = settings.username
         options["sasl_plain_password"] = settings.password_text()
     return options
-
-
-def _tls(settings: KafkaSettings) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)
-        if settings.certificate_file is not None and settings.key_file is not None:
-            context.load_cert_chain(settings.certificate_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"kafka: a certificate cannot be used: {error}") from error
-    return context
 
 
 _DENIED: Final = (ClusterAuthorizationFailedError, GroupAuthorizationFailedError, TopicAuthorizationFailedError)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from streams.clock import steady_clock
 from streams.codec import NewerSchemaError
 from streams.engine.broker import Followed, Link, Slot
 from streams.engine.port import Record
@@ -30,11 +30,6 @@ LOOK_EVERY: Final = 2.0
 """Seconds between two looks at where the partitions end."""
 LOOKS: Final = 100
 """Looks that are remembered until they are reached; beyond, the oldest are given up."""
-
-
-def steady_clock() -> int:
-    """Microseconds that only grow: how old a view is must not depend on a clock that somebody sets back."""
-    return time.monotonic_ns() // 1000
 
 
 class BroadcastView:

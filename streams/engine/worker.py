@@ -10,23 +10,17 @@ take nothing new, finish what is under way, store positions, leave.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
 
+from streams.clock import wall_clock
 from streams.engine.broker import Link, Slot, Source
 from streams.engine.lanes import Clock, LaneOptions, Meter, NoMeter, ShardLane, ShardSpec
 from streams.engine.port import Processor, Record
+from streams.engine.running import Running
 from streams.engine.view import BroadcastView
 
 
-def wall_clock() -> int:
-    """Microseconds since the Unix epoch."""
-    return time.time_ns() // 1000
-
-
-class ShardWorker:
+class ShardWorker(Running):
     """Implements `Listener`; one per process."""
 
     def __init__(
@@ -35,9 +29,9 @@ class ShardWorker:
         clock: Clock = wall_clock, stale_seconds: float = 30.0,
     ) -> None:  # fmt: skip
         self._spec = spec
-        self._link, self._source, self._make = link, source, make
-        self._view = view
         self._options = options or LaneOptions()
+        super().__init__(link, source, view, self._options.close_seconds)
+        self._make = make
         self._meter = meter or NoMeter()
         self._clock = clock
         self._stale = stale_seconds
@@ -46,45 +40,11 @@ class ShardWorker:
         self._parked: dict[int, ShardLane] = {}
         """Shards that were ours: what is in memory is used again when nobody wrote meanwhile."""
         self._tasks: dict[int, asyncio.Task[None]] = {}
-        self._failure: asyncio.Future[None] | None = None
         self.prepare: Callable[[ShardLane, bool], None] = _nothing
         """Called with every lane before it works, and whether it was parked and missed broadcast records."""
 
-    # ------------------------------------------------------------------ life
-
-    async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set.
-
-        Raises:
-            RecordsLost: a partition goes on behind records nobody handled.
-            ShardTaken: somebody else owns a shard that was not taken from us.
-            PlaceUnavailable, PlaceRefused: the broker is gone, or does not let us.
-            Exception: whatever a processor raised; nothing of that batch was acknowledged.
-        """
-        self._failure = failure = asyncio.get_running_loop().create_future()
-        await self._link.start()
-        following: asyncio.Task[None] | None = None
-        try:
-            if self._view is not None:
-                following = asyncio.create_task(self._view.run())
-                following.add_done_callback(self._ended)
-                await first_of(stop, failure, self._view.whole.wait())
-            if not stop.is_set():
-                await self._source.start(self)
-                await first_of(stop, failure)
-        finally:
-            await self._down(following)
-
-    async def _down(self, following: asyncio.Task[None] | None) -> None:
-        """End everything; what goes wrong now is not worse than being killed, and hides no earlier error."""
+    async def _let_go(self) -> None:
         await self._give_up(list(self.lanes))
-        await stopped(self._source.stop, 2 * self._options.close_seconds)
-        if following is not None:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
-        await stopped(self._link.stop, 2 * self._options.close_seconds)
-        if self._failure is not None and self._failure.done():
-            self._failure.exception()  # heard, even when something else ended us first
 
     # ------------------------------------------------------------------ Listener
 
@@ -152,11 +112,6 @@ class ShardWorker:
         if lane is not None:
             lane.deliver(slot, records)
 
-    def failed(self, error: BaseException) -> None:
-        """See `Listener`."""
-        if self._failure is not None and not self._failure.done():
-            self._failure.set_exception(error)
-
     def broadcast(self, records: Sequence[Record]) -> None:
         """Hand broadcast records to every lane."""
         for lane in self.lanes.values():
@@ -164,43 +119,12 @@ class ShardWorker:
 
     # ------------------------------------------------------------------ small things
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.failed(single(error))
-
     def _is_fresh(self) -> bool:
         return not self.is_stale()
 
     def is_stale(self) -> bool:
         """Is work held up because broadcast topics could not be read?"""
         return self._view is not None and self._view.lag() > self._stale
-
-
-async def first_of(stop: asyncio.Event, failure: asyncio.Future[None], *others: Coroutine[Any, Any, Any]) -> None:
-    """Until one of them is over. Raises what `failure` has."""
-    waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait()), *map(asyncio.ensure_future, others)]
-    try:
-        await asyncio.wait([*waiting, failure], return_when=asyncio.FIRST_COMPLETED)
-        if failure.done():
-            failure.result()
-    finally:
-        for one in waiting:
-            one.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
-
-
-async def stopped(stop: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Stop something at the end: it gets so long, and what goes wrong is not worse than being killed."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(seconds):
-            await stop()
-
-
-def single(error: BaseException) -> BaseException:
-    """The one error inside a group of one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
 
 
 def _nothing(lane: ShardLane, parked: bool) -> None:

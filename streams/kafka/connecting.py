@@ -6,7 +6,6 @@ Errors name the topic, what the broker said, and the command or setting that men
 from __future__ import annotations
 
 import logging
-import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeVar
@@ -16,6 +15,7 @@ from kafka.net.compat import KafkaNetClient
 
 from streams.kafka.probing import why_not
 from streams.settings import KafkaSettings
+from streams.settings.tls import tls_context
 from verifier.errors import InputError, PlaceError, PlaceRefused, PlaceUnavailable
 
 CONNECT_SECONDS: Final = 10
@@ -76,24 +76,6 @@ def connected(settings: KafkaSettings, kind: Callable[..., T], options: dict[str
         if reason is not None:
             raise reason from error
         raise
-
-
-def tls_context(settings: KafkaSettings) -> ssl.SSLContext:
-    """Verifies the broker's certificate and name; shows ours where the settings name one.
-
-    Raises:
-        InputError: a file cannot be read or holds something else.
-    """
-    file = settings.ca_file
-    try:
-        context = ssl.create_default_context(cafile=str(file) if file else None)
-        if settings.certificate_file is not None:
-            file = settings.certificate_file
-            context.load_cert_chain(str(file), str(settings.key_file) if settings.key_file else None)
-    except OSError as error:  # also ssl.SSLError
-        name = "kafka.ca_file" if file == settings.ca_file else "kafka.certificate_file and kafka.key_file"
-        raise InputError(f"{name}: {file}: {error.strerror or 'not a PEM file of that kind'}") from error
-    return context
 
 
 def _quiet() -> None:

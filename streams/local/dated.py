@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -60,3 +61,18 @@ def read_dates(lines: Iterable[bytes], source: str) -> Dates:
         at = int(row.time.timestamp() * 1_000_000)
         dates[mark] = min(at, dates.get(mark, at))
     return dates
+
+
+def first_seen_dates(path: Path | None) -> Dates:
+    """Dated first observations that came with a recording.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    if path is None:
+        return Dates()
+    try:
+        with path.open("rb") as lines:
+            return read_dates(lines, str(path))
+    except OSError as error:
+        raise InputError(f"first_seen: {path}: {error.strerror or error}") from error

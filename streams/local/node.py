@@ -11,7 +11,6 @@ same at any speed, and a restart in the middle ends in the same state.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ import msgspec
 from alerting.adapters.sqlite import SqliteNotifier, Stream
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
+from streams.clock import wall_clock
 from streams.engine.port import Output, Record
 from streams.engine.reading import Unreadable, read
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
@@ -38,11 +38,6 @@ from verifier.trust.state import TrustState
 
 FETCHES_AT_ONCE: Final = 8
 FETCHER: Final = "fetcher"
-
-
-def wall_clock() -> int:
-    """Microseconds since the Unix epoch."""
-    return time.time_ns() // 1000
 
 
 class NodeSettings(msgspec.Struct, frozen=True):

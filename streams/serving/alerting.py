@@ -10,12 +10,13 @@ from typing import Final
 from alerting.adapters.console import ConsoleNotifier
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
+from streams.clock import wall_clock
 from streams.clustered import ClusterAlerter
 from streams.engine.lanes import LaneOptions, ShardLane, ShardSpec
 from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
-from streams.engine.worker import ShardWorker, wall_clock
+from streams.engine.worker import ShardWorker
 from streams.serving.metrics import ALERT_DELAY, MESSAGES, Metrics
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of

@@ -17,13 +17,14 @@ from typing import Final
 
 from streams.elastic import Server, connect
 from streams.kafka.admin import KafkaAdmin, Looked
-from streams.kafka.connecting import DENIED, tls_context
+from streams.kafka.connecting import DENIED
 from streams.kafka.plan import Plan, compare, wanted_topics
 from streams.kafka.reading import KafkaLog
 from streams.serving.checks import Check, Status, installed
 from streams.serving.logs import Hiding, secrets_of
 from streams.serving.signs import Sign, processes_of, signs_of
 from streams.settings import AdministratorSettings, KafkaSettings, Settings, host_and_port, leaves
+from streams.settings.tls import tls_context
 from streams.sinks.setup import Drift
 from streams.sinks.setup import check as checked
 from streams.topics import CLUSTER_SIGHT, TOPICS, TRUST

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from streams.clock import wall_clock
 from streams.engine.batches import BatchOptions, BatchWorker
 from streams.engine.link import KafkaLink
 from streams.engine.port import Output, Record
 from streams.engine.reading import read
 from streams.engine.view import BroadcastView
-from streams.engine.worker import wall_clock
 from streams.fetcher import FetchOptions, FetchWorker, Outcome
 from streams.fetching import EvidenceAnswerer
-from streams.local.dated import Dates, mark_of, read_dates
+from streams.local.dated import Dates, first_seen_dates, mark_of
 from streams.places import open_store, opened, registry_options, source_of
 from streams.serving import wiring
 from streams.serving.metrics import FETCH_SECONDS, FETCHES
@@ -25,7 +24,6 @@ from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve
 from streams.shared import Shared
 from streams.topics import REQUESTS, TOPICS, TRUST
 from streams.trustlog import gate_of
-from verifier.errors import InputError
 from verifier.models import Evidence, Micros
 
 NEEDED: Final = tuple(t.name for t in TOPICS.values() if "fetcher" in t.readers + t.writers)
@@ -47,7 +45,7 @@ async def fetch(process: Process) -> None:
     link = KafkaLink(settings.kafka, NEEDED)
     instance, meter = new_instance("fetch"), ProcessMeter(process, "fetch")
     recorded = settings.serve.clock == "recorded"
-    dates = read_first_seen(settings.first_seen) if recorded else Dates()
+    dates = first_seen_dates(settings.first_seen) if recorded else Dates()
 
     def clock() -> Micros:
         return 0 if recorded else wall_clock()  # in a recording it is as late as whoever asks says
@@ -80,21 +78,6 @@ async def fetch(process: Process) -> None:
                 await serve(process, worker.run, beats, view)
             finally:
                 fetcher.close()
-
-
-def read_first_seen(path: Path | None) -> Dates:
-    """Dated first observations that came with a recording.
-
-    Raises:
-        InputError: the file cannot be read, or holds something else.
-    """
-    if path is None:
-        return Dates()
-    try:
-        with path.open("rb") as lines:
-            return read_dates(lines, str(path))
-    except OSError as error:
-        raise InputError(f"first_seen: {path}: {error.strerror or error}") from error
 
 
 class Fetching:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from streams.clock import wall_clock
 from streams.collectors.deadletters import dead_letter
 from streams.collectors.framing import refused
 from streams.elastic import connect_async
@@ -15,7 +16,6 @@ from streams.engine.link import KafkaLink
 from streams.engine.port import Output, Record
 from streams.engine.reading import read
 from streams.engine.view import BroadcastView
-from streams.engine.worker import wall_clock
 from streams.outputs import output
 from streams.serving.documenting import Documenting
 from streams.serving.metrics import BULK_ITEMS, BULK_SECONDS, DEADLETTERS, PAUSED, SEARCHABLE_DELAY

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from streams.clock import wall_clock
 from streams.clustered import ClusterJudge
 from streams.engine.lanes import LaneOptions, ShardLane, ShardSpec
 from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
-from streams.engine.worker import ShardWorker, wall_clock
+from streams.engine.worker import ShardWorker
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of
 from streams.shared import Shared

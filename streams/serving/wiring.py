@@ -8,10 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal
 
+from streams.clock import wall_clock
 from streams.engine.broker import Link, Slot, Source
 from streams.engine.view import BroadcastView
 from streams.engine.wire import to_wire
-from streams.engine.worker import wall_clock
 from streams.events import ProgressSeen
 from streams.outputs import output
 from streams.serving.metrics import (

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from streams.sinks.document import instant_or_none
 from streams.sinks.known import Known
 from verifier.models import Fact
+from verifier.times import earliest
 from verifier.trust.hits import builders, commits
 
 
@@ -27,7 +28,7 @@ def certified(facts: Sequence[Fact], known: Known) -> dict[str, object]:
         "provenance.signature.identity": [name for fact in believed for name in identities(fact)],
         "provenance.signature.issuer": [leaf.issuer for leaf in leaves],
         "provenance.signature.predicate_type": [fact.predicate_type for fact in sound],
-        "provenance.signature.expires": instant_or_none(_first(fact.expires for fact in sound)),
+        "provenance.signature.expires": instant_or_none(earliest(fact.expires for fact in sound)),
         "provenance.certificate.sha256": [leaf.sha256 for leaf in leaves],
         "provenance.certificate.serial_number": [leaf.serial for leaf in leaves],
         "provenance.certificate.subject": [leaf.subject for leaf in leaves],
@@ -91,7 +92,3 @@ def _cas(fact: Fact) -> Iterable[str]:
 def _logs(fact: Fact) -> Iterable[str]:
     yield from (entry.log for entry in fact.logs)
     yield from (sct.log for chain in fact.chains for sct in chain.scts)
-
-
-def _first(times: Iterable[int | None]) -> int | None:
-    return min((time for time in times if time is not None), default=None)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from alerting.routing import Ownership
-from verifier.trust.anchors import ca_keys
+from verifier.evidence.x509 import ca_keys
 from verifier.trust.state import TrustState
 
 Labels = tuple[tuple[str, str], ...]

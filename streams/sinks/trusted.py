@@ -13,7 +13,7 @@ from streams.sinks.document import Body, Document, document, hashes, instant, in
 from streams.sinks.judged import keys
 from streams.sinks.known import Known
 from verifier.errors import InputError
-from verifier.trust.anchors import ca_keys
+from verifier.evidence.x509 import ca_keys
 from verifier.trust.describe import describe
 from verifier.trust.hits import identity_of
 from verifier.trust.records import (

@@ -20,6 +20,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from mode.supervisors import CrashingSupervisor
 
+from streams.clock import wall_clock
 from streams.clustered import ClusterJudge
 from streams.engine.aiokafka import AiokafkaSource
 from streams.engine.broker import Slot
@@ -28,7 +29,7 @@ from streams.engine.lanes import LaneOptions, NoMeter, ShardSpec
 from streams.engine.link import RANGE, KafkaLink, group_positions
 from streams.engine.port import Effects, Record
 from streams.engine.view import BroadcastView
-from streams.engine.worker import ShardWorker, wall_clock
+from streams.engine.worker import ShardWorker
 from streams.settings import KafkaSettings
 from streams.shared import Shared
 from streams.topics import FACTS, OBSERVATIONS, STATE, TRUST

@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from alerting.models import IncidentAction
+from streams.clock import wall_clock
 from streams.codec import SCHEMA_VERSION, encode
 from streams.engine.broker import Followed, Link, ShardTaken, Slot
 from streams.engine.lanes import LaneOptions
@@ -21,7 +22,6 @@ from streams.engine.port import Effects, Output, Record
 from streams.engine.staterows import COUNTER_BITS, Owner, StateFold, claim_record
 from streams.engine.view import BroadcastView
 from streams.engine.wire import WireRecord
-from streams.engine.worker import wall_clock
 from streams.topics import FACTS, OBSERVATIONS, STATE, VERDICTS
 from tests.helpers.engineworld import Tally, World, a_place, ended_with, item, many
 from verifier.errors import PlaceError, PlaceUnavailable

@@ -25,6 +25,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from alerting.models import IncidentAction
+from streams.clock import wall_clock
 from streams.codec import NewerSchemaError, decode
 from streams.engine.aiokafka import AiokafkaSource
 from streams.engine.broker import Followed, Link, Listener, Slot, Source
@@ -36,7 +37,7 @@ from streams.engine.port import Effects, Output, Processor, Record
 from streams.engine.reading import Unreadable, held, read
 from streams.engine.view import BroadcastView
 from streams.engine.wire import WireRecord, partition_of, to_wire
-from streams.engine.worker import ShardWorker, wall_clock
+from streams.engine.worker import ShardWorker
 from streams.outputs import output
 from streams.settings import KafkaSettings
 from streams.topics import CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, REQUESTS, STATE, TOPICS, VERDICTS

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from streams.kafka.connecting import connection, in_words, tls_context, told
+from streams.kafka.connecting import connection, in_words, told
 from streams.serving.filesprogress import FilesProgress
 from streams.settings import KafkaSettings
+from streams.settings.tls import tls_context
 from verifier.errors import InputError, PlaceRefused, PlaceUnavailable
 
 errors = importlib.import_module("kafka.errors")

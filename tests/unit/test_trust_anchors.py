@@ -9,8 +9,8 @@ from tests.helpers.scene import FROM, SIGNED, UNTIL, Instance, crl, own_root, ro
 from verifier.errors import TrustError
 from verifier.evidence.crl import read_crl
 from verifier.evidence.material import RootFormat
-from verifier.evidence.x509 import load_certificate
-from verifier.trust.anchors import Anchors, ca_keys, inline_name, list_name, root_name_problem
+from verifier.evidence.x509 import ca_keys, load_certificate
+from verifier.trust.anchors import Anchors, inline_name, list_name, root_name_problem
 
 ALPHA, BETA = Instance("alpha"), Instance("beta")
 CORP = Ca.root("corp")

@@ -14,8 +14,6 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-import msgspec
-
 from verifier.canonical import ID_LENGTH, ID_PREFIX, canonical_json
 from verifier.content import openvex, sbom, slsa, testresult, vsa, vulnerabilities
 from verifier.content.custom import holds_cel, select
@@ -24,23 +22,7 @@ from verifier.content.model import CelRule, ContentRule, PathRule
 from verifier.content.outcome import DETAIL_CHARACTERS, Mismatch, Outcome, listed, show
 from verifier.content.patterns import any_of
 from verifier.evidence.content import excerpt
-from verifier.models import Micros
-
-
-class RuleResult(msgspec.Struct, frozen=True):
-    """What a rule says of one predicate; becomes a claim in the fact."""
-
-    rule: str
-    """`rule_id`."""
-    holds: bool
-    detail: str = ""
-    """When it does not hold: what was found, what was expected. ASCII, at most `DETAIL_CHARACTERS`."""
-    time: Micros | None = None
-    """The predicate's own date, when the rule bounds its age."""
-    max_age: Micros | None = None
-    """The rule does not hold at an instant later than `time + max_age`."""
-    until: Micros | None = None
-    """The last instant at which the rule holds (closed); None when no exception it needs ends."""
+from verifier.models import RuleClaim
 
 
 def rule_id(rule: ContentRule, predicate_types: Iterable[str]) -> str:
@@ -56,7 +38,7 @@ def rule_id(rule: ContentRule, predicate_types: Iterable[str]) -> str:
 
 def evaluate(
     rule: ContentRule, predicate_type: str, predicate: bytes | Predicate, *, identity: str | None = None
-) -> RuleResult:
+) -> RuleClaim:
     """Judges one predicate by one rule. Raises nothing.
 
     Args:
@@ -70,10 +52,10 @@ def evaluate(
         read = predicate if isinstance(predicate, Predicate) else read_predicate(predicate_type, predicate)
         outcome = _judge(rule, read)
     except Mismatch as error:
-        return RuleResult(name, holds=False, detail=_ascii(str(error)))
+        return RuleClaim(name, holds=False, detail=_ascii(str(error)))
     except (RecursionError, MemoryError) as error:  # over every other guard rail; still an answer, never a crash
-        return RuleResult(name, holds=False, detail=f"the predicate cannot be read: {type(error).__name__}")
-    return RuleResult(name, holds=True, time=outcome.time, max_age=outcome.max_age, until=outcome.until)
+        return RuleClaim(name, holds=False, detail=f"the predicate cannot be read: {type(error).__name__}")
+    return RuleClaim(name, holds=True, time=outcome.time, max_age=outcome.max_age, until=outcome.until)
 
 
 def _judge(rule: ContentRule, predicate: Predicate) -> Outcome:

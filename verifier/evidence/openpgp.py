@@ -19,16 +19,17 @@ from typing import Final
 
 import msgspec
 
-from verifier.errors import EvidenceError, ImageReferenceError
+from verifier.errors import EvidenceError
 from verifier.evidence import openpgp_packets as packets
 from verifier.evidence.content import excerpt, text_annotations
-from verifier.evidence.limits import KIB, NAME_CHARACTERS
+from verifier.evidence.limits import KIB
 from verifier.evidence.material import Authority, Material
 from verifier.evidence.openpgp_keyring import OpenPgpKey, read_keyring
 from verifier.evidence.openpgp_packets import Packet, Reader, Signature, fail
+from verifier.evidence.simplesigning import signed_repository
 from verifier.evidence.strictjson import StrictDecoder
 from verifier.models import ChainClaim, Evidence, FactKind, Micros
-from verifier.reference import is_digest, parse_reference
+from verifier.reference import is_digest
 
 __all__ = ["OpenPgpContent", "OpenPgpKey", "OpenPgpParts", "openpgp_fact_parts", "read_keyring", "read_openpgp"]
 
@@ -119,7 +120,7 @@ def read_openpgp(evidence: Evidence) -> OpenPgpContent:
         signatures=signatures,
         hints=hints,
         subjects=(critical.image.digest,),
-        signed_repository=_repository(critical.identity.reference),
+        signed_repository=signed_repository(critical.identity.reference),
         annotations=text_annotations(document.optional),
     )
 
@@ -133,16 +134,6 @@ def _check_optional(members: Mapping[str, object]) -> None:
 
 
 @lru_cache(maxsize=4096)  # a few repositories sign again and again; at most 4 MB of names
-def _repository(text: str) -> str:
-    """The repository the signer named, normalised; as written when it is no reference, so that it equals none."""
-    if len(text) > NAME_CHARACTERS:
-        raise EvidenceError("limit-exceeded", f"a docker-reference of {len(text)} characters, limit {NAME_CHARACTERS}")
-    try:
-        return parse_reference(text).repository if text else ""
-    except ImageReferenceError:
-        return text
-
-
 def _uncompressed(data: bytes) -> list[Packet]:
     """The packets of the message, those of the compressed packet when it is one."""
     found = _without_markers(data)

@@ -93,7 +93,7 @@ def read_simple_signing(evidence: Evidence) -> SignedContent:
         signatures=(signature,),
         subjects=(digest,),
         message=evidence.payload,
-        signed_repository=_repository(critical.identity.reference),
+        signed_repository=signed_repository(critical.identity.reference),
         annotations=text_annotations(optional),
         claimed_time=_claimed_time(optional["timestamp"]) if optional and "timestamp" in optional else None,
         unsupported=_unsupported(critical.type),
@@ -112,7 +112,7 @@ def _signature(annotations: Mapping[str, str]) -> bytes:
 
 
 @lru_cache(maxsize=_REPOSITORIES_CACHED)
-def _repository(text: str) -> str:
+def signed_repository(text: str) -> str:
     """The repository the signer named, normalised; as written when it is no reference, so that it equals none."""
     if len(text) > NAME_CHARACTERS:
         raise EvidenceError("limit-exceeded", f"a docker-reference of {len(text)} characters, limit {NAME_CHARACTERS}")

@@ -37,6 +37,7 @@ __all__ = [
     "FULCIO_EXTENSIONS",
     "Certificate",
     "Profile",
+    "ca_keys",
     "chain_to",
     "find_chains",
     "load_certificate",
@@ -291,6 +292,11 @@ def chain_to(
         profile: see `leaf_problem`.
     """
     return _chain(leaf, given, authority, profile, _Edges())
+
+
+def ca_keys(authority: Authority) -> tuple[str, ...]:
+    """Key ids of an authority's certificates."""
+    return tuple(load_certificate(der).key_id for der in authority.certificates)
 
 
 def find_chains(

@@ -17,8 +17,8 @@ from typing import Final
 from verifier.canonical import stable_id
 from verifier.content.model import ContentRule
 from verifier.evidence.keys import PublicKey
-from verifier.evidence.material import NO_MATERIAL, Authority, AuthorityUse, Material
-from verifier.evidence.x509 import load_certificate
+from verifier.evidence.material import NO_MATERIAL, AuthorityUse, Material
+from verifier.evidence.x509 import ca_keys
 from verifier.models import Fact, is_undecided
 
 
@@ -81,7 +81,7 @@ def _vouching(fact: Fact, material: Material) -> Iterator[tuple[AuthorityUse, fr
     dating = frozenset(claim.authority for claim in fact.times if claim.authority)
     if dating:
         keys = {claim.source_key for claim in fact.times if claim.authority}
-        keys.update(*(_keys_of(material.authorities[name]) for name in dating if name in material.authorities))
+        keys.update(*(ca_keys(material.authorities[name]) for name in dating if name in material.authorities))
         yield "timestamping", dating, keys
 
 
@@ -90,13 +90,9 @@ def _by_key(material: Material) -> Mapping[tuple[AuthorityUse, str], tuple[str, 
     """(use, key id of a certificate) -> the authorities that hold one."""
     found: dict[tuple[AuthorityUse, str], tuple[str, ...]] = {}
     for name, authority in sorted(material.authorities.items()):
-        for key_id in dict.fromkeys(_keys_of(authority)):
+        for key_id in dict.fromkeys(ca_keys(authority)):
             found[authority.use, key_id] = (*found.get((authority.use, key_id), ()), name)
     return found
-
-
-def _keys_of(authority: Authority) -> tuple[str, ...]:
-    return tuple(load_certificate(der).key_id for der in authority.certificates)
 
 
 def key_set(

@@ -29,7 +29,7 @@ from verifier.evidence.signed import SignedContent
 from verifier.evidence.simplesigning import read_simple_signing
 from verifier.facts.candidates import KeySet, may_say_more
 from verifier.facts.offline import OFFLINE_READERS
-from verifier.facts.proofs import NO_PROOFS, Proofs, prove
+from verifier.facts.proofs import NO_PROOFS, Proofs, made_by, prove
 from verifier.facts.statements import NOTHING_SAID, Said, read_said, rules_for
 from verifier.models import VERIFIER_VERSION, Evidence, Fact
 
@@ -131,15 +131,8 @@ def _matches(content: SignedContent | EvidenceError, keys: Iterable[PublicKey]) 
     """Step 2: key id -> algorithm. All keys are tried, so that the answer for a set is that of its parts together."""
     if isinstance(content, EvidenceError) or content.kind == "unknown":
         return {}
-    message, digest = content.message, content.message_sha256
-    found: dict[str, str] = {}
-    for key in keys:
-        for signature in content.signatures:
-            algorithm = key.verify(signature, message) if message is not None else key.verify_digest(signature, digest)
-            if algorithm:
-                found[key.key_id] = algorithm
-                break
-    return found
+    made = ((key.key_id, made_by(key, content)[0]) for key in keys)
+    return {key_id: algorithm for key_id, algorithm in made if algorithm}
 
 
 def _fact(

@@ -80,19 +80,19 @@ def _makers(
     content: SignedContent, leaf: Certificate | None, matches: Mapping[str, str], keyset: KeySet
 ) -> tuple[str, tuple[Signed, ...]]:
     """(algorithm of the certificate's signature if it made one, the known signers with the signature of each)."""
-    algorithm, signature = _made_by(leaf.key, content) if leaf is not None else ("", b"")
+    algorithm, signature = made_by(leaf.key, content) if leaf is not None else ("", b"")
     makers = [_signed(content, leaf.key, leaf, signature)] if leaf is not None and algorithm else []
     for key_id in matches:
         if makers and (len(content.signatures) == 1 or key_id == makers[0].key_id):
             continue  # one signature has one signer; the certificate's key may be in the ring too
         key = keyset.keys[key_id]
-        own = content.signatures[0] if len(content.signatures) == 1 else _made_by(key, content)[1]
+        own = content.signatures[0] if len(content.signatures) == 1 else made_by(key, content)[1]
         makers.append(_signed(content, key, None, own))
     return algorithm, tuple(makers)
 
 
-def _made_by(key: PublicKey, content: SignedContent) -> tuple[str, bytes]:
-    """(algorithm, signature) of the first signature this key made."""
+def made_by(key: PublicKey, content: SignedContent) -> tuple[str, bytes]:
+    """(algorithm, signature) of the first signature this key made; both empty when it made none."""
     for signature in content.signatures:
         if content.message is not None:
             algorithm = key.verify(signature, content.message)
@@ -112,9 +112,7 @@ def _chains(
     if not claims:
         return (), (AUTHORITY,)
     spare = (AUTHORITY,) if leads_elsewhere(given, claims, keyset.material) else ()
-    issuers = {c.key_id: c for c in given}
-    issuers |= {c.key_id: c for a in authorities for c in map(load_certificate, a.certificates)}
-    found = [_certified(claim, leaf, issuers, keyset) for claim in claims]
+    found = [_certified(claim, leaf, given, keyset) for claim in claims]
     unknown = dict.fromkeys(f"ct:{log}" for _, logs in found for log in logs)
     return tuple(claim for claim, _ in found), (*spare, *unknown)
 
@@ -128,9 +126,11 @@ def leads_elsewhere(given: Iterable[Certificate], claims: Iterable[ChainClaim], 
 
 
 def _certified(
-    claim: ChainClaim, leaf: Certificate, issuers: Mapping[str, Certificate], keyset: KeySet
+    claim: ChainClaim, leaf: Certificate, given: Iterable[Certificate], keyset: KeySet
 ) -> tuple[ChainClaim, tuple[str, ...]]:
     """The chain with its SCTs, which are over the leaf and the key that issued it."""
+    anchors = map(load_certificate, keyset.material.authorities[claim.authority].certificates)
+    issuers = {c.key_id: c for c in (*given, *anchors)}
     issuer = issuers.get(claim.key_ids[0]) if claim.key_ids else None
     scts: tuple[SctClaim, ...] = ()
     unknown: tuple[str, ...] = ()

@@ -47,12 +47,4 @@ def rules_for(kind: FactKind, predicate_type: str, keyset: KeySet) -> tuple[Cand
 
 
 def _claim(candidate: CandidateRule, predicate: Predicate) -> RuleClaim:
-    result = evaluate(candidate.rule, predicate.type, predicate, identity=candidate.id)
-    return RuleClaim(
-        rule=candidate.id,
-        holds=result.holds,
-        detail=result.detail,
-        time=result.time,
-        max_age=result.max_age,
-        until=result.until,
-    )
+    return evaluate(candidate.rule, predicate.type, predicate, identity=candidate.id)

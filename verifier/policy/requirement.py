@@ -34,6 +34,7 @@ from verifier.policy.failures import (
 from verifier.policy.model import AtLeast, Policy, Requirement
 from verifier.policy.selection import CompiledPolicy
 from verifier.policy.signers import content_shortfall, demands_due, is_signer, unmet_demand
+from verifier.times import earliest
 
 
 class RequirementResult(msgspec.Struct, frozen=True):
@@ -142,7 +143,7 @@ def _any(children: Sequence[Requirement], case: _Case) -> _Node:
     if not met:
         return _merge(nodes, met=False)
     chosen = next((node for node in met if node.used), met[0])
-    return msgspec.structs.replace(chosen, due=_due(node.due for node in nodes))
+    return msgspec.structs.replace(chosen, due=earliest(node.due for node in nodes))
 
 
 def _at_least(node: AtLeast, case: _Case) -> _Node:
@@ -222,12 +223,8 @@ def _merge(nodes: Sequence[_Node], *, met: bool) -> _Node:
         used=tuple(dict.fromkeys(part for node in good for part in node.used)),
         warnings=tuple(warning for node in good for warning in node.warnings),
         failures=() if met else tuple(failure for node in nodes for failure in node.failures),
-        due=_due(node.due for node in nodes),
+        due=earliest(node.due for node in nodes),
     )
-
-
-def _due(times: Iterable[Micros | None]) -> Micros | None:
-    return min((time for time in times if time is not None), default=None)
 
 
 # ------------------------------------------------------------------------------------------------------------ leaves
@@ -248,7 +245,7 @@ def _list_failure(leaf: Requirement, scope: Scope, closure: DigestClosure) -> Le
 def _signed_by(leaf: Requirement, signer: str, case: _Case, standings: Sequence[Standing]) -> _Node:
     relevant = [s for s in standings if _is_about(s, leaf)]
     judged = [(s, _shortfall(s, leaf, signer, case)) for s in relevant]
-    due = _due(until for s in relevant if _ours(s, signer, case) for until in _turns(s, leaf, signer, case))
+    due = earliest(until for s in relevant if _ours(s, signer, case) for until in _turns(s, leaf, signer, case))
     met = sorted((s for s, code in judged if not code), key=lambda s: (s.state in RETIRED, s.via != "exact", *order(s)))
     if not met:
         return _Node(met=False, failures=(closest(_told(leaf, signer, case), judged),), due=due)

@@ -28,7 +28,6 @@ from verifier.evidence.material import (
     Material,
     RootFormat,
 )
-from verifier.evidence.x509 import load_certificate
 from verifier.models import Micros
 from verifier.policy.fields import check_name
 from verifier.policy.pem import is_pem
@@ -83,11 +82,6 @@ class LogAnchor(NamedTuple):
 def list_name(found: RevocationList) -> str:
     """The place of a revocation list: the key id of its issuer, and which certificates it is about unless all."""
     return found.issuer if found.scope == "all" else f"{found.issuer}:{found.scope}"
-
-
-def ca_keys(authority: Authority) -> tuple[str, ...]:
-    """Key ids of an authority's certificates."""
-    return tuple(load_certificate(der).key_id for der in authority.certificates)
 
 
 @lru_cache(maxsize=_DOCUMENTS_CACHED)

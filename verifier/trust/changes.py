@@ -19,6 +19,7 @@ from typing import Final, Literal, NamedTuple, TypedDict, get_args
 from verifier.canonical import stable_id
 from verifier.errors import InputError, TrustError
 from verifier.evidence.keys import load_public_key
+from verifier.evidence.x509 import ca_keys
 from verifier.models import Fact, Micros
 from verifier.policy.attestors import Attestor
 from verifier.policy.fields import check_digest, check_name, check_window
@@ -26,7 +27,6 @@ from verifier.policy.model import Policy, policy_version
 from verifier.policy.pem import is_pem
 from verifier.reasons import REASONS
 from verifier.times import show_instant
-from verifier.trust.anchors import ca_keys
 from verifier.trust.describe import short
 from verifier.trust.exemptions import DEFAULT_DURATION, exemption_problem
 from verifier.trust.hits import check_commit, hits, identity_of, identity_subject

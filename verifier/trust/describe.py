@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple, TypeVar, assert_never
 
+from verifier.evidence.x509 import ca_keys
 from verifier.policy.identity import show_identity
 from verifier.times import show_instant
-from verifier.trust.anchors import Root, ca_keys
+from verifier.trust.anchors import Root
 from verifier.trust.exemptions import ExemptionEntry
 from verifier.trust.hits import identity_of
 from verifier.trust.records import (

@@ -14,8 +14,9 @@ from typing import Final
 
 from verifier.errors import InputError, TrustError
 from verifier.evidence.material import STORE_PREFIXES, RootFormat
+from verifier.evidence.x509 import ca_keys
 from verifier.policy.attestors import MAX_ROOT_CHARACTERS
-from verifier.trust.anchors import Anchors, ca_keys, document_of, root_name_problem
+from verifier.trust.anchors import Anchors, document_of, root_name_problem
 from verifier.trust.changes import By, record_head
 from verifier.trust.records import RootPut, RootRemoved, StatusListPut
 from verifier.trust.state import TrustState, read_status_list

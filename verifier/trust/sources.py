@@ -18,8 +18,8 @@ from typing import Final, NamedTuple
 
 from verifier.evidence.material import LogUse
 from verifier.evidence.rekor import REKOR_V2_KINDS
+from verifier.evidence.x509 import ca_keys
 from verifier.models import ChainClaim, Fact, LogClaim, Micros, SctClaim, TimeClaim
-from verifier.trust.anchors import ca_keys
 from verifier.trust.records import RevocationPut
 from verifier.trust.revocation import DELISTED, Rule, TimeProof, earliest, rotation_rule, rule_of, source_accepted
 from verifier.trust.state import TrustState
