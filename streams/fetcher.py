@@ -7,7 +7,8 @@
 Every request is answered, or covered by an answer that is on the topic of facts already: shards ask for the same digest
 at the same time, and one answer reaches them all. What a request needs:
 
-    new-digest      a complete answer of the last minutes, under the candidates of now; else the registry
+    new-digest      a complete answer of the last minutes that asked about this tag (or pinned index) too, under the
+                    candidates of now; else the registry
     keys-added      an answer under the candidates of now; else what is known, read again from the evidence store
     retry, stale    the registry, unless this worker has just asked it
 
@@ -41,6 +42,8 @@ from streams.fetching import (
     Known,
     bounded,
     evidence_found,
+    left_out,
+    names_of,
     overtaken,
     reference_of,
     unbounded,
@@ -50,6 +53,7 @@ from verifier.adapters.fetch import KEPT, Fetched, version_of
 from verifier.errors import PlaceRefused, PlaceUnavailable
 from verifier.models import DigestClosure, EvidenceSet, Micros, PlaceAsked
 from verifier.oci.port import Collected
+from verifier.reference import names_in
 from verifier.times import SECOND
 from verifier.trust.state import TrustState
 
@@ -210,15 +214,18 @@ class FetchWorker:
                 first.setdefault(slot, number)
                 wanted.setdefault(slot, []).append(event)
         answers = await _all(self._answer(slot, group) for slot, group in wanted.items())
-        for slot, answer in zip(wanted, answers, strict=True):
-            if answer is not None:
-                outputs[first[slot]] = output(answer)
-        return Effects(tuple(outputs[number] for number in sorted(outputs)), consumed=taken)
+        made: list[tuple[Answer | None, EvidenceFound]] = []
+        for slot, (answer, found) in zip(wanted, answers, strict=True):
+            if found is not None:
+                outputs[first[slot]] = output(found)
+                made.append((answer, found))
+        asked = [output(again) for again in left_out(made, self._known_set)]
+        return Effects((*(outputs[number] for number in sorted(outputs)), *asked), consumed=taken)
 
     # ------------------------------------------------------------------------------------------------- one digest
 
-    async def _answer(self, slot: Slot, group: Sequence[EvidenceWanted]) -> EvidenceFound | None:
-        """One answer to every request of a batch about one digest; None: there is one already."""
+    async def _answer(self, slot: Slot, group: Sequence[EvidenceWanted]) -> tuple[Answer | None, EvidenceFound | None]:
+        """What the place said, and the one answer to all requests of a batch; None: there is one already."""
         begun = self._monotonic()
         epoch = max(wanted.epoch for wanted in group)
         late = not await self._trust_covers(epoch)
@@ -232,14 +239,14 @@ class FetchWorker:
         registry = reference_of(wanted).registry
         if need == "nothing":
             self._meter.fetched("covered", self._monotonic() - begun, registry)
-            return self._own.get(slot)
-        found, outcome = await self._made(wanted, known, ask=need == "place")
+            return None, self._own.get(slot)
+        answer, found, outcome = await self._made(wanted, group, known, ask=need == "place")
         found = bounded(overtaken(found, epoch, self._seen.trust.epoch) if late else found)
         _remember(self._own, slot, found)
         if outcome in {"ok", "incomplete", "down"}:
             _remember(self._asked, slot, (self._monotonic(), found.set.fetched_at))
         self._meter.fetched(outcome, self._monotonic() - begun, registry)
-        return found
+        return answer, found
 
     async def _trust_covers(self, epoch: int) -> bool:
         """True once our trust has come to the epoch; False when it did not in time, or did not just now for another."""
@@ -264,6 +271,10 @@ class FetchWorker:
             return shown
         return own
 
+    def _known_set(self, repository: str, digest: str) -> EvidenceSet | None:
+        known = self._known((repository, digest))
+        return None if known is None else known.set
+
     def _need(self, wanted: EvidenceWanted, known: EvidenceFound | None) -> Need:
         if known is None:
             return "place"
@@ -271,7 +282,8 @@ class FetchWorker:
             enough = True
         elif wanted.why == "new-digest":
             grace = int(self._options.fresh_seconds * SECOND) if known.set.complete else 0
-            enough = known.set.fetched_at >= wanted.time - grace
+            heard = set(names_in(reference_of(wanted), wanted.digest)) <= set(known.set.names)
+            enough = heard and known.set.fetched_at >= wanted.time - grace
         else:
             asked, made = self._asked.get((wanted.repository, wanted.digest), (float("-inf"), 0))
             lately = self._monotonic() - asked < self._options.again_seconds
@@ -284,23 +296,24 @@ class FetchWorker:
         return "nothing" if known.set.keyset == self._seen.trust.keyset_id else "candidates"
 
     async def _made(
-        self, wanted: EvidenceWanted, known: EvidenceFound | None, *, ask: bool
-    ) -> tuple[EvidenceFound, Outcome]:
-        """The answer, from the place or from the store."""
+        self, wanted: EvidenceWanted, group: Sequence[EvidenceWanted], known: EvidenceFound | None, *, ask: bool
+    ) -> tuple[Answer | None, EvidenceFound, Outcome]:
+        """What the place said and what it comes to, or from the store; `wanted` speaks for the group."""
         before = None if known is None else unbounded(Known(known.set, known.facts))
+        names = names_of(group, before)
         try:
             asked: _Asked | None = None
             if ask:
                 indexes = await self._stored(lambda: self._answerer.indexes(wanted))
-                asked = await self._ask(wanted, indexes)
+                asked = await self._ask(wanted, indexes, names)
             answer = None if asked is None else asked.answer
             now = self._now(wanted, known)
-            found = await self._stored(lambda: self._answerer.found(wanted, answer, before, now))
+            found = await self._stored(lambda: self._answerer.found(wanted, answer, before, now, names=names))
         except PlaceRefused as error:
             if error.code not in _DIGESTS_OWN:
                 raise
-            return self._damaged(wanted, known, error), "damaged"
-        return found, "candidates" if asked is None else asked.outcome
+            return None, self._damaged(wanted, known, error), "damaged"
+        return answer, found, "candidates" if asked is None else asked.outcome
 
     def _now(self, wanted: EvidenceWanted, known: EvidenceFound | None) -> Micros:
         """Newer than what it replaces, whoever's clock that was made by: the newest answer wins."""
@@ -341,7 +354,7 @@ class FetchWorker:
 
     # ---------------------------------------------------------------------------------------------------- registries
 
-    async def _ask(self, wanted: EvidenceWanted, indexes: tuple[str, ...]) -> _Asked:
+    async def _ask(self, wanted: EvidenceWanted, indexes: tuple[str, ...], names: tuple[str, ...]) -> _Asked:
         name = reference_of(wanted).registry
         registry = self._registries.setdefault(name, _Registry(self._options.per_registry))
         if closed := self._closed(name, registry):
@@ -352,9 +365,8 @@ class FetchWorker:
             probe = registry.failures >= self._options.down_after
             registry.probing = probe
             try:
-                answer = await self._within(
-                    self._options.probe_seconds if probe else self._options.budget_seconds, name, wanted, indexes
-                )
+                seconds = self._options.probe_seconds if probe else self._options.budget_seconds
+                answer = await self._within(seconds, name, lambda: self._answerer.collect(wanted, indexes, names))
             finally:
                 if probe:
                     registry.probing = False
@@ -382,7 +394,7 @@ class FetchWorker:
         if asked_for is not None and now + asked_for / SECOND > registry.closed_until:
             registry.closed_until, registry.code = now + asked_for / SECOND, "registry-rate-limited"
 
-    async def _within(self, seconds: float, name: str, wanted: EvidenceWanted, indexes: tuple[str, ...]) -> Answer:
+    async def _within(self, seconds: float, name: str, collect: Callable[[], Awaitable[Answer]]) -> Answer:
         """The best answer within the budget: asked again while a failure may pass, as late as the registry says."""
         deadline = self._monotonic() + seconds
         best: Answer | None = None
@@ -390,7 +402,7 @@ class FetchWorker:
         while True:
             try:
                 async with asyncio.timeout(max(0.0, deadline - self._monotonic())):
-                    answer = await self._answerer.collect(wanted, indexes)
+                    answer = await collect()
             except TimeoutError:
                 answer = PlaceUnavailable("registry-unavailable", f"{name}: no answer within {seconds:g} s")
             if best is None or _lacks(answer) <= _lacks(best):

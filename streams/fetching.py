@@ -3,6 +3,9 @@
     answerer = EvidenceAnswerer(place, store, lambda: trust, wall_clock)
     found = await answerer.answer(wanted, known)
 
+Requests about one digest are asked as one: tags and pinned indexes that the image was seen to run by are all
+asked which index lists it, those of earlier requests too. So the answer does not depend on which one came first.
+
 It takes three steps, so that whoever drives it decides what may wait and what belongs into a transaction:
 
     1  indexes       the store: which indexes are known to list the digest
@@ -14,7 +17,7 @@ It takes three steps, so that whoever drives it decides what may wait and what b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -26,8 +29,9 @@ from verifier.canonical import stable_id
 from verifier.errors import ImageReferenceError, PlaceError, PlaceRefused, PlaceUnavailable
 from verifier.facts.candidates import KeySet, key_set
 from verifier.models import DigestClosure, Evidence, EvidenceSet, Fact, ImageReference, Micros, PlaceAsked
+from verifier.oci.limits import KNOWN_NAMES
 from verifier.oci.port import Collected, EvidencePlace, EvidenceStore
-from verifier.reference import parse_reference
+from verifier.reference import names_in, parse_reference
 from verifier.trust.state import TrustState
 
 FOUND_BYTES: Final = 64 * 1024
@@ -89,13 +93,13 @@ class EvidenceAnswerer:
 
     async def answer(self, wanted: EvidenceWanted, known: Known | None = None) -> EvidenceFound:
         """All three steps. Raises as `indexes` and `found`."""
-        return self.found(wanted, await self.ask(wanted, known), known)
+        return self.found(wanted, await self.ask([wanted], known), known, names=names_of([wanted], known))
 
-    async def ask(self, wanted: EvidenceWanted, known: Known | None = None) -> Answer | None:
-        """The first two steps; None where the place need not be asked. Raises as `indexes`."""
-        if wanted.why == "keys-added" and known is not None:
+    async def ask(self, group: Sequence[EvidenceWanted], known: Known | None = None) -> Answer | None:
+        """The first two steps for requests about one digest; None: no place need be asked. Raises as `indexes`."""
+        if known is not None and all(wanted.why == "keys-added" for wanted in group):
             return None
-        return await self.collect(wanted, self.indexes(wanted))
+        return await self.collect(group[0], self.indexes(group[0]), names_of(group, known))
 
     def indexes(self, wanted: EvidenceWanted) -> tuple[str, ...]:
         """Indexes known to list the digest.
@@ -105,20 +109,26 @@ class EvidenceAnswerer:
         """
         return self.store.indexes_of(wanted.repository, wanted.digest)
 
-    async def collect(self, wanted: EvidenceWanted, indexes: tuple[str, ...]) -> Answer:
+    async def collect(self, wanted: EvidenceWanted, indexes: tuple[str, ...], names: tuple[str, ...]) -> Answer:
         """What the place has. Raises nothing: a place that fails is an answer."""
         if self._place is None:
             told = PlaceAsked("none", wanted.digest, "error", "no-evidence-source", "no evidence source is configured")
             return Collected((), DigestClosure(wanted.digest), (told,))
         try:
-            return await self._place.collect(reference_of(wanted), wanted.digest, self._platform, indexes)
+            return await self._place.collect(reference_of(wanted), wanted.digest, self._platform, indexes, names)
         except PlaceError as error:
             return error
         except ImageReferenceError as error:  # a digest of another kind than evidence is looked up by
             return PlaceRefused("reference-unparsable", str(error))
 
     def found(
-        self, wanted: EvidenceWanted, answer: Answer | None, known: Known | None = None, now: Micros | None = None
+        self,
+        wanted: EvidenceWanted,
+        answer: Answer | None,
+        known: Known | None = None,
+        now: Micros | None = None,
+        *,
+        names: tuple[str, ...] = (),
     ) -> EvidenceFound:
         """What the answer comes to; written to the store before this returns.
 
@@ -126,13 +136,15 @@ class EvidenceAnswerer:
             wanted: the request.
             answer: what the place said; None: `known` under the candidates of this moment.
             known: what was answered before; needed where `answer` is None.
-            now: the instant of the answer; None: the clock's, but not before the request's.
+            now: the instant of the answer; None: the clock's, but after the request's and what was answered before.
+            names: what the place was asked about (`names_of`).
 
         Raises:
             PlaceUnavailable, PlaceRefused: the store failed; nothing is known then.
         """
         keys = self._keyset()
-        now = max(self._clock(), wanted.time) if now is None else now
+        if now is None:  # newer than what it replaces even where the clock stands still: the newest set wins
+            now = max(self._clock(), wanted.time, 0 if known is None else known.set.fetched_at + 1)
         if answer is None and known is not None:
             return evidence_found(rekey(self.store, known.set, keys, now, known.facts), now)
         if isinstance(answer, Collected) and self._date_of is not None:
@@ -144,7 +156,7 @@ class EvidenceAnswerer:
             answer = PlaceUnavailable("registry-unavailable", "what was known is gone; ask again")
         reference = reference_of(wanted)
         fetched = keep(
-            self.store, answer, reference, wanted.digest, keys, keys.id, now, observed, platform=self._platform
+            self.store, answer, reference, wanted.digest, keys, keys.id, now, observed, self._platform, names
         )
         return evidence_found(fetched, now)
 
@@ -165,6 +177,52 @@ def reference_of(wanted: EvidenceWanted) -> ImageReference:
         registry, _, path = wanted.repository.partition("/")
         return ImageReference(registry, path, digest=wanted.digest)
     return reference
+
+
+def by_image(wanted: Iterable[EvidenceWanted]) -> dict[tuple[str, str], list[EvidenceWanted]]:
+    """Requests of one batch by (repository, digest), in their order: what is asked about as one."""
+    groups: dict[tuple[str, str], list[EvidenceWanted]] = {}
+    for each in wanted:
+        groups.setdefault((each.repository, each.digest), []).append(each)
+    return groups
+
+
+def names_of(group: Iterable[EvidenceWanted], known: Known | None) -> tuple[str, ...]:
+    """Tags and pinned indexes to ask about: those of the requests, and the newest asked about before."""
+    before = () if known is None else known.set.names
+    own = tuple(dict.fromkeys(name for wanted in group for name in names_in(reference_of(wanted), wanted.digest)))
+    return (*(name for name in before if name not in own), *own)[-KNOWN_NAMES:]
+
+
+def left_out(
+    answers: Iterable[tuple[Answer | None, EvidenceFound]], known: Callable[[str, str], EvidenceSet | None]
+) -> Iterator[EvidenceWanted]:
+    """Requests for images that were answered for before an index that lists them was known.
+
+    An index is learned of by a tag, by a pinned digest, or because it runs itself; its signature covers what it lists.
+    The request names the index, so it is made once (`EvidenceSet.names`).
+
+    Args:
+        answers: of one batch: what the place said, and what it came to.
+        known: the newest set of (repository, digest) that is none of the batch's; None: nobody asked for it.
+    """
+    pairs = [(answer, found) for answer, found in answers if isinstance(answer, Collected)]
+    own = {(found.set.repository, found.set.digest): found.set for _, found in pairs}
+    said: set[tuple[str, str, str]] = set()
+    for answer, found in pairs:
+        repository = found.set.repository
+        for child in answer.children:
+            content = own.get((repository, child.digest)) or known(repository, child.digest)
+            name = (repository, child.digest, child.index)
+            if content is None or child.index in (*content.closure.indexes, *content.names) or name in said:
+                continue
+            if len(content.names) >= KNOWN_NAMES:  # each would push out another, without end
+                continue
+            said.add(name)
+            reference, time = f"{repository}@{child.index}", max(found.time, content.fetched_at)
+            yield EvidenceWanted(
+                stable_id("evidence-wanted", *name, "index"), time, repository, child.digest, reference
+            )
 
 
 def evidence_found(fetched: Fetched, now: Micros) -> EvidenceFound:

@@ -88,7 +88,8 @@ TOPICS: Final[dict[str, Topic]] = {
             FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher",), ("judge", "fetcher", "indexer"),
             keep="newest", indexed=(EvidenceFound,),
         ),
-        Topic(REQUESTS, "repository@digest", "keyed", (EvidenceWanted,), ("judge",), ("fetcher",)),
+        # By repository: one fetcher learns of an index and answers for the images it lists, in an order.
+        Topic(REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher"), ("fetcher",)),
         Topic(ACTIONS, "incident", "single", (IncidentAction,), ("cli",), ("alerter",), days=30),
         Topic(
             VERDICTS, "class", "keyed", (VerdictReached,), ("judge",), ("indexer",), indexed=(VerdictReached,),
@@ -134,7 +135,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",
-    EvidenceWanted: lambda e: f"{e.repository}@{e.digest}",
+    EvidenceWanted: lambda e: e.repository,
     IncidentAction: lambda e: e.incident,
     IncidentPart: lambda e: e.incident,
     Incident: lambda e: e.id,

@@ -149,6 +149,9 @@ class EvidenceSet(msgspec.Struct, frozen=True):
     """Id of the candidate key set the facts of this set were computed under (`TrustState.keyset_id`)."""
     version: str
     """Hash over evidence ids, closure, outcomes and key set: the same content has the same version."""
+    names: tuple[str, ...] = ()
+    """Tags, and digests of indexes, by which the image was seen to run, the newest last: those that were asked which
+    index lists it. What is not among them may name a signed index that `closure` lacks."""
 
 
 TimeKind = Literal["attested", "observed"]

@@ -85,6 +85,11 @@ def parse_reference(text: str) -> ImageReference:
     return ImageReference(registry, path, tag if tag is not None else "" if digest else DEFAULT_TAG, digest)
 
 
+def names_in(reference: ImageReference, digest: str) -> tuple[str, ...]:
+    """What of a reference may name an index that lists `digest`: the pinned digest, if another, and the tag."""
+    return tuple(name for name in (reference.digest, reference.tag) if name and name != digest)
+
+
 @lru_cache(maxsize=_CACHED)
 def parse_image_id(text: str) -> RunningImage:
     """What a runtime reported as `status.containerStatuses[].imageID`; never raises, the unreadable is `unknown`.

@@ -24,7 +24,7 @@ from verifier.errors import ImageReferenceError
 from verifier.impact import rests_on
 from verifier.models import ImageReference, Reason, Scope
 from verifier.reasons import reason
-from verifier.reference import parse_reference
+from verifier.reference import names_in, parse_reference
 from verifier.times import MINUTE
 from verifier.verify import ImageEvidence, class_id
 
@@ -91,10 +91,11 @@ def _class(
     if found is None:
         image = image_of(state, repository, digest, problem)
         found = state.classes[key] = Class(key, ClassRow(scope, repository, digest, since, problem=problem), image)
+        if image.asked is None or not covered(state, image, scope.image):
+            wanted.extend(want_evidence(state, image, str(scope.image), "new-digest"))
         image.classes = (*image.classes, key)
         state.touch("class", key)
         govern(state, found)
-        wanted.extend(want_evidence(state, image, str(scope.image), "new-digest"))
     if since < found.row.since:
         found.row.since = since
         state.touch("class", key)
@@ -113,12 +114,24 @@ def image_of(state: ShardState, repository: str, digest: str, problem: Reason | 
     return image
 
 
+def covered(state: ShardState, image: Image, reference: ImageReference) -> bool:
+    """Whether an index that alone is signed would be found if it were this reference that names it.
+
+    Which index lists a digest, only tags and pinned digests tell: each has to be asked about. Those of other classes
+    have been asked about when their class was made.
+    """
+    own = set(names_in(reference, image.evidence.digest))
+    if image.evidence.set is not None:
+        own.difference_update(image.evidence.set.names)
+    for key in image.classes if own else ():
+        own.difference_update(names_in(state.classes[key].row.scope.image, image.evidence.digest))
+    return not own
+
+
 def want_evidence(state: ShardState, image: Image, reference: str, why: str) -> Iterator[EvidenceWanted]:
     """Ask the fetcher, once per attempt; nothing is asked for what has no digest."""
     evidence = image.evidence
     if not evidence.digest or evidence.problem is not None:
-        return
-    if image.asked is not None and why == "new-digest":
         return
     image.asked = state.now
     image.asked_epoch = state.trust.epoch

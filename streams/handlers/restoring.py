@@ -14,6 +14,7 @@ from streams.handlers.pods import ENDED_KEPT, UNADMITTED_GRACE, alive, members, 
 from streams.handlers.signers import index_rollouts
 from streams.handlers.trust import Output, sweep
 from streams.state import ShardState, workload_text
+from verifier.reference import names_in
 
 
 def restored(state: ShardState) -> Iterator[list[Output]]:
@@ -38,12 +39,22 @@ def restored(state: ShardState) -> Iterator[list[Output]]:
 
 
 def _ask_again(state: ShardState) -> list[Output]:
-    """Evidence that was asked for and never came; the request's id makes asking twice harmless."""
+    """Evidence that was asked for and never came, or by another tag only (`classes.covered`).
+
+    Who knows that it was asked for (`Image.asked`, where requests are kept with the state) has the request still.
+    """
     wanted: list[Output] = []
     for image in state.images.values():
-        if image.classes and image.evidence.set is None:
-            reference = str(state.classes[min(image.classes)].row.scope.image)
-            wanted.extend(want_evidence(state, image, reference, "new-digest"))
+        if image.asked is not None:
+            continue
+        found = image.evidence
+        heard = set() if found.set is None else set(found.set.names)
+        for key in sorted(image.classes):
+            reference = state.classes[key].row.scope.image
+            names = set(names_in(reference, found.digest))
+            if (found.set is None and image.asked is None) or not names <= heard:
+                wanted.extend(want_evidence(state, image, str(reference), "new-digest"))
+                heard |= names
     return wanted
 
 

@@ -24,14 +24,15 @@ from streams.clock import wall_clock
 from streams.engine.port import Output, Record
 from streams.engine.reading import Unreadable, read
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
-from streams.events import EvidenceWanted
-from streams.fetching import Answer, EvidenceAnswerer, Known
+from streams.events import EvidenceFound, EvidenceWanted
+from streams.fetching import Answer, EvidenceAnswerer, Known, by_image, left_out, names_of
 from streams.local.dated import Dates, mark_of
 from streams.local.processor import RECORD, LocalProcessor
 from streams.outputs import output
 from streams.sinks.sqlite import SqliteRecord
 from streams.topics import REQUESTS
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
+from verifier.models import EvidenceSet
 from verifier.oci.port import EvidencePlace
 from verifier.trust.records import TRUST_RECORD, TrustRecord
 from verifier.trust.state import TrustState
@@ -240,10 +241,11 @@ class LocalNode:
             return False
         found = [read(r) for r in records]
         wanted = [w for w in found if isinstance(w, EvidenceWanted)]
-        answers = await asyncio.gather(*(self.answerer.ask(w, self._known(w)) for w in wanted))
+        groups = list(by_image(wanted).values())
+        answers = await asyncio.gather(*(self.answerer.ask(group, self._known(group[0])) for group in groups))
         with self.engine.transaction():
             self.engine.append_inside([output(u.letter) for u in found if isinstance(u, Unreadable)])
-            self._take_answers(wanted, answers)
+            self._take_answers(groups, answers)
             self.engine.move(FETCHER, records[-1].position)
         return True
 
@@ -253,20 +255,29 @@ class LocalNode:
         if isinstance(wanted, Unreadable):
             self.engine.append([output(wanted.letter)])
         elif isinstance(wanted, EvidenceWanted):
-            answer = await self.answerer.ask(wanted, self._known(wanted))
+            answer = await self.answerer.ask([wanted], self._known(wanted))
             with self.engine.transaction():
-                self._take_answers([wanted], [answer])
+                self._take_answers([[wanted]], [answer])
 
-    def _take_answers(self, wanted: Sequence[EvidenceWanted], answers: Sequence[Answer | None]) -> None:
+    def _take_answers(self, groups: Sequence[Sequence[EvidenceWanted]], answers: Sequence[Answer | None]) -> None:
         """Inside a transaction."""
-        found = [self.answerer.found(w, a, self._known(w)) for w, a in zip(wanted, answers, strict=True)]
-        self.engine.append_inside([output(f) for f in found])
+        made: list[tuple[Answer | None, EvidenceFound]] = []
+        for group, answer in zip(groups, answers, strict=True):
+            known = self._known(group[0])
+            latest = max(group, key=lambda wanted: wanted.time)
+            made.append((answer, self.answerer.found(latest, answer, known, names=names_of(group, known))))
+        self.engine.append_inside([output(found) for _, found in made])
+        self.engine.append_inside([output(again) for again in left_out(made, self._known_set)])
 
     def _known(self, wanted: EvidenceWanted) -> Known | None:
         image = self.processor.state.images.get((wanted.repository, wanted.digest))
         if image is None or image.evidence.set is None:
             return None
         return Known(image.evidence.set, image.evidence.facts)
+
+    def _known_set(self, repository: str, digest: str) -> EvidenceSet | None:
+        image = self.processor.state.images.get((repository, digest))
+        return None if image is None else image.evidence.set
 
     def _write_record(self, outputs: Sequence[Output]) -> None:
         self.record.write([o.event for o in outputs])  # type: ignore[misc]  # only documents are routed here

@@ -192,7 +192,8 @@ class Service:
         await asyncio.sleep(0)
         if not self.quiet.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.quiet.wait(), SENDERS_FIRST)
+                async with asyncio.timeout(SENDERS_FIRST):  # `wait_for` may swallow a cancellation (Python 3.11)
+                    await self.quiet.wait()
 
     async def _sleep(self, stop: asyncio.Event) -> None:
         """Until something came in, something is due, or it is time to look at the file."""

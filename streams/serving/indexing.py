@@ -51,8 +51,10 @@ async def index(process: Process) -> None:
         process.metrics.set(PAUSED, float(bool(why)), "index")
         if why:
             process.health.trouble("elasticsearch", why)
+            process.log.warning("record-waits", reason=why)
         else:
             process.health.well("elasticsearch")
+            process.log.info("record-goes-on")
 
     async with connect_async(settings.elasticsearch) as server:
         record = ElasticRecord(server, Names(settings.elasticsearch.namespace), paused=paused)

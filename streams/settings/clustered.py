@@ -144,7 +144,7 @@ class ElasticsearchSettings(Section):
     retention_days: int = Field(default=400, ge=1, le=3650, examples=[400])
     """Days after which history is deleted."""
     repeated_days: int = Field(default=90, ge=1, le=3650, examples=[90])
-    """Days after which verdicts that repeat an earlier one are deleted."""
+    """Days after which history is deleted that only says again what is so (labels of namespaces)."""
 
     @field_validator("url")
     @classmethod

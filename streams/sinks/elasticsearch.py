@@ -70,7 +70,7 @@ class Limits(msgspec.Struct, frozen=True):
     longest_wait: float = 5.0
     """Seconds between two tries, doubled from the first to the longest, each with jitter."""
     patience: float | None = None
-    """Seconds after which waiting ends with an error. None: never; then `paused` tells that it waits."""
+    """Seconds after which waiting ends with an error; a full disk is waited for too. None: never; `paused` tells it."""
     internal: int = 8
     """Internal errors (500) that one document may provoke, before it is taken for the reason."""
 
@@ -194,7 +194,7 @@ class ElasticRecord:
         *,
         paused: Callable[[str], None] = _silent,
     ) -> None:
-        """`paused` is called with a sentence when writing begins to wait, and with an empty text when it goes on."""
+        """`paused` is called with code and sentence when writing begins to wait, and with "" when it goes on."""
         self._server = server
         self._names = names
         self._limits = limits or Limits()
@@ -209,8 +209,8 @@ class ElasticRecord:
 
         Raises:
             PlaceRefused: an index, alias or template is missing, or the account may not: somebody has to act.
-            PlaceUnavailable: writing is blocked (a full disk, a closed index); or, with `Limits.patience`, the cluster
-                did not take it in time. A part may be kept; writing all of it again is safe.
+            PlaceUnavailable: with `Limits.patience` only: the cluster did not take it in time, or writing is blocked
+                (`record-blocked`: a full disk, a closed index). A part may be kept; writing all of it again is safe.
         """
         tally = _Tally()
         kept, duplicates, stale = newest(documents)
@@ -270,9 +270,9 @@ class ElasticRecord:
             waiting.progressed()
             self._going_on(waiting)
             return
-        self._waits[id(waiting)] = str(error)
+        self._waits[id(waiting)] = error.code
         if len(self._waits) == 1:
-            self._paused(str(error))
+            self._paused(f"{error.code}: {error}")
         await waiting.wait(error)
 
     def _going_on(self, waiting: _Waiting) -> None:
@@ -326,14 +326,14 @@ class ElasticRecord:
         second = await self._second_copies([batch[n] for n in stored], [told[n].index for n in stored], assumed)
         doubled = {stored[n] for n in second}
         again: list[Item] = []
-        why = ""
+        error = PlaceUnavailable(UNAVAILABLE, "")
         for n, (item, answer) in enumerate(zip(batch, told, strict=True)):
             outcome: Outcome = "duplicate" if n in doubled else answer.outcome
             if outcome == "again" and self._is_reason_itself(item, answer):
                 outcome = "poison"
-            if outcome == "again":
+            if outcome in {"again", "blocked"}:
                 again.append(item)
-                why = answer.why
+                error = self._not_now(item, answer)
             else:
                 tally.note(item, outcome, answer.why)
         if not again:
@@ -341,7 +341,13 @@ class ElasticRecord:
             return _Tried([])
         if any(answer.status == 429 for answer in told):
             self._window.shrink()
-        return _Tried([again], PlaceUnavailable(UNAVAILABLE, f"{self._server.where}: POST /_bulk: {why}"))
+        return _Tried([again], error)
+
+    def _not_now(self, item: Item, answer: Told) -> PlaceUnavailable:
+        if answer.outcome == "blocked":
+            told = f"{self._server.where}: {item.target}: {answer.status} {answer.why}; {_BLOCKED_ADVICE}"
+            return PlaceUnavailable(BLOCKED, told)
+        return PlaceUnavailable(UNAVAILABLE, f"{self._server.where}: POST /_bulk: {answer.why}")
 
     def _is_reason_itself(self, item: Item, answer: Told) -> bool:
         """An internal error that comes back with the document, however often it is sent."""
@@ -367,8 +373,6 @@ class ElasticRecord:
                 raise PlaceRefused(MISSING, f"{said}; run `revet index setup`")
             if answer.outcome == "forbidden":
                 raise PlaceRefused(REFUSED, f"{said}; give the account the role of the indexer (`revet index setup`)")
-            if answer.outcome == "blocked":
-                raise PlaceUnavailable(BLOCKED, f"{said}; {_BLOCKED_ADVICE}")
 
 
 _BLOCKED_ADVICE: Final = (

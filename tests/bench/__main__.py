@@ -1,6 +1,6 @@
 """Every benchmark in one run: figures, the reference measured beside them, the ratio, the goal.
 
-python -m tests.bench [--quick] [NAME ...]      names: verify, keyless, verdict, fetch, parse, replay, fleet, intake
+python -m tests.bench [--quick] [NAME ...]      names: the keys of BENCHES
 """
 
 import json
@@ -11,11 +11,14 @@ from functools import partial
 from typing import Final
 
 from tests.bench import (
+    bench_engine,
     bench_fetch,
     bench_fleet,
+    bench_index,
     bench_intake,
     bench_keyless,
     bench_parse,
+    bench_pipeline,
     bench_replay,
     bench_verdict,
     bench_verify,
@@ -32,6 +35,9 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "replay": (bench_replay.run, partial(bench_replay.run, 5_000)),
     "fleet": (bench_fleet.run, partial(bench_fleet.run, 2_000)),
     "intake": (bench_intake.run, partial(bench_intake.run, 10_000)),
+    "engine": (bench_engine.run, partial(bench_engine.run, 4_000, 2_000)),
+    "index": (bench_index.run, partial(bench_index.run, 4_000)),
+    "pipeline": (bench_pipeline.run, bench_pipeline.quick),
 }
 """Name -> (in full, quick)."""
 

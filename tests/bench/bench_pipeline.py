@@ -23,22 +23,24 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import aiohttp
 import msgspec
+from kafka.admin import KafkaAdminClient
 
 from alerting.models import Incident
 from streams.clustered import ClusterJudge
 from streams.codec import decode, encode
 from streams.collectors import Refused, Stream, read_stream
-from streams.elastic import AsyncServer, connect_async, url_path
+from streams.elastic import AsyncServer, connect, connect_async, url_path
 from streams.engine.broker import Slot
 from streams.engine.link import KafkaLink
 from streams.engine.port import Output, Record
 from streams.engine.staterows import StateFold, row_record
 from streams.engine.wire import partition_of
 from streams.events import ContainerChanged, EvidenceFound
+from streams.kafka.plan import wanted_topics
 from streams.outputs import output
 from streams.shared import Shared
 from streams.sinks.document import Document
@@ -47,6 +49,7 @@ from streams.sinks.mapping import Names
 from streams.topics import FACTS, INCIDENTS, OBSERVATIONS, STATE, TRUST
 from tests.bench import bench_index
 from tests.bench.bench_fleet import Fleet, _policy
+from tests.bench.bench_intake import cpu_of
 from tests.helpers.cluster import _Cluster, demo_images
 from tests.helpers.crew import Crew, behind, settled, until
 from tests.helpers.disturbed import cluster_of
@@ -264,6 +267,15 @@ class Probes:
         return [ends.get(name, float("inf")) - at for name, at in self.sent.items()]
 
 
+class Cost(NamedTuple):
+    """What a part of it cost, from the first event to the last document."""
+
+    cpu_us: float
+    """Microseconds of CPU time for an event that came in."""
+    memory_mb: float
+    """Resident at the end."""
+
+
 class Flow(NamedTuple):
     """What was seen."""
 
@@ -274,6 +286,12 @@ class Flow(NamedTuple):
     drained: float
     """Seconds after the last event until all was in the record."""
     probes: Probes
+    costs: dict[str, Cost]
+    """Of each process."""
+    kafka_bytes: float
+    """In the logs of all topics, for an event; without copies."""
+    record_bytes: float
+    """In the indices, for an event; without copies."""
 
 
 def run_flow(rate: int = RATE, seconds: int = 20) -> list[Row]:
@@ -288,9 +306,14 @@ def run_flow(rate: int = RATE, seconds: int = 20) -> list[Row]:
         lag_middle=middle, lag_end=last, drained_s=round(full.drained, 1), seconds=round(full.seconds, 1),
         bounded=growing < rate * 0.05,
     )  # fmt: skip
+    costs: Row = {f"{part}_cpu_us": round(cost.cpu_us, 1) for part, cost in full.costs.items()}
+    costs |= {f"{part}_mb": round(cost.memory_mb) for part, cost in full.costs.items()}
+    sizes: Row = {"kafka_bytes": round(full.kafka_bytes), "record_bytes": round(full.record_bytes)}
+    costed = row("what an event costs", full.events / full.seconds, None, None, **costs, **sizes)
     decided, found = half.probes.took(half.probes.decided), half.probes.took(half.probes.found)
     return [
         sustained,
+        costed,
         seconds_row(
             "HTTP in -> alert decided, p99 at half load", percentile(decided, 0.99), DECIDED_GOAL,
             p50=round(percentile(decided, 0.5), 3), probes=len(decided), rate=round(half.events / half.seconds),
@@ -308,13 +331,17 @@ def _flow(rate: int, seconds: int, *, probing: bool) -> Flow:
         listening = {**cluster.environ, "REVET_LISTEN_ADDRESS": "127.0.0.1:0", "REVET_CLUSTER": "c1"}
         with Revet("serve", "audit", cwd=ROOT, **listening) as collector:
             address = collector.said(r"url=(http://\S+/audit)", 120)
-            return asyncio.run(_flowing(cluster, crew, f"{address}/c1", fed, probing=probing))
+            pids = {member.part: member.pid for member in crew.members} | {"audit": collector.process.pid}
+            return asyncio.run(_flowing(cluster, crew, f"{address}/c1", fed, pids, probing=probing))
 
 
-async def _flowing(cluster: Cluster, crew: Crew, url: str, fed: Sequence[Fed], *, probing: bool) -> Flow:
+async def _flowing(
+    cluster: Cluster, crew: Crew, url: str, fed: Sequence[Fed], pids: dict[str, int], *, probing: bool
+) -> Flow:
     probes, lags = Probes(cluster), [0]
     await cluster.link.start()
     await crew.ready()
+    before = {part: cpu_of(pid) for part, pid in pids.items()}
     async with aiohttp.ClientSession() as session, connect_async(cluster.settings.elasticsearch) as server:
         async with beside(probes.watch_incidents(cluster.link), probes.watch_record(server), _lags(cluster, lags)):
             began = time.perf_counter()
@@ -331,7 +358,43 @@ async def _flowing(cluster: Cluster, crew: Crew, url: str, fed: Sequence[Fed], *
         await settled(cluster, crew, looks=1, seconds=600)
         drained = time.perf_counter() - ended
     await cluster.link.stop()
-    return Flow(sum(second.events for second in fed), took, lags, drained, probes)
+    events = sum(second.events for second in fed)
+    costs = {part: Cost((cpu_of(pid) - before[part]) / events * 1e6, memory_of(pid)) for part, pid in pids.items()}
+    kafka, record = await asyncio.to_thread(stored_bytes, cluster)
+    return Flow(events, took, lags, drained, probes, costs, kafka / events, record / events)
+
+
+def memory_of(process: int) -> float:
+    """Megabytes resident, of a process and its children."""
+    everybody = [process, *map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
+    pages = [int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in everybody]
+    return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def sizes_in(found: Any) -> Iterator[int]:
+    """Every partition's size in an answer of DescribeLogDirs, wherever its client puts it."""
+    if isinstance(found, dict):
+        if "partition_size" in found:
+            yield int(found["partition_size"])
+        found = list(found.values())
+    if isinstance(found, list | tuple):
+        for one in found:
+            yield from sizes_in(one)
+
+
+def stored_bytes(cluster: Cluster) -> tuple[int, int]:
+    """Bytes in the logs of the topics, and in the indices once they are merged to what they would be at rest."""
+    settings = cluster.settings
+    client = KafkaAdminClient(bootstrap_servers=settings.kafka.bootstrap)
+    found = client.describe_log_dirs([topic.name for topic in wanted_topics(settings.kafka)])
+    client.close()
+    kafka = sum(sizes_in(found))
+    names = Names(settings.elasticsearch.namespace)
+    everything = f"{names.all_history},{names.all_state}"
+    with connect(settings.elasticsearch) as server:
+        server.call("POST", url_path(everything, "_forcemerge"), params={"max_num_segments": "1"})
+        answer = server.call("GET", url_path(everything, "_stats", "store"))
+    return kafka, int(answer.body["_all"]["primaries"]["store"]["size_in_bytes"])
 
 
 @asynccontextmanager

@@ -153,6 +153,7 @@ async def test_a_record_of_a_newer_program_holds_its_partition_and_no_other(worl
         inputs = [item(free, n) for n in range(1, 600)]
         await one.append(inputs)
         await one.until(lambda: worker.heard.positions.get(Slot(OBSERVATIONS, 1)) == len(inputs))
+        await one.until(lambda: bool(worker.heard.helds))  # which of the two is read first, nobody says
         assert [slot for slot, _ in worker.heard.helds] == [Slot(OBSERVATIONS, 0)]
         assert "revet.observations/0:1" in worker.heard.helds[0][1]
         assert "upgrade" in worker.heard.helds[0][1]

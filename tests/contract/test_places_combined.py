@@ -24,7 +24,7 @@ class Place:
         self.pieces, self.closure, self.name = pieces, closure, name
         self.asked: list[tuple[str, str]] = []
 
-    async def collect(self, reference: ImageReference, digest: str, platform=None, indexes=()) -> Collected:
+    async def collect(self, reference: ImageReference, digest: str, platform=None, indexes=(), names=()) -> Collected:
         self.asked.append((str(reference), digest))
         if isinstance(self.pieces, Exception):
             raise self.pieces

@@ -54,7 +54,7 @@ class FailingPlace:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    async def collect(self, reference, digest, platform=None, indexes=()) -> Collected:
+    async def collect(self, reference, digest, platform=None, indexes=(), names=()) -> Collected:
         raise self.error
 
     async def resolve(self, reference) -> str:

@@ -62,6 +62,12 @@ class Member:
                 command("serve", self.part), stdout=out, stderr=err, cwd=self._folder, env=environment(**self._environ)
             )
 
+    @property
+    def pid(self) -> int:
+        """Of whoever fills it now."""
+        assert self._process is not None
+        return self._process.pid
+
     def is_ready(self) -> bool:
         return " ready " in self.err() and self.poll() is None
 

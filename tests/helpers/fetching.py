@@ -19,6 +19,7 @@ from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.errors import ImageReferenceError, PlaceError
 from verifier.models import DigestClosure, Evidence, ImageReference, PlaceAsked
 from verifier.oci.collect import check_reference
+from verifier.oci.manifests import IndexChild
 from verifier.oci.media import is_image_digest
 from verifier.oci.port import Collected, EvidenceStore
 from verifier.testing import Signer
@@ -39,6 +40,8 @@ class FakePlace:
     def __init__(self) -> None:
         self.published: dict[tuple[str, str], list[Evidence]] = {}
         self.asked: list[tuple[str, str]] = []
+        self.lists: dict[tuple[str, str], tuple[str, str]] = {}
+        """(repository, tag or digest of an index) -> (the index it names now, the digest that this lists)."""
         self.at_once: dict[str, int] = {}
         self.most_at_once: dict[str, int] = {}
         self.faults: dict[str, Callable[[str], Collected | PlaceError | None]] = {}
@@ -47,7 +50,12 @@ class FakePlace:
         """Registry -> seconds before anything is said."""
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         check_reference(reference)
         if not is_image_digest(digest):
@@ -61,14 +69,26 @@ class FakePlace:
             fault = self.faults[name](digest) if name in self.faults else None
             if isinstance(fault, PlaceError):
                 raise fault
-            return fault if fault is not None else self._found(reference.repository, digest, indexes)
+            named = (*names, reference.digest, reference.tag)
+            return fault if fault is not None else self._found(reference.repository, digest, indexes, named)
         finally:
             self.at_once[name] -= 1
 
-    def _found(self, repository: str, digest: str, indexes: tuple[str, ...]) -> Collected:
-        found = tuple(self.published.get((repository, digest), ()))
-        told = PlaceAsked("sig-tag", digest, "found" if found else "absent")
-        return Collected(found, DigestClosure(digest, indexes), (told,))
+    def _found(self, repository: str, digest: str, known: tuple[str, ...], names: tuple[str, ...]) -> Collected:
+        listing = (self.lists.get((repository, name), ("", "")) for name in names)
+        named = tuple(index for index, child in listing if child == digest)
+        indexes = tuple(dict.fromkeys((*known, *named)))
+        found: list[Evidence] = []
+        told: list[PlaceAsked] = []
+        for subject in (digest, *indexes):
+            pieces = self.published.get((repository, subject), ())
+            found += pieces
+            told.append(PlaceAsked("sig-tag", subject, "found" if pieces else "absent"))
+        children = [IndexChild(index, digest) for index in indexes]
+        children += {
+            IndexChild(*link) for (held, _), link in self.lists.items() if (held, link[0]) == (repository, digest)
+        }
+        return Collected(tuple(found), DigestClosure(digest, indexes), tuple(told), children=tuple(children))
 
     async def resolve(self, reference: ImageReference) -> str:
         return reference.digest

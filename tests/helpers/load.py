@@ -42,8 +42,6 @@ SOURCE: Final = f"oci-layout:{DATA / 'oci'}"
 CLUSTER: Final = "c1"
 SIGNERS: Final = ("dev", "sec", "release-2025")
 REVOKED: Final = "dev"
-INDEXES: Final = ("/fluent-bit", "/node-agent")
-"""Images of several platforms: whether a child is known to belong to a signed index depends on who was asked first."""
 OWN: Final = frozenset({"pipeline-stalled", "trust-refused"})
 """Incidents about revet itself: they tell of the faults, not of the input."""
 
@@ -79,7 +77,7 @@ class Load(NamedTuple):
 def load(*, workloads: int, pods: int, seed: int, at: int, images: Sequence[Image] = ()) -> Load:
     """Deployments of `pods` pods each; everything happens within seconds before `at` (microseconds)."""
     chance = random.Random(seed)
-    known = list(images) or [image for image in demo_images() if not image.repository.endswith(INDEXES)]
+    known = list(images) or demo_images()
     made: list[PodObserved | DecisionObserved] = []
     now = at - 2 * workloads * pods * 1000
     for workload in range(workloads):
@@ -187,19 +185,24 @@ class Told(NamedTuple):
 
 
 def told(reader: RecordReader) -> Told:
-    """What stands in a record. Raises AssertionError when an id stands there twice."""
+    """What stands in a record. Raises AssertionError when an id stands there twice.
+
+    Findings that are closed again are left out. Whether one was ever opened depends on what was read first, and nobody
+    says in which order two topics are: a revocation or the end of a workload, an image or the index that speaks for it.
+    """
     verdicts: dict[tuple[str, str], str] = {}
     for hit in documents(reader, "verification").values():
         pair = (text_of(hit.body, "class"), text_of(hit.body, "provenance.policy.id"))
         verdicts[pair] = text_of(hit.body, "verdict")
+    containers = documents(reader, "containers")
     return Told(
         frozenset(documents(reader, "admission")),
-        {id_: _container(hit) for id_, hit in documents(reader, "containers").items()},
+        {id_: _container(hit) for id_, hit in containers.items()},
         verdicts,
         {
             id_: _members(hit, "finding.type", "state", "finding.affected_count", "incident.id", "severity")
             for id_, hit in documents(reader, "findings").items()
-            if hit.body["event.code"] not in OWN
+            if hit.body["event.code"] not in OWN and hit.body[_STATE] != "closed"
         },
         {
             id_: _members(hit, *(f"incident.{n}" for n in ("kind", "state", "containers", "workloads", "namespaces")))
@@ -207,6 +210,9 @@ def told(reader: RecordReader) -> Told:
             if hit.body["event.code"] not in OWN
         },
     )
+
+
+_STATE: Final = "provenance.state"
 
 
 def documents(reader: RecordReader, home: str) -> dict[str, Hit]:
@@ -221,7 +227,7 @@ def documents(reader: RecordReader, home: str) -> dict[str, Hit]:
 def _container(hit: Hit) -> tuple[Any, ...]:
     """An ended one keeps what was known at its end; how far that was depends on who was faster."""
     lasting = _members(hit, "class.id", "state", "admission.id", "image.digest")
-    return lasting + (() if hit.body["provenance.state"] == "terminated" else _members(hit, "verdict", "reason.code"))
+    return lasting + (() if hit.body[_STATE] == "terminated" else _members(hit, "verdict", "reason.code"))
 
 
 def _members(hit: Hit, *names: str) -> tuple[Any, ...]:

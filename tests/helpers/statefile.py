@@ -62,7 +62,12 @@ class WorldPlace:
         self._world = world
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """See `EvidencePlace.collect`."""
         del platform, indexes

@@ -40,7 +40,7 @@ from verifier.facts.derive import derive_fact
 from verifier.models import DigestClosure, Evidence, EvidenceSet, PlaceAsked
 from verifier.policy.attestors import Attestor
 from verifier.policy.model import MatchRule, Policy, Requirement
-from verifier.reference import parse_reference
+from verifier.reference import names_in, parse_reference
 from verifier.testing import Signer
 from verifier.times import MINUTE
 from verifier.trust.records import TRUST_RECORD, KeyPut, PolicyPut, TrustRecord
@@ -82,6 +82,8 @@ class World:
     indexes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
+    names: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    """(repository, digest) -> tags and pinned indexes that requests were about."""
     outputs: list[object] = field(default_factory=list)
     auto_fetch: bool = True
     wanted: list[EvidenceWanted] = field(default_factory=list)
@@ -162,6 +164,7 @@ class World:
                 fetched_at=self.now,
                 keyset=keys.id,
                 version=stable_id("evidence-set", repository, digest, str(content)),
+                names=self.names.get((repository, digest), ()),
             ),
             facts=facts,
             first_seen=tuple((e.id, self.seen[e.id]) for e in found if e.id in self.seen),
@@ -258,6 +261,9 @@ class World:
         self.outputs.extend(outputs)
         for out in outputs:
             if isinstance(out, EvidenceWanted):
+                slot = (out.repository, out.digest)
+                own = names_in(parse_reference(out.reference), out.digest) if out.reference else ()
+                self.names[slot] = tuple(dict.fromkeys((*self.names.get(slot, ()), *own)))
                 if self.auto_fetch:
                     self.send(self.fetch(out.repository, out.digest))
                 else:

@@ -62,9 +62,9 @@ def test_first_policy_gives_at_most_one_message_per_team(tmp_path: Path, *, poli
 
     async def run() -> tuple[Counter[str], set[str], int]:
         posts = Posts()
-        node = LocalNode.open(tmp_path / "state.sqlite", NodeSettings(replay=True, notifier=posts, routes=Routes()))
+        settings = NodeSettings(place=_Nothing(), replay=True, notifier=posts, routes=Routes())
+        node = LocalNode.open(tmp_path / "state.sqlite", settings)
         world = World(keys=())
-        node.settings = NodeSettings(place=_Nothing(), replay=True, notifier=posts, routes=Routes())
         record = PolicyPut(author="t", at=START + MINUTE, policy=_signed())
         if policy_first:
             node.change_trust([record])
@@ -100,9 +100,14 @@ class _Nothing:
     """A registry in which nothing is signed."""
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
-        del reference, platform, indexes
+        del reference, platform, indexes, names
         return Collected((), DigestClosure(digest), (PlaceAsked("sig-tag", digest, "absent"),))
 
     async def resolve(self, reference: ImageReference) -> str:

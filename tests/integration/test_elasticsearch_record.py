@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from verifier.errors import PlaceRefused, PlaceUnavailable
 
 pytestmark = pytest.mark.needs("elasticsearch")
 SECRET = "hunter2-in-a-field"
+IMPATIENT = msgspec.structs.replace(QUICK, patience=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -166,11 +168,40 @@ def test_a_block_is_for_the_operator_and_nothing_is_lost(space, block):
     space.put_settings(index, **{block: True})
     try:
         with pytest.raises(PlaceUnavailable, match="writing is blocked") as caught:
-            space.write(documents)
+            space.write(documents, IMPATIENT)
         assert caught.value.code == BLOCKED
     finally:
         space.put_settings(index, **{block: None})
     assert space.write(documents).stored == 5
+
+
+def test_a_writer_without_end_of_patience_waits_for_room_and_goes_on(space):
+    """As the indexer does: it says what it waits for, steps over nothing, and needs nobody to start it again."""
+    index = space.names.index("images")
+    documents = versioned([state(f"room{n}", 1, "images") for n in range(5)])
+    said: list[str] = []
+    told = asyncio.Event()
+
+    def paused(why: str) -> None:
+        said.append(why)
+        told.set()
+
+    async def work(record: ElasticRecord) -> Any:
+        writing = asyncio.create_task(record.write(documents))
+        async with asyncio.timeout(30):
+            await told.wait()
+        assert not writing.done()
+        await asyncio.to_thread(space.put_settings, index, blocks__read_only_allow_delete=None)
+        return await writing
+
+    space.put_settings(index, blocks__read_only_allow_delete=True)
+    try:
+        written = asyncio.run(space.writing(work, msgspec.structs.replace(QUICK, patience=None), paused=paused))
+    finally:
+        space.put_settings(index, blocks__read_only_allow_delete=None)
+    assert written.stored == 5
+    assert said[0].startswith(f"{BLOCKED}: ")
+    assert said[-1] == ""
 
 
 def test_a_closed_index_is_for_the_operator(space):
@@ -179,7 +210,7 @@ def test_a_closed_index_is_for_the_operator(space):
     space.server.call("POST", url_path(index, "_close"))
     try:
         with pytest.raises(PlaceUnavailable, match="index_closed_exception"):
-            space.write([state("x", 1, "incidents")])
+            space.write([state("x", 1, "incidents")], IMPATIENT)
     finally:
         space.server.call("POST", url_path(index, "_open"))
 
@@ -202,10 +233,10 @@ def test_nobody_answers(elastic_server):
     """It waits, says that it waits, and ends when its patience does."""
     said: list[str] = []
     space = Space.fresh("http://127.0.0.1:9")
-    limits = msgspec.structs.replace(QUICK, patience=0.5)
+    write = partial(ElasticRecord.write, documents=[Versioned(history("a"))])
     with pytest.raises(PlaceUnavailable, match=r"127\.0\.0\.1:9"):
-        asyncio.run(space.writing(lambda record: record.write([Versioned(history("a"))]), limits, paused=said.append))
-    assert said[0].startswith("http://127.0.0.1:9: ")
+        asyncio.run(space.writing(write, IMPATIENT, paused=said.append))
+    assert ": http://127.0.0.1:9: " in said[0]
     assert said[-1] == ""
 
 

@@ -10,7 +10,7 @@ import asyncio
 import random
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -81,6 +81,32 @@ def flooded(cluster: Cluster) -> Iterator[None]:
         finally:
             for path in paths:
                 server.call("PUT", path, body={"index.blocks.read_only_allow_delete": None})
+
+
+def test_a_full_disk_delays_the_record_and_loses_nothing(kafka_server, elastic_server, tmp_path):
+    """Nobody steps over a document; once there is room again everything is written."""
+    cluster = cluster_of(kafka_server.bootstrap, elastic_server.url, tmp_path)
+    run = Run(cluster, tmp_path, seed=22)
+    full = ExitStack()
+    steps = iter(("empty", "full", "noticed", "empty again"))
+
+    async def fill(crew: Crew, _chance: random.Random) -> None:
+        step = next(steps)
+        if step == "full":
+            await settled(cluster, crew)  # so that there is something to block
+            await asyncio.to_thread(full.enter_context, flooded(cluster))
+        if step == "noticed":
+            index = crew.of("index")[0]
+            await until(
+                lambda: any("record-blocked" in log.with_suffix(".err").read_text() for log in index.logs),
+                120, crew.told, crew.tend,
+            )  # fmt: skip
+            await asyncio.sleep(120 if FULL else 1)
+            await asyncio.to_thread(full.close)
+
+    with full:
+        play(run, 4, fill)
+    assert all(member.ends == [] for member in run.crew.members), run.crew.told()
 
 
 # -------------------------------------------------------------------------------------------------------------- poison

@@ -192,11 +192,16 @@ class Unsteady(OciLayoutPlace):
     """A registry that is down for some repositories, so that there are incomplete sets and retries."""
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         if "data/" in reference.repository:
             raise PlaceUnavailable("registry-unavailable", "down")
-        return await super().collect(reference, digest, platform, indexes)
+        return await super().collect(reference, digest, platform, indexes, names)
 
 
 async def _story(node: LocalNode, recording: Recording, trust: Path) -> None:

@@ -25,10 +25,15 @@ class CombinedPlace:
         self._beside = tuple(beside)
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """See `EvidencePlace.collect`. Evidence of the first place comes first; the same piece is told once."""
-        found = await self._first.collect(reference, digest, platform, indexes)
+        found = await self._first.collect(reference, digest, platform, indexes, names)
         closure = found.closure
         evidence = {(piece.id, piece.subject): piece for piece in found.evidence}
         places = list(found.places)

@@ -97,8 +97,11 @@ def keep(
     instant: Micros,
     observed_time: Micros | None,
     platform: str | None = None,
+    names: tuple[str, ...] = (),
 ) -> Fetched:
     """The second half of `fetch`, which waits for nothing but the store: what a place has answered, kept and judged.
+
+    `names` are those asked about (`EvidenceSet.names`).
 
     Raises:
         PlaceUnavailable, PlaceRefused: the store failed.
@@ -115,7 +118,7 @@ def keep(
     shown = {evidence.id for evidence in collected.evidence}
     gone = [evidence for evidence in found if evidence.id not in shown]
     places = (*collected.places, *_kept_lines(gone))
-    framed = _frame(repository, closure, places, instant, keyset_id)
+    framed = _frame(repository, closure, places, instant, keyset_id, names)
     return _fetched(store, framed, found, keyset)._replace(retry_after=collected.retry_after)
 
 
@@ -179,11 +182,16 @@ def _listed(names: list[str]) -> str:
 
 
 def _frame(
-    repository: str, closure: DigestClosure, places: tuple[PlaceAsked, ...], instant: Micros, keyset: str
+    repository: str,
+    closure: DigestClosure,
+    places: tuple[PlaceAsked, ...],
+    instant: Micros,
+    keyset: str,
+    names: tuple[str, ...],
 ) -> EvidenceSet:
     """The set without its evidence."""
     complete = all(place.outcome != "error" for place in places)
-    return EvidenceSet(repository, closure.running, (), closure, places, complete, instant, keyset, "")
+    return EvidenceSet(repository, closure.running, (), closure, places, complete, instant, keyset, "", names)
 
 
 def _fetched(

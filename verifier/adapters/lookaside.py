@@ -81,7 +81,12 @@ class LookasidePlace:
         return f"LookasidePlace({str(self._root)!r})"
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """See `EvidencePlace.collect`. A lookaside knows no manifests: indexes are the given ones.
 
@@ -89,6 +94,7 @@ class LookasidePlace:
             ImageReferenceError: the reference or the digest cannot be asked for.
         """
         check_asked(reference, digest)
+        del names  # a tag means nothing here
         return await asyncio.to_thread(self._collect, reference, digest, platform, indexes)
 
     async def resolve(self, reference: ImageReference) -> str:

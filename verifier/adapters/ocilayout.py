@@ -92,7 +92,12 @@ class OciLayoutPlace:
         return f"OciLayoutPlace({str(self._root)!r})"
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """See `EvidencePlace.collect`.
 
@@ -100,7 +105,7 @@ class OciLayoutPlace:
             ImageReferenceError: the reference or the digest cannot be asked for.
             PlaceRefused: the directory is no OCI image layout any more.
         """
-        machine = collect(reference, digest, platform, indexes, self._limits)
+        machine = collect(reference, digest, platform, indexes, names, self._limits)
         return await asyncio.to_thread(run, machine, self._answering())
 
     async def resolve(self, reference: ImageReference) -> str:

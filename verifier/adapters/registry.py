@@ -236,14 +236,19 @@ class RegistryPlace:
         await self._client.close()
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """See `EvidencePlace.collect`.
 
         Raises:
             ImageReferenceError: the reference or the digest cannot be asked for.
         """
-        machine = collect(reference, digest, platform, indexes, self._options.limits)
+        machine = collect(reference, digest, platform, indexes, names, self._options.limits)
         return await run_async(machine, self._answering())
 
     async def resolve(self, reference: ImageReference) -> str:

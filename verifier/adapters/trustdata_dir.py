@@ -50,7 +50,12 @@ class TrustDataPlace:
         return f"TrustDataPlace({str(self._root)!r})"
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """See `EvidencePlace.collect`. Tags are taken from no one here: indexes are the given ones.
 
@@ -58,7 +63,7 @@ class TrustDataPlace:
             ImageReferenceError: the reference or the digest cannot be asked for.
         """
         check_asked(reference, digest)
-        del platform  # trust data knows no platforms
+        del platform, names  # trust data knows no platforms, and what a tag means is not asked here
         return await asyncio.to_thread(self._collect, reference, digest, indexes)
 
     async def resolve(self, reference: ImageReference) -> str:

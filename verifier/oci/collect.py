@@ -65,6 +65,7 @@ def collect(
     digest: str,
     platform: str | None = None,
     indexes: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
     limits: Limits | None = None,
 ) -> Steps[Collected]:
     """The machine behind `EvidencePlace.collect`; see there for the arguments.
@@ -76,7 +77,7 @@ def collect(
     if not is_image_digest(digest):
         raise ImageReferenceError(f"digest {digest[:80]!a}: expected sha256: and 64 lower-case hex digits")
     collector = _Collector(reference, digest, limits or Limits())
-    return (yield from collector.run(platform, indexes))
+    return (yield from collector.run(platform, indexes, names))
 
 
 def resolve(reference: ImageReference, limits: Limits | None = None) -> Steps[str | Absent | Failed]:
@@ -178,7 +179,7 @@ class _Collector:
         self._retry_after: Micros | None = None
         self._repository_seen = False
 
-    def run(self, platform: str | None, indexes: tuple[str, ...]) -> Steps[Collected]:
+    def run(self, platform: str | None, indexes: tuple[str, ...], names: tuple[str, ...]) -> Steps[Collected]:
         # 1 what the tag means now
         tag = (yield from self.open(self._reference.tag)) if self._reference.tag else None
         # 2 the manifest itself (already open when the tag names it)
@@ -189,7 +190,7 @@ class _Collector:
             child = child_of_platform(self._link(image.digest, image.content), platform) if platform else ""
             closure = DigestClosure(self._digest, children=(child,) if child else ())
         else:
-            closure = DigestClosure(self._digest, indexes=(yield from self._indexes(tag, indexes)))
+            closure = DigestClosure(self._digest, indexes=(yield from self._indexes(names, indexes)))
         # 4 four places for each digest
         for subject in (closure.running, *closure.indexes, *closure.children):
             yield from self._ask_places(subject)
@@ -242,23 +243,31 @@ class _Collector:
         self._children.update(dict.fromkeys(children))
         return children
 
-    def _indexes(self, tag: Opened | Absent | Failed | None, known: tuple[str, ...]) -> Steps[tuple[str, ...]]:
-        """Indexes that list the digest: those known from earlier, the pinned one, and the one the tag names now."""
+    def _indexes(self, names: tuple[str, ...], known: tuple[str, ...]) -> Steps[tuple[str, ...]]:
+        """Indexes that list the digest: those known from earlier, pinned ones, and those that tags name now."""
         found = dict.fromkeys(known)
-        pinned = self._reference.digest
-        if is_image_digest(pinned) and pinned != self._digest and pinned not in found:
-            opened = yield from self.open(pinned)
-            self._report_manifest(pinned, opened)
-            self._add_index(opened, found)
-        if isinstance(tag, Failed):
-            # The index the tag names may carry the signature: not knowing it is not knowing.
-            self._places.append(PlaceAsked("tag", self._digest, "error", tag.code, tag.detail))
-        self._add_index(tag, found)
+        own = (self._reference.digest, self._reference.tag)  # the last is the newest
+        for name in dict.fromkeys(name for name in (*names, *own) if name and name != self._digest):
+            if not is_image_digest(name):
+                yield from self._index_of_tag(name, found)
+            elif name not in found:
+                opened = yield from self.open(name)
+                self._report_manifest(name, opened)
+                self._add_index(opened, found)
         indexes = [index for index in reversed(found) if index != self._digest]  # the newest first
         if len(indexes) > KNOWN_INDEXES:
             detail = f"{len(indexes)} indexes list this digest, limit {KNOWN_INDEXES}"
             self._places.append(PlaceAsked("tag", self._digest, "error", "limit-exceeded", detail))
         return tuple(indexes[:KNOWN_INDEXES])
+
+    def _index_of_tag(self, tag: str, found: dict[str, None]) -> Steps[None]:
+        if ":" in tag:  # a digest of another kind than evidence is looked up by
+            return
+        opened = yield from self.open(tag)
+        if isinstance(opened, Failed):
+            # The index the tag names may carry the signature: not knowing it is not knowing.
+            self._places.append(PlaceAsked("tag", self._digest, "error", opened.code, opened.detail))
+        self._add_index(opened, found)
 
     def _add_index(self, opened: Opened | Absent | Failed | None, found: dict[str, None]) -> None:
         if not isinstance(opened, Opened) or not isinstance(opened.content, Index):

@@ -33,6 +33,10 @@ REFERRER_PAGES: Final = 16
 KNOWN_INDEXES: Final = 16
 """Indexes asked about for one platform manifest: those its tags named in the past and the one now."""
 
+KNOWN_NAMES: Final = 16
+"""Tags and pinned indexes asked about for one digest. A release has three or four tags (1, 1.2, 1.2.3, latest); of more
+the newest are asked."""
+
 TOTAL_BYTES: Final = 64 * MIB
 """Bytes read for one digest in all. It is held in memory until it is stored; 64 attested SBOMs of a megabyte fit."""
 

@@ -39,7 +39,12 @@ class EvidencePlace(Protocol):
     """Somewhere evidence is published."""
 
     async def collect(
-        self, reference: ImageReference, digest: str, platform: str | None = None, indexes: tuple[str, ...] = ()
+        self,
+        reference: ImageReference,
+        digest: str,
+        platform: str | None = None,
+        indexes: tuple[str, ...] = (),
+        names: tuple[str, ...] = (),
     ) -> Collected:
         """Everything published about `digest` in the reference's repository.
 
@@ -48,6 +53,8 @@ class EvidencePlace(Protocol):
             digest: the running digest, a manifest's or an index's.
             platform: `os/arch[/variant]` of the node, so that of an index the child that runs is asked about too.
             indexes: indexes known from earlier to list `digest`.
+            names: further tags, and digests of indexes, by which the image was seen to run; asked as the reference's
+                own are, which need not be among them.
 
         What does not answer is an outcome in `places`, not an error.
 
