@@ -37,12 +37,13 @@ from streams.cli.sources import evidence_source
 from streams.clock import wall_clock
 from streams.collectors.server import CLUSTER, MIB, Receiver, ReceiverOptions
 from streams.engine.sqlite import trust_log
+from streams.garbage import settle_collector
 from streams.local.dated import first_seen_dates
 from streams.local.lease import Lease, holder
 from streams.local.node import LocalNode, NodeSettings
 from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
-from streams.local.service import LIVE_BATCH, Service, Summary, settle_collector, summary
+from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
 from streams.places import EvidenceSource, opened
 from streams.settings import Settings, host_and_port, load_settings

@@ -63,6 +63,7 @@ def _slot_digest(code: str, digest: str) -> str:
 
 
 def _members(state: ShardState) -> None:
+    """Who runs what, what pods give away by themselves, and when they are looked at again; every pod is read once."""
     for key in list(state.pods):
         row = state.pod(key)
         if row is None:
@@ -71,22 +72,15 @@ def _members(state: ShardState) -> None:
         workload.alive += alive(row)
         for class_id, name in members(row):
             join(state.classes[class_id], workload, key, name)
-    for key in list(state.pods):
-        row = state.pod(key)
-        if row is not None:
-            settle(state, key, row, state.workload(row.workload))
-
-
-def _timers(state: ShardState) -> None:
-    """Due times are derived from what is stored, never stored themselves."""
-    for key in state.pods:
-        row = state.pod(key)
-        if row is None:
-            continue
+        settle(state, key, row, workload)
         if row.gone is not None:
             state.schedule(row.gone + ENDED_KEPT, "pod", key.hex())
         elif alive(row) and not row.admitted_by and not row.unadmitted:
             state.schedule(row.created + UNADMITTED_GRACE, "admission", key.hex())
+
+
+def _timers(state: ShardState) -> None:
+    """Due times are derived from what is stored, never stored themselves. Those of pods: `_members`."""
     for cls in state.classes.values():
         if cls.row.uncertain_since is not None:
             state.schedule(cls.row.uncertain_since + UNVERIFIABLE_AFTER, "uncertain", cls.id)

@@ -11,7 +11,6 @@ are seen by a cheap look at the file several times a second.
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -37,15 +36,6 @@ SENDERS_FIRST: Final = 0.1
 """Longest pause between two slices of judging while bodies arrive, seconds."""
 FETCHES: Final = 32
 """Digests whose evidence is asked for at a time; a registry that does not answer holds up only its own."""
-
-
-def settle_collector() -> None:
-    """Let the garbage collector look less often, and never again at what was imported. Call it once, in a process that
-    drives a node: a large live state holds next to no cycles, and walking it cost 5 to 10 % of a replay.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 class Summary(msgspec.Struct, frozen=True):

@@ -26,7 +26,6 @@ from streams.kafka.admin import KafkaAdmin
 from streams.kafka.producer import KafkaDoor, Sending
 from streams.kafka.records import COLLECTED
 from streams.local.replay import ReplaySource
-from streams.local.service import settle_collector
 from streams.outputs import output
 from streams.serving.filesprogress import FilesProgress
 from streams.serving.metrics import OUTPUTS
@@ -120,7 +119,6 @@ async def collector_door(process: Process, part: str) -> AsyncIterator[DurableDo
         return made
 
     door = DurableDoor(await asyncio.to_thread(connect))
-    settle_collector()
     beating = process.spawn("beats", _beats(process, door, f"{part}-{secrets.token_hex(4)}"))
     try:
         yield door

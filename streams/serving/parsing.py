@@ -23,8 +23,8 @@ import msgspec
 
 from streams.collectors.bodies import AUDIT, Batch, Bodies
 from streams.engine.wire import WireRecord
+from streams.garbage import settle_collector
 from streams.kafka.records import records_of
-from streams.local.service import settle_collector
 from streams.serving.pipes import WIDE, PackedRecord, framed, frames_of, packed, read_frame, widen, write_frame
 from verifier.errors import PlaceUnavailable
 

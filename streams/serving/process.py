@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import Any, Final
 
+from streams.garbage import settle_collector
 from streams.serving.health import Health
 from streams.serving.logs import EventLog, LogOptions, Repeats, configure, logger, secrets_of, tell_silenced
 from streams.serving.metrics import LOG_SUPPRESSED, Metrics
@@ -170,6 +171,7 @@ def run_process(name: str, settings: Settings, main: Callable[[Process], Awaitab
 async def _living(
     name: str, settings: Settings, main: Callable[[Process], Awaitable[None]], options: LogOptions
 ) -> int:
+    settle_collector()
     process = Process(name, settings)
     repeats = configure(options, lambda of: process.metrics.add(LOG_SUPPRESSED, 1, of))
     _hear_everything(process)

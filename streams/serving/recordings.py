@@ -18,9 +18,9 @@ from typing import BinaryIO, Final, Self
 
 import msgspec
 
+from streams.garbage import settle_collector
 from streams.kafka.records import records_of
 from streams.local.replay import Replay, ReplayBatch, ReplaySource
-from streams.local.service import settle_collector
 from streams.serving.pipes import WIDE, PackedRecord, packed, read_frame, widen, write_frame
 from verifier.errors import InputError, PlaceUnavailable
 

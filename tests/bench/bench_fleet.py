@@ -103,7 +103,7 @@ class Fleet:
         places = (PlaceAsked("sig-tag", digest, "found"),)
         found = EvidenceSet(
             repository, digest, tuple(f.evidence_id for f in facts), closure, places, True, START,
-            self.state.trust.keyset_id, str(number),
+            self.state.trust.keyset_id, str(number), (f"v{number}",),
         )  # fmt: skip
         return EvidenceFound(f"e{number}", START, found, tuple(facts), tuple(seen))
 

@@ -27,12 +27,12 @@ from alerting.routing import Routes
 from streams.cli.changing import read_documents
 from streams.engine.port import Output
 from streams.engine.sqlite import SqliteEngine
+from streams.garbage import settle_collector
 from streams.local.dated import read_dates
 from streams.local.node import LocalNode, NodeSettings
 from streams.local.plan import plan
 from streams.local.processor import RECORD
 from streams.local.replay import Replay, ReplaySource, read_items
-from streams.local.service import settle_collector
 from tests.helpers.cluster import (
     BROKEN,
     DEMO_DATA,

@@ -30,6 +30,7 @@ from streams.engine.link import RANGE, KafkaLink, group_positions
 from streams.engine.port import Effects, Record
 from streams.engine.view import BroadcastView
 from streams.engine.worker import ShardWorker
+from streams.garbage import settle_collector
 from streams.settings import KafkaSettings
 from streams.shared import Shared
 from streams.topics import FACTS, OBSERVATIONS, STATE, TRUST
@@ -177,6 +178,7 @@ async def _while_running(wanted: Coroutine[Any, Any, Any], running: asyncio.Task
 
 async def restore(settings: KafkaSettings) -> str:
     """A judge, from its start to a shard that may judge."""
+    settle_collector()  # as every process does
     shared, meter, stop = Shared(gate(ALICE)), Restored(), asyncio.Event()
     link = KafkaLink(settings)
     view = BroadcastView(link, (TRUST, FACTS), shared.take, wall_clock)

@@ -28,6 +28,7 @@ from streams.queries.sqlite import SqliteReader
 from streams.sinks.fields import CURRENT, HISTORY, HOMES
 from streams.topics import ACTIONS, CLUSTER_SIGHT, OBSERVATIONS, TRUST
 from tests.helpers import parity
+from tests.helpers.crew import FULL
 from tests.helpers.pipeline import Cluster
 
 pytestmark = [pytest.mark.needs("kafka", "elasticsearch"), pytest.mark.slow, pytest.mark.timeout(600)]
@@ -102,7 +103,8 @@ async def play(cluster: Cluster, one: Played) -> None:
         await cluster.quiet(still=20)
 
 
-@pytest.mark.parametrize("engine", ["aiokafka"])
+# The default engine; the other one, which the engine's own suite compares with it, where there is time (`make faults`).
+@pytest.mark.parametrize("engine", ["faust", *([pytest.param("aiokafka", marks=pytest.mark.kill)] if FULL else [])])
 def test_both_modes_answer_the_same(engine, kafka_server, elastic_server, tmp_path, monkeypatch):
     one = played(tmp_path, monkeypatch)
     cluster = Cluster(
