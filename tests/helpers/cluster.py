@@ -11,6 +11,7 @@ some pods run without an admission; leases and status patches are noise; a few l
 
 from __future__ import annotations
 
+import bisect
 import json
 import random
 from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ def made_images(count: int) -> list[Image]:
     return [Image(f"registry.example.com/made/app-{n}:1", f"sha256:{n:064x}") for n in range(count)]
 
 
-@dataclass
+@dataclass(eq=False)
 class _Pod:
     name: str
     namespace: str
@@ -169,8 +170,7 @@ class _Cluster:
         getattr(self, act)()
 
     def _soon(self, seconds: float, what: str, pod: _Pod) -> None:
-        self.later.append((self.now + seconds, what, pod))
-        self.later.sort(key=lambda entry: entry[0])
+        bisect.insort(self.later, (self.now + seconds, what, pod), key=lambda entry: entry[0])
 
     def _new(self, **extra: str) -> _Pod:
         number = self.rng.randrange(self.namespaces * 6)
