@@ -8,6 +8,7 @@ Features are asked for by use, not by version or licence: distributions leave mo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -126,8 +127,8 @@ def probe(server: Server) -> Probe:
     missing: list[Missing] = []
     unknown: list[str] = []
     for feature, ask, cost in _FEATURES:
-        answer = ask(server)
-        if answer.status in (401, 429, 502, 503, 504):  # 500 is what some APIs answer whose feature is switched off
+        answer = _patiently(server, ask)
+        if answer.status == 401 or answer.status in _NOT_NOW:
             raise refusal(answer, f"asking for {feature}", server.where)
         if answer.status == 403:
             unknown.append(feature)
@@ -135,6 +136,19 @@ def probe(server: Server) -> Probe:
             missing.append(Missing(feature, cost))
     lacks = {m.feature for m in missing} | set(unknown)
     return Probe(version, "reduced" if lacks & set(_TYPES) else "full", tuple(missing), tuple(unknown))
+
+
+_NOT_NOW: Final = frozenset({429, 502, 503, 504})
+"""500 is not among them: some APIs answer it whose feature is switched off."""
+_PATIENCE: Final = 20.0
+"""Seconds that a feature may take to be there: a new cluster makes the index behind its roles when first asked."""
+
+
+def _patiently(server: Server, ask: Callable[[Server], Answer]) -> Answer:
+    deadline = time.monotonic() + _PATIENCE
+    while (answer := ask(server)).status in _NOT_NOW and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return answer
 
 
 def server_version(server: Server) -> str:
