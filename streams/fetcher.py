@@ -32,6 +32,7 @@ from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from streams.clock import wall_clock
 from streams.codec import NewerSchemaError
 from streams.engine.port import Effects, Output, Record
 from streams.engine.reading import Unreadable, read
@@ -41,6 +42,7 @@ from streams.fetching import (
     EvidenceAnswerer,
     Known,
     bounded,
+    by_image,
     evidence_found,
     left_out,
     names_of,
@@ -154,7 +156,7 @@ class FetchWorker:
         options: FetchOptions | None = None,
         *,
         meter: Meter | None = None,
-        clock: Callable[[], Micros] = lambda: time.time_ns() // 1000,
+        clock: Callable[[], Micros] = wall_clock,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -196,7 +198,7 @@ class FetchWorker:
             PlaceUnavailable, PlaceRefused: the evidence store failed for longer than the budget.
         """
         outputs: dict[int, Output] = {}
-        wanted: dict[Slot, list[EvidenceWanted]] = {}
+        requests: list[EvidenceWanted] = []
         first: dict[Slot, int] = {}
         taken = 0
         for number, record in enumerate(records):
@@ -210,9 +212,9 @@ class FetchWorker:
             if isinstance(event, Unreadable):
                 outputs[number] = output(event.letter)
             elif isinstance(event, EvidenceWanted):
-                slot = (event.repository, event.digest)
-                first.setdefault(slot, number)
-                wanted.setdefault(slot, []).append(event)
+                first.setdefault((event.repository, event.digest), number)
+                requests.append(event)
+        wanted = by_image(requests)
         answers = await _all(self._answer(slot, group) for slot, group in wanted.items())
         made: list[tuple[Answer | None, EvidenceFound]] = []
         for slot, (answer, found) in zip(wanted, answers, strict=True):

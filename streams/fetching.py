@@ -1,7 +1,8 @@
 """One request for evidence, answered: the same for the single-machine mode and for the fetcher of a cluster.
 
     answerer = EvidenceAnswerer(place, store, lambda: trust, wall_clock)
-    found = await answerer.answer(wanted, known)
+    answer = await answerer.ask(requests, known)                 about one digest
+    found = answerer.found(requests[-1], answer, known, names=names_of(requests, known))
 
 Requests about one digest are asked as one: tags and pinned indexes that the image was seen to run by are all
 asked which index lists it, those of earlier requests too. So the answer does not depend on which one came first.
@@ -90,10 +91,6 @@ class EvidenceAnswerer:
         self._platform = platform
         self._date_of = date_of
         self._keys: tuple[str, KeySet] = ("", key_set(()))
-
-    async def answer(self, wanted: EvidenceWanted, known: Known | None = None) -> EvidenceFound:
-        """All three steps. Raises as `indexes` and `found`."""
-        return self.found(wanted, await self.ask([wanted], known), known, names=names_of([wanted], known))
 
     async def ask(self, group: Sequence[EvidenceWanted], known: Known | None = None) -> Answer | None:
         """The first two steps for requests about one digest; None: no place need be asked. Raises as `indexes`."""

@@ -6,7 +6,6 @@ import functools
 import getpass
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -21,6 +20,7 @@ from rich.text import Text
 
 from alerting.text import is_hidden
 from streams.cli.render import safe
+from streams.clock import wall_clock
 from streams.settings import Loaded, load, load_settings
 from verifier.errors import InputError, RevetError
 from verifier.models import Micros
@@ -285,7 +285,7 @@ PAIR: Final = Pair()
 
 def now() -> int:
     """The wall clock, microseconds UTC: read once per command, at its edge."""
-    return time.time_ns() // 1000
+    return wall_clock()
 
 
 ZONE: Final = "revet.zone"

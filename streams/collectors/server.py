@@ -27,6 +27,7 @@ from typing import Final, Protocol
 import msgspec
 from aiohttp import web
 
+from streams.clock import wall_clock
 from streams.collectors.bodies import Batch, Bodies
 from verifier.errors import PlaceError, PlaceUnavailable
 
@@ -192,7 +193,7 @@ class Receiver:
         except TimeoutError:
             return self._answer(408, f"a body has to come within {self._options.body_seconds:.0f} s")
         try:
-            batch = await self._reading.read(cluster, body, time.time_ns() // 1000)
+            batch = await self._reading.read(cluster, body, wall_clock())
             self._count(batch, len(body))
             new = await self._intake.accept(batch)
         except PlaceError:

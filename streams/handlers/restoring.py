@@ -48,13 +48,13 @@ def _ask_again(state: ShardState) -> list[Output]:
         if image.asked is not None:
             continue
         found = image.evidence
-        heard = set() if found.set is None else set(found.set.names)
+        heard = None if found.set is None else set(found.set.names)
         for key in sorted(image.classes):
             reference = state.classes[key].row.scope.image
             names = set(names_in(reference, found.digest))
-            if (found.set is None and image.asked is None) or not names <= heard:
+            if heard is None or not names <= heard:
                 wanted.extend(want_evidence(state, image, str(reference), "new-digest"))
-                heard |= names
+                heard = names | (heard or set())
     return wanted
 
 

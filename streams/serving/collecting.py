@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
 
+from streams.clock import wall_clock
 from streams.collectors.bodies import Batch
 from streams.collectors.server import MIB, Progress, Receiver, ReceiverOptions
 from streams.engine.wire import WireRecord, to_wire
@@ -133,7 +134,7 @@ async def _beats(process: Process, door: DurableDoor, instance: str) -> None:
     while True:
         await asyncio.sleep(BEAT_SECONDS)
         _tell(process, door)
-        now = time.time_ns() // 1000
+        now = wall_clock()
         said = ProgressSeen(
             id=f"progress:{instance}:-1:{now}",
             time=now,

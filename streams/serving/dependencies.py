@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+from streams.clock import wall_clock
 from streams.elastic import Server, connect
 from streams.kafka.admin import KafkaAdmin, Looked
 from streams.kafka.connecting import DENIED
@@ -271,7 +272,7 @@ def _trust_log(settings: Settings, gate: TrustGate) -> Check:
 def _processes(settings: Settings) -> Iterator[Check]:
     """By their signs of life on the heartbeats topic, wherever they run."""
     signs = signs_of(KafkaLog(settings.kafka).read(CLUSTER_SIGHT))
-    at = time.time_ns() // 1000  # now, not when the first check began
+    at = wall_clock()  # now, not when the first check began
     newest = max((sign.time for sign in signs), default=0)
     if newest and newest - at > SKEW_WARN * 1_000_000:
         seconds = (newest - at) / 1_000_000

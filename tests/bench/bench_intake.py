@@ -152,10 +152,10 @@ def from_file(environment: dict[str, str], made: Made, folder: Path) -> tuple[fl
 def cpu_of(process: int) -> float:
     """CPU seconds of a process and the children it waited for."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(_own, _children(process)))
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(_own, children_of(process)))
 
 
-def _children(process: int) -> list[int]:
+def children_of(process: int) -> list[int]:
     return [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 

@@ -50,7 +50,7 @@ from streams.sinks.mapping import Names
 from streams.topics import FACTS, INCIDENTS, OBSERVATIONS, STATE, TRUST
 from tests.bench import bench_index
 from tests.bench.bench_fleet import Fleet, _policy
-from tests.bench.bench_intake import cpu_of
+from tests.bench.bench_intake import children_of, cpu_of
 from tests.helpers.cluster import _Cluster, demo_images
 from tests.helpers.crew import Crew, behind, settled, until
 from tests.helpers.disturbed import cluster_of
@@ -352,9 +352,8 @@ async def _flowing(
     await cluster.link.start()
     await crew.ready()
     async with aiohttp.ClientSession() as session, connect_async(cluster.settings.elasticsearch) as server:
-        await _paced(
-            cluster, session, url, fed[:WARM]
-        )  # servers on a virtual machine that compiles itself begin slowly
+        # Servers on a virtual machine that compiles itself begin slowly.
+        await _paced(cluster, session, url, fed[:WARM])
         await settled(cluster, crew, looks=1, seconds=600)
         everything = sum(second.events for second in fed)
         fed = fed[WARM:]
@@ -380,8 +379,7 @@ async def _flowing(
 
 def memory_of(process: int) -> float:
     """Megabytes resident, of a process and its children."""
-    everybody = [process, *map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split())]
-    pages = [int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in everybody]
+    pages = [int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in (process, *children_of(process))]
     return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,30 +13,17 @@ from streams.engine.broker import RecordsLost, Slot
 from streams.engine.port import Output, Record
 from streams.engine.reading import refuse_newer
 from streams.topics import OBSERVATIONS
-from tests.helpers.engineworld import Broken, Heard, World, a_place, item, many, said
+from tests.helpers.enginefixture import ENGINES, Open, opener
+from tests.helpers.engineworld import Broken, Heard, World, item, many, said
 
 pytestmark = pytest.mark.asyncio
 
-Open = Callable[..., AbstractAsyncContextManager[World]]
 KEYS = ["a", "b", "c"]
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        pytest.param("aiokafka", marks=pytest.mark.needs("kafka")),
-        pytest.param("faust", marks=pytest.mark.needs("kafka")),
-    ]
-)
+@pytest.fixture(params=ENGINES)
 def world(request: pytest.FixtureRequest) -> Open:
-    bootstrap = "" if request.param == "memory" else request.getfixturevalue("kafka_server").bootstrap
-
-    @asynccontextmanager
-    async def open_world(shards: int = 2) -> AsyncIterator[World]:
-        async with a_place(request.param, bootstrap, shards) as one:
-            yield one
-
-    return open_world
+    return opener(request)
 
 
 class Handler:

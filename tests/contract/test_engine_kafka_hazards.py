@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 import pytest
@@ -23,32 +22,19 @@ from streams.engine.staterows import COUNTER_BITS, Owner, StateFold, claim_recor
 from streams.engine.view import BroadcastView
 from streams.engine.wire import WireRecord
 from streams.topics import FACTS, OBSERVATIONS, STATE, VERDICTS
+from tests.helpers.enginefixture import ENGINES, Open, opener
 from tests.helpers.engineworld import Tally, World, a_place, ended_with, item, many
 from verifier.errors import PlaceError, PlaceUnavailable
 
 pytestmark = pytest.mark.asyncio
 
-Open = Callable[..., AbstractAsyncContextManager[World]]
 KEYS = ["a", "b", "c", "d", "e"]
 QUIET = LaneOptions(tick_seconds=None)
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        pytest.param("aiokafka", marks=pytest.mark.needs("kafka")),
-        pytest.param("faust", marks=pytest.mark.needs("kafka")),
-    ]
-)
+@pytest.fixture(params=ENGINES)
 def world(request: pytest.FixtureRequest) -> Open:
-    bootstrap = "" if request.param == "memory" else request.getfixturevalue("kafka_server").bootstrap
-
-    @asynccontextmanager
-    async def open_world(shards: int = 2) -> AsyncIterator[World]:
-        async with a_place(request.param, bootstrap, shards) as one:
-            yield one
-
-    return open_world
+    return opener(request)
 
 
 class AnyLink:

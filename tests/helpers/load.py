@@ -194,10 +194,9 @@ def told(reader: RecordReader) -> Told:
     for hit in documents(reader, "verification").values():
         pair = (text_of(hit.body, "class"), text_of(hit.body, "provenance.policy.id"))
         verdicts[pair] = text_of(hit.body, "verdict")
-    containers = documents(reader, "containers")
     return Told(
         frozenset(documents(reader, "admission")),
-        {id_: _container(hit) for id_, hit in containers.items()},
+        {id_: _container(hit) for id_, hit in documents(reader, "containers").items()},
         verdicts,
         {
             id_: _members(hit, "finding.type", "state", "finding.affected_count", "incident.id", "severity")

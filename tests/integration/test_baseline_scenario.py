@@ -12,9 +12,8 @@ from alerting.delivery import Failed, Find, Found, Post, Posted, SendReply, Upda
 from alerting.routing import Routes
 from streams.events import FeedSeen, NamespaceObserved
 from streams.local.node import LocalNode, NodeSettings
+from tests.helpers.statefile import WorldPlace
 from tests.helpers.world import MINUTE, START, World
-from verifier.models import DigestClosure, ImageReference, PlaceAsked
-from verifier.oci.port import Collected
 from verifier.policy.attestors import Attestor
 from verifier.policy.model import MatchRule, Policy, Requirement, with_version
 from verifier.testing import Signer
@@ -62,9 +61,9 @@ def test_first_policy_gives_at_most_one_message_per_team(tmp_path: Path, *, poli
 
     async def run() -> tuple[Counter[str], set[str], int]:
         posts = Posts()
-        settings = NodeSettings(place=_Nothing(), replay=True, notifier=posts, routes=Routes())
+        world = World(keys=())  # nothing is signed in it
+        settings = NodeSettings(place=WorldPlace(world), replay=True, notifier=posts, routes=Routes())
         node = LocalNode.open(tmp_path / "state.sqlite", settings)
-        world = World(keys=())
         record = PolicyPut(author="t", at=START + MINUTE, policy=_signed())
         if policy_first:
             node.change_trust([record])
@@ -94,21 +93,3 @@ def _signed() -> Policy:
             require=Requirement(signed_by="dev"),
         )
     )
-
-
-class _Nothing:
-    """A registry in which nothing is signed."""
-
-    async def collect(
-        self,
-        reference: ImageReference,
-        digest: str,
-        platform: str | None = None,
-        indexes: tuple[str, ...] = (),
-        names: tuple[str, ...] = (),
-    ) -> Collected:
-        del reference, platform, indexes, names
-        return Collected((), DigestClosure(digest), (PlaceAsked("sig-tag", digest, "absent"),))
-
-    async def resolve(self, reference: ImageReference) -> str:
-        return reference.digest
