@@ -94,6 +94,11 @@ class AiokafkaSource:
         if self._consumer is not None and (partition := self._partition(slot)) in self._consumer.assignment():
             self._consumer.resume(partition)
 
+    def again(self, slot: Slot, position: int) -> None:
+        """See `Source.again`. The client drops what it fetched ahead of a seek."""
+        if self._consumer is not None and (partition := self._partition(slot)) in self._consumer.assignment():
+            self._consumer.seek(partition, position)
+
     async def committed(self, slots: Collection[Slot]) -> dict[Slot, int | None]:
         """See `Source.committed`."""
         consumer, _ = self._parts()

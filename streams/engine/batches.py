@@ -64,7 +64,7 @@ class BatchWorker(Running):
         self._handler = handler
         self._shards = shards
         self._meter = meter or NoMeter()
-        self._monitor = Contiguity(accept_gaps)
+        self._monitor = Contiguity(source.again, self._meter.skipped, accept_gaps)
         self._waiting: deque[tuple[Slot, Record]] = deque()
         self._ours: set[Slot] = set()
         self._paused: set[Slot] = set()

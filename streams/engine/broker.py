@@ -134,6 +134,11 @@ class Source(Protocol):
     def resume(self, slot: Slot) -> None:
         """Go on."""
 
+    def again(self, slot: Slot, position: int) -> None:
+        """Deliver this partition from `position` on (or from the oldest record there is behind it). Whatever was on its
+        way is not delivered. Callable from within `Listener.deliver`.
+        """
+
     async def committed(self, slots: Collection[Slot]) -> dict[Slot, int | None]:
         """Stored positions of the group for partitions that are ours; None where there is none.
 

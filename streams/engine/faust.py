@@ -61,6 +61,10 @@ class FaustSource:
         """Partitions are handed out and whoever owns them knows."""
         self._arrived: dict[Slot, list[Record]] = {}
         """Events of this round of the loop, to be handed over together."""
+        self._last: dict[Slot, int] = {}
+        """Newest position handed over of each partition."""
+        self._stale: dict[Slot, _Stale] = {}
+        """Partitions that are read again -> which events are still those of the first reading."""
 
     async def start(self, listener: Listener) -> None:
         """See `Source.start`."""
@@ -132,6 +136,11 @@ class FaustSource:
         if (partition := self._partition(slot)) in self._app.consumer.assignment():
             self._app.consumer.resume_partitions({partition})
 
+    def again(self, slot: Slot, position: int) -> None:
+        """See `Source.again`."""
+        self._stale[slot] = stale = _Stale(self._last[slot])
+        self._app.consumer.read_again(self._partition(slot), position, stale.ends)
+
     async def committed(self, slots: Collection[Slot]) -> dict[Slot, int | None]:
         """See `Source.committed`."""
         try:
@@ -160,9 +169,14 @@ class FaustSource:
     def _take(self, name: str, message: Any) -> None:  # noqa: ANN401  # the library is not typed
         if message.generation_id != self._app.consumer_generation_id:
             return  # its partition changed hands meanwhile, and it comes again to whoever owns it
+        slot = Slot(name, message.partition)
+        if (stale := self._stale.get(slot)) is not None:
+            if stale.covers(message.offset):
+                return
+            del self._stale[slot]
         if not self._arrived:
             asyncio.get_running_loop().call_soon(self._hand_over)
-        self._arrived.setdefault(Slot(name, message.partition), []).append(_record(name, message))
+        self._arrived.setdefault(slot, []).append(_record(name, message))
 
     def _hand_over(self) -> None:
         arrived, self._arrived = self._arrived, {}
@@ -170,6 +184,7 @@ class FaustSource:
             return
         try:
             for slot, records in arrived.items():
+                self._last[slot] = records[-1].position
                 self._listener.deliver(slot, records)
         except Exception as error:  # noqa: BLE001  # the loop would log it and go on
             self._failed(error)
@@ -177,6 +192,7 @@ class FaustSource:
     async def _given(self, _app: Any, assigned: Collection[Any], **_: Any) -> None:  # noqa: ANN401  # as above
         slots = [self._slot(tp) for tp in assigned]
         self._positions.begin(slots)
+        self._stale.clear()  # every partition is read again from what is stored
         try:
             if self._listener is not None and slots:
                 await self._listener.assigned(slots)
@@ -219,6 +235,27 @@ class FaustSource:
 
     def _partition(self, slot: Slot) -> Any:  # noqa: ANN401  # as above
         return faust.types.TP(self._settings.topic(slot.topic), slot.partition)
+
+
+class _Stale:
+    """Which events of a partition come from before it was read again: they are on their way in order, and nothing that
+    was fetched before goes beyond `high`.
+    """
+
+    def __init__(self, last: int) -> None:
+        self._last = last
+        self._high: int | None = None
+
+    def ends(self, high: int) -> None:
+        """The first reading ended with this position; what comes behind it in the queue is of the second."""
+        self._high = high
+
+    def covers(self, position: int) -> bool:
+        """Is this event, the next of the queue, of the first reading?"""
+        if position <= self._last or (self._high is not None and position > self._high):
+            return False
+        self._last = position
+        return True
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -264,6 +301,8 @@ class _Consumer(driver.Consumer):
         """Partition -> the offset that has to come next."""
         self._reread: dict[Any, int] = {}
         """Partition -> where it was read again, for a hole that was not in the log."""
+        self._asked: dict[Any, tuple[int, Callable[[int], None]]] = {}
+        """Partition -> from where somebody wants it again, and whom to tell the end of what was handed over before."""
 
     def _new_consumer_thread(self) -> _Thread:
         return _Thread(self, loop=self.loop, beacon=self.beacon)
@@ -282,6 +321,10 @@ class _Consumer(driver.Consumer):
         wanted = {driver.ensure_aiokafka_TP(tp): at for tp, at in positions.items()}
         stored: bool = await self._thread.call_thread(store_positions, client, wanted)
         return stored
+
+    def read_again(self, tp: Any, position: int, ends: Callable[[int], None]) -> None:  # noqa: ANN401  # as above
+        """Go back before the next fetch; `ends` hears the last position handed over before it."""
+        self._asked[tp] = (position, ends)
 
     # ---- what Faust asks
 
@@ -305,6 +348,7 @@ class _Consumer(driver.Consumer):
         await super().perform_seek()
         self._next = {tp: at for tp, at in self._read_offset.items() if at is not None}
         self._reread.clear()
+        self._asked.clear()
 
     async def _drain_messages(self, fetcher: Any) -> None:  # noqa: ANN401  # as above
         """Fetch, and hand over, until stopped. Also spares the two tasks that Faust makes for every message."""
@@ -318,7 +362,16 @@ class _Consumer(driver.Consumer):
             if not self.app.should_stop:
                 raise
 
+    async def _go_back(self) -> None:
+        for tp, (position, ends) in list(self._asked.items()):
+            with contextlib.suppress(TimeoutError, KafkaError):  # tried again, or a rebalance began and seeks itself
+                await self.seek_wait({tp: position})
+                if self._asked.pop(tp, None) is not None:
+                    ends(self._next.get(tp, position) - 1)
+                    self._next[tp] = position
+
     async def _fetch_and_hand_over(self) -> None:
+        await self._go_back()
         found = await self._getmany(active_partitions=set(self._get_active_partitions()), timeout=FETCH_SECONDS)
         ours = self.assignment() if found else ()
         for tp, records in found.items():

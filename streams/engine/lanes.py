@@ -61,6 +61,9 @@ class Meter(Protocol):
     def held(self, slot: Slot, why: str) -> None:
         """A partition waits for a newer program."""
 
+    def skipped(self, slot: Slot, wanted: int, found: int, is_gone: bool) -> None:
+        """Records from `wanted` up to before `found` did not come. They are read again, or are gone from the log."""
+
 
 class NoMeter:
     """Tells nobody."""
@@ -80,6 +83,9 @@ class NoMeter:
     def held(self, slot: Slot, why: str) -> None:
         """See `Meter`."""
 
+    def skipped(self, slot: Slot, wanted: int, found: int, is_gone: bool) -> None:
+        """See `Meter`."""
+
 
 class Flow(Protocol):
     """What a lane may ask of the source."""
@@ -92,6 +98,9 @@ class Flow(Protocol):
 
     def resume(self, slot: Slot) -> None:
         """See `Source.resume`."""
+
+    def again(self, slot: Slot, position: int) -> None:
+        """See `Source.again`."""
 
 
 class ShardSpec(msgspec.Struct, frozen=True):
@@ -125,7 +134,7 @@ class ShardLane:
         """Per partition what waits, in the order in which partitions get their turn."""
         self._waiting = 0
         self._control: deque[Record] = deque()
-        self._monitor = Contiguity(spec.accept_gaps)
+        self._monitor = Contiguity(flow.again, meter.skipped, spec.accept_gaps)
         self._paused: set[Slot] = set()
         self._held: set[Slot] = set()
         self._done: dict[Slot, int] = {}

@@ -219,6 +219,10 @@ class MemorySource:
         """See `Source.resume`."""
         self._paused.discard(slot)
 
+    def again(self, slot: Slot, position: int) -> None:
+        """See `Source.again`."""
+        self._next[slot] = position
+
     async def committed(self, slots: Collection[Slot]) -> dict[Slot, int | None]:
         """See `Source.committed`."""
         self._broker.answer()

@@ -97,6 +97,11 @@ class ProcessMeter:
         self._process.health.trouble("schema", why)
         self._process.log.error("held", partition=str(slot), why=why)
 
+    def skipped(self, slot: Slot, wanted: int, found: int, is_gone: bool) -> None:
+        """See `Meter`."""
+        say = self._process.log.error if is_gone else self._process.log.warning
+        say("records-lost" if is_gone else "records-read-again", partition=str(slot), begin=wanted, end=found)
+
 
 class Beats:
     """Says every few seconds, to health and to everybody, how far each partition of this process is."""

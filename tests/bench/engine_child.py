@@ -166,6 +166,9 @@ class Restored(NoMeter):
     def held(self, slot: Slot, why: str) -> None:
         sys.exit(f"{slot} is held: {why}")
 
+    def skipped(self, slot: Slot, wanted: int, found: int, is_gone: bool) -> None:
+        sys.exit(f"{slot} goes on at {found}, expected {wanted}")
+
 
 async def _while_running(wanted: Coroutine[Any, Any, Any], running: asyncio.Task[None]) -> None:
     """Wait; a worker that ends meanwhile ends the benchmark with its error."""

@@ -223,6 +223,9 @@ class MortalSource:
     def resume(self, slot: Slot) -> None:
         self._source.resume(slot)
 
+    def again(self, slot: Slot, position: int) -> None:
+        self._source.again(slot, position)
+
     async def committed(self, slots: Collection[Slot]) -> dict[Slot, int | None]:
         return await self._source.committed(slots)
 
@@ -235,6 +238,7 @@ class Heard(NoMeter):
 
     def __init__(self) -> None:
         self.helds: list[tuple[Slot, str]] = []
+        self.skips: list[tuple[Slot, int, int, bool]] = []
         self.restores: list[tuple[int, int]] = []
         self.positions: dict[Slot, int | None] = {}
         self.ours: set[Slot] = set()
@@ -256,6 +260,9 @@ class Heard(NoMeter):
 
     def held(self, slot: Slot, why: str) -> None:
         self.helds.append((slot, why))
+
+    def skipped(self, slot: Slot, wanted: int, found: int, is_gone: bool) -> None:
+        self.skips.append((slot, wanted, found, is_gone))
 
 
 @dataclass
