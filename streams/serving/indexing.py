@@ -14,7 +14,7 @@ from streams.elastic import connect_async
 from streams.engine.batches import BatchOptions, BatchWorker
 from streams.engine.link import KafkaLink
 from streams.engine.port import Output, Record
-from streams.engine.reading import read
+from streams.engine.reading import read, refuse_newer
 from streams.engine.view import BroadcastView
 from streams.outputs import output
 from streams.serving.documenting import Documenting
@@ -81,8 +81,11 @@ class Indexer:
         self._clock = clock
 
     def check(self, record: Record) -> None:
-        """See `BatchHandler`."""
-        read(record)
+        """See `BatchHandler`. Only of a trust record the version does not tell; reading the others twice would cost."""
+        if record.topic == TRUST:
+            read(record)
+        else:
+            refuse_newer(record)
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Output]:
         """See `BatchHandler`. Gives a dead letter for every document that no store takes."""

@@ -24,12 +24,12 @@ from streams.events import (
     TrustChanged,
     VerdictReached,
 )
+from streams.sinks.containers import of_container
 from streams.sinks.document import Document
 from streams.sinks.judged import of_evidence, of_finding, of_incident, of_lifecycle, of_verdict
 from streams.sinks.known import Known, KnownFromTrust, KnownNothing
 from streams.sinks.observed import (
     of_configuration,
-    of_container,
     of_deadletter,
     of_decision,
     of_feed,

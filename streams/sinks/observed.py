@@ -1,4 +1,4 @@
-"""Documents of what was observed: decisions, namespaces, configuration, feeds, dead letters, containers. Pure."""
+"""Documents of what was observed: decisions, namespaces, configuration, feeds, dead letters. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Final
 from alerting.routing import Ownership, Routes, team_of
 from streams.events import (
     ConfigurationObserved,
-    ContainerChanged,
     DeadLetter,
     DecisionObserved,
     FeedSeen,
@@ -16,23 +15,16 @@ from streams.events import (
     Owner,
 )
 from streams.sinks.document import (
-    Body,
     Document,
     address,
-    clean,
     document,
     hashes,
-    image_fields,
     instant,
-    instant_or_none,
     path_id,
     prepared,
     reference_of,
-    shown_image,
 )
-from streams.sinks.known import Known
-from verifier.models import Outcome
-from verifier.verify import worst
+from streams.sinks.known import Known, Labels
 
 _DECISIONS: Final = {
     "admitted": ("image-admission-allowed", "success", "allowed"),
@@ -50,8 +42,11 @@ _ROUTES: Final = Routes()
 
 def place(cluster: str, namespace: str, known: Known) -> dict[str, object]:
     """Where: cluster, namespace, owner."""
-    name, labels = known.cluster(cluster)
-    owner = known.owner(cluster, namespace) if namespace else None
+    return place_of(cluster, namespace, known.owner(cluster, namespace) if namespace else None, *known.cluster(cluster))
+
+
+def place_of(cluster: str, namespace: str, owner: Ownership | None, name: str, labels: Labels) -> dict[str, object]:
+    """`place`, from what is known of it."""
     body: dict[str, object] = {
         "orchestrator.type": "kubernetes",
         "orchestrator.cluster.id": cluster,
@@ -268,97 +263,3 @@ def of_deadletter(event: DeadLetter, known: Known) -> Iterator[Document]:
     made = prepared(body)
     yield document("deadletter", event.id, event.time, made)
     yield document("deadletters", event.id, event.time, made, {"provenance.state": "open"}, version=event.time)
-
-
-# ------------------------------------------------------------------------------------------------ containers
-
-
-def of_container(event: ContainerChanged, known: Known) -> Iterator[Document]:
-    """The instance as it is now, and its start and its end as history (each once, whatever is said of it later)."""
-    shared = (prepared(_container(event, known)), image_fields(event.image, event.repository, event.digest))
-    yield document("containers", event.id, event.time, *shared, prepared(_now(event)), version=event.sequence)
-    if not event.class_id:
-        return
-    if event.started is not None:
-        started = _edge("container-started", "start", _sentence(event, "started"))
-        yield document("lifecycle", f"{event.id}:start", event.started, *shared, started)
-    if event.ended is not None:
-        why = f"ended ({event.end_reason})" if event.end_reason else "ended"
-        ended = _edge("container-terminated", "end", _sentence(event, why))
-        made = (*shared, ended, prepared(_run_end(event)))
-        yield document("lifecycle", f"{event.id}:end:{event.ended}", event.ended, *made)
-
-
-def _container(event: ContainerChanged, known: Known) -> dict[str, object]:
-    """What never changes about an instance, and where it is."""
-    return {
-        **place(event.cluster, event.namespace, known),
-        **workload(event.cluster, event.namespace, event.owner),
-        "container.name": event.name,
-        "container.image.hash.all": event.digest,
-        "kubernetes.pod.name": event.pod,
-        "kubernetes.pod.uid": event.pod_uid,
-        "kubernetes.node.name": event.node,
-        "provenance.container.id": event.id,
-        "provenance.container.kind": event.kind,
-        "provenance.class.id": event.class_id,
-        "provenance.workload.service_account": event.service_account,
-        "provenance.workload.static": event.mirror or None,
-        "provenance.run.started": instant_or_none(event.started),
-        "related.hash": hashes(event.digest),
-    }
-
-
-def _edge(action: str, kind: str, sentence: str) -> Body:
-    return {
-        "message": clean(sentence),
-        "event.kind": "event",
-        "event.category": "process",
-        "event.type": kind,
-        "event.action": action,
-        "event.outcome": "success",
-    }
-
-
-def _run_end(event: ContainerChanged) -> dict[str, object]:
-    return {"provenance.run.ended": instant_or_none(event.ended), "provenance.run.end_reason": event.end_reason}
-
-
-def _now(event: ContainerChanged) -> dict[str, object]:
-    """State and verdicts. The verdict of a container is the worst of its policies; an exemption changes none."""
-    outcomes: list[Outcome] = [v.outcome for v in event.verdicts]  # type: ignore[misc]  # written by the judge
-    verdict = worst(outcomes) if outcomes else ""
-    return {
-        "message": _sentence(event, f"is {event.state}, {verdict or 'not judged'}"),
-        "event.kind": "state",
-        "event.category": "process",
-        "event.type": "info",
-        "event.sequence": event.sequence,
-        "kubernetes.labels": dict(event.labels),
-        "provenance.admission.id": event.admitted_by,
-        "provenance.state": event.state,
-        **_run_end(event),
-        "provenance.verdict": verdict,
-        "provenance.reason.code": [code for v in event.verdicts for code in v.codes],
-        "provenance.policy.id": [v.policy for v in event.verdicts],
-        "provenance.policy.violated": [v.policy for v in event.verdicts if v.outcome == "violates"],
-        "provenance.policy.unverifiable": [v.policy for v in event.verdicts if v.outcome == "unverifiable"],
-        "provenance.exemption.id": [v.exempted_by for v in event.verdicts],
-        "provenance.policies": [
-            {
-                "policy": v.policy,
-                "version": v.version,
-                "mode": v.mode,
-                "verdict": v.outcome,
-                "reasons": list(v.codes),
-                "exempted_by": v.exempted_by,
-            }
-            for v in event.verdicts
-        ],
-    }
-
-
-def _sentence(event: ContainerChanged, what: str) -> str:
-    image = shown_image(event.repository, event.digest, event.image)
-    where = f"{event.namespace}/{event.owner.kind}/{event.owner.name}" if event.owner.name else event.namespace
-    return f"{event.name} of {where} (pod {event.pod}, cluster {event.cluster}) {what}: {image}"
