@@ -19,6 +19,7 @@ import msgspec
 
 from alerting.models import Cause, Finding, Member, Severity
 from streams.events import ContainerKind, EvidenceFound, Owner, RunState
+from streams.sight import FeedRow
 from verifier.models import Micros, Reason, Scope
 from verifier.trust.state import TrustState
 from verifier.verify import Decided, ImageEvidence
@@ -278,13 +279,6 @@ class PartRow(msgspec.Struct):
     sequence: int = 0
     message: str = ""
     closed: dict[str, int] = {}
-
-
-class FeedRow(msgspec.Struct, array_like=True):
-    """Sight of one feed of one cluster."""
-
-    since: int
-    last: int
 
 
 Dirty = tuple[str, str, bytes | None]

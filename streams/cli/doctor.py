@@ -38,7 +38,7 @@ from streams.local.sqlite import newest_time, open_reading, progress, recorded_c
 from streams.serving.checks import Check, Diagnosis, Status
 from streams.serving.probe import EXAMPLE, probe
 from streams.settings import Loaded, Settings
-from streams.state import FeedRow
+from streams.sight import FeedRow
 from verifier.errors import InputError, RevetError
 from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState

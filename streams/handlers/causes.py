@@ -72,9 +72,9 @@ def cause_of(state: ShardState, cls: Class, policy_id: str, judged: Judged, code
     if since <= entry.at and entry.previous is not None and _passed_before(state, cls, entry.previous):
         return Cause("policy-change", f"{policy_id}@{entry.policy.version}", policy_id, entry.at, entry.epoch)
     feed = state.feeds.get((cls.row.scope.cluster, "pods"))
-    if feed is not None and since < feed.since:
+    if feed is not None and since < feed.first:
         name = cls.row.scope.cluster_name or cls.row.scope.cluster
-        return Cause("baseline-cluster", cls.row.scope.cluster, name, feed.since, 0)
+        return Cause("baseline-cluster", cls.row.scope.cluster, name, feed.first, 0)
     return Cause()
 
 

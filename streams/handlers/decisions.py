@@ -11,7 +11,8 @@ from streams.events import ContainerChanged, DecisionObserved, FeedSeen
 from streams.handlers.findings import refresh
 from streams.handlers.pods import UNADMITTED_GRACE, alive, settle
 from streams.handlers.speaking import container_changed
-from streams.state import DeniedRow, FeedRow, PodKey, PodRow, ShardState, Workload, pod_key, workload_text
+from streams.sight import DELIVERED, FeedRow
+from streams.state import DeniedRow, PodKey, PodRow, ShardState, Workload, pod_key, workload_text
 from verifier.times import MINUTE
 
 CREATED: Final = 201
@@ -116,19 +117,24 @@ def quiet_again(state: ShardState, workload: Workload) -> None:
 
 
 def check_admission(state: ShardState, key: PodKey) -> Iterator[Finding]:
-    """The grace is over: is there an admission on record? Asked only where both feeds were alive at its creation."""
+    """The grace is over: is there an admission on record? Asked only where the audit feed was seen when the pod was
+    created and until its event must have come; what was created while revet was blind is neither innocent nor guilty.
+    """
     row = state.pod(key)
     if row is None or row.admitted_by or row.unadmitted or not alive(row):
         return
     audit, pods = state.feeds.get((row.cluster, "audit")), state.feeds.get((row.cluster, "pods"))
-    if audit is None or pods is None or row.created < audit.since:
+    stretch = audit.around(row.created) if audit is not None else None
+    if audit is None or pods is None or stretch is None:
         return
-    ready = max(row.created, audit.since, pods.since) + UNADMITTED_GRACE
+    since, last = stretch
+    ready = max(row.created, since, pods.since) + UNADMITTED_GRACE
     if state.now < ready:
         state.schedule(ready, "admission", key.hex())
         return
-    if audit.last < row.created:  # nothing was heard since: blind, not innocent and not guilty
-        state.schedule(state.now + UNADMITTED_GRACE, "admission", key.hex())
+    if last < row.created + DELIVERED:
+        if since == audit.since:  # nothing was heard since; it may still be
+            state.schedule(state.now + UNADMITTED_GRACE, "admission", key.hex())
         return
     workload = state.workload(row.workload)
     row.unadmitted = True
@@ -160,6 +166,6 @@ def on_feed(state: ShardState, event: FeedSeen) -> Iterator[Finding]:
             if not row.admitted_by and alive(row):
                 state.schedule(max(row.created, event.since, state.now) + UNADMITTED_GRACE, "admission", key.hex())
     else:
-        state.feeds[slot] = FeedRow(min(before.since, event.since), max(before.last, event.time))
+        state.feeds[slot] = before.seen(event.since, event.time)
     state.touch("feed", f"{event.cluster}\0{event.feed}")
     yield from ()

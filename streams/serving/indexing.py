@@ -32,6 +32,9 @@ INDEXED: Final = tuple(t.name for t in TOPICS.values() if t.indexed)
 """Topics with something for the record."""
 NEEDED: Final = tuple(dict.fromkeys((*INDEXED, *(t.name for t in TOPICS.values() if "indexer" in t.writers))))
 
+AT_ONCE: Final = 50
+"""Records made into documents before whatever waits gets its turn, so that no request to the record waits for us."""
+
 
 async def index(process: Process) -> None:
     """Until the process is told to stop. Raises as `BatchWorker.run`, and as `ElasticRecord.write`."""
@@ -90,10 +93,12 @@ class Indexer:
     async def handle(self, records: Sequence[Record]) -> Sequence[Output]:
         """See `BatchHandler`. Gives a dead letter for every document that no store takes."""
         made: list[Versioned] = []
-        for record in records:
+        for number, record in enumerate(records, start=1):
             if record.topic == TRUST:
                 await self._trust_is_read(record)
             made.extend(self._made.of(record))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
         began = time.monotonic()
         written = await self._record.write(made)
         if made:

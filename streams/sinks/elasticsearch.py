@@ -62,7 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Of one request, at most."""
     size: int = 5_000_000
     """Bytes of one request; a longer document goes alone."""
-    in_flight: int = 2
+    in_flight: int = 3
     """Requests at a time."""
     least: int = 50
     """Documents of a request under back-pressure."""
