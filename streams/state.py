@@ -238,6 +238,8 @@ class ClassRow(msgspec.Struct, array_like=True):
     uncertain_since: int | None = None
     problem: Reason | None = None
     """Why nothing can be asked about its image (`ImageEvidence.problem`)."""
+    spoken_at: int = 0
+    """Time of the newest verdict that was emitted; the next one is later, so that their times tell their order."""
 
 
 class Judged(msgspec.Struct, frozen=True):

@@ -19,6 +19,8 @@ def speak(
     said = cls.row.spoken
     now_saying: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
     changed = False
+    # What two machines say may reach us at one instant of ours: a clock that is behind does not turn our time back.
+    time = max(state.now, cls.row.spoken_at + 1)
     for answer in policy_verdicts(state, cls):
         content = (answer.version, answer.outcome, answer.codes, answer.exempted_by)
         now_saying[answer.policy] = content
@@ -28,7 +30,7 @@ def speak(
         changed = True
         yield VerdictReached(
             id=(verdict := _verdict(state, cls, answer.policy)).id,
-            time=state.now,
+            time=time,
             class_id=cls.id,
             trigger=trigger,
             previous=before[1] if before is not None else "",
@@ -39,6 +41,7 @@ def speak(
     if changed or len(said) != len(now_saying):
         same = state.memory.setdefault("spoken", {})  # many classes say the same; it is kept once
         cls.row.spoken = same.setdefault(tuple(now_saying.items()), now_saying)
+        cls.row.spoken_at = time
         state.touch("class", cls.id)
         if containers:
             yield from member_documents(state, cls)

@@ -74,6 +74,23 @@ def test_revocation_with_time_splits_before_after_and_unknown() -> None:
     assert world.open() == []
 
 
+def test_verdicts_of_one_instant_have_times_that_tell_their_order() -> None:
+    """The revocation comes from a machine whose clock is behind: our time stands still, the newest verdict is last."""
+    world = World(keys=("dev", "build"))
+    world.trust(policy("signed", signed_by=("build",)))
+    world.now = START + 60 * MINUTE
+    world.send(world.pod("shop", "a-1", {"app": world.image("r.example/a:1", signed_by=("build",))}))
+    world.now -= 2 * MINUTE
+    record = changes.revoke(
+        world.state.trust, by(world), subject_kind="key", subject="build", reason="keyCompromise", all_signatures=True
+    )
+    world.record(record)
+    said = [(verdict.time, verdict.verdict.outcome) for verdict in world.verdicts()]
+    assert [outcome for _, outcome in said][-2:] == ["valid", "violates"]
+    assert [outcome for _, outcome in sorted(said)] == [outcome for _, outcome in said]
+    assert len({time for time, _ in said}) == len(said)
+
+
 def test_rotation_lights_up_nothing() -> None:
     """A superseded key's old signatures stay good and raise no finding."""
     world = World(keys=("release",))
