@@ -46,8 +46,6 @@ class ClusterJudge:
         """`clock`: now, microseconds UTC; None: time comes with the records alone."""
         self.state = ShardState(shard, shards)
         self._clock = clock
-        self._said = 0
-        """Time of the newest verdict."""
         self.state.on_new_image = self._know
         self._shared = shared
         self._stored_epoch = -1
@@ -128,12 +126,12 @@ class ClusterJudge:
         if due is None or due > now:  # nothing is due: no row has to say that time passed
             self.state.now = max(self.state.now, now)
             return Effects()
-        return self._effects(self._dated(handle(self.state, Tick(id="", time=now))))
+        return self._effects(handle(self.state, Tick(id="", time=now)))
 
     def idle(self) -> Effects | None:
         """See `Processor.idle`."""
         outputs = sweep_slice(self.state)
-        return None if outputs is None else self._effects(self._dated(outputs))
+        return None if outputs is None else self._effects(outputs)
 
     # ------------------------------------------------------------------ handling
 
@@ -144,24 +142,7 @@ class ClusterJudge:
             if self.state.shard == 0:  # every shard sees it; one says so
                 yield found.letter
         elif type(found) in HANDLERS:
-            yield from self._dated(handle(self.state, found))  # type: ignore[arg-type]  # in HANDLERS: its event
-
-    def _dated(self, outputs: Iterable[object]) -> Iterator[object]:
-        """Verdicts say what had been read."""
-        for out in outputs:
-            if isinstance(out, VerdictReached):
-                yield msgspec.structs.replace(out, read=self._positions(), time=self._time_of(out))
-            else:
-                yield out
-
-    def _time_of(self, said: VerdictReached) -> int:
-        """Later than every verdict before it, by a microsecond at least: the record knows no other order. A recording
-        keeps its own times.
-        """
-        if self._clock is not None:
-            self._said = max(said.time, self._said + 1)
-            return self._said
-        return said.time
+            yield from handle(self.state, found)  # type: ignore[arg-type]  # in HANDLERS: its event
 
     def _know(self, image: Image) -> None:
         """What other shards asked for is known here when the first class of an image comes up."""
@@ -177,11 +158,10 @@ class ClusterJudge:
             at = max(self.state.now, found.set.fetched_at) + RETRY_AFTER[0]
             self.state.schedule(at, "retry", f"{evidence.repository}\0{evidence.digest}")
 
-    def _positions(self) -> tuple[tuple[str, int], ...]:
-        return tuple(sorted(self._shared.positions().items()))
-
     def _effects(self, outputs: Iterable[object], taken: int = 0) -> Effects:
-        made = tuple(output(o) for o in outputs)  # drives the handlers before the dirty set is taken
+        said = list(outputs)  # drives the handlers before the dirty set is taken
+        read = tuple(sorted(self._shared.positions().items()))
+        made = tuple(output(_with_positions(out, read)) for out in said)
         if made:
             self.state.touch("meta", "")  # whoever takes over says nothing that is dated before this
         rows = [row for row in self.state.take_dirty() if row[0] not in _NOT_STORED]
@@ -189,6 +169,11 @@ class ClusterJudge:
             self._stored_epoch = self.state.trust.epoch
             rows.append((REACHED, "", msgspec.msgpack.encode(self._stored_epoch)))
         return Effects(made, tuple(rows), taken)
+
+
+def _with_positions(out: object, read: tuple[tuple[str, int], ...]) -> object:
+    """A verdict says what had been read."""
+    return msgspec.structs.replace(out, read=read) if isinstance(out, VerdictReached) else out
 
 
 class ClusterAlerter:

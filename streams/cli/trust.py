@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -35,6 +36,7 @@ from verifier.evidence.x509 import ca_keys
 from verifier.models import Micros
 from verifier.policy.check import check_documents
 from verifier.policy.documents import Document, plain, policy_document
+from verifier.trust.changes import By
 from verifier.trust.describe import Change, describe, diff, short, subject_of
 from verifier.trust.roots import window_note
 from verifier.trust.state import ManagedKey, TrustState
@@ -59,10 +61,31 @@ command.add_command(submit)
 _FILES: Final = click.argument("files", nargs=-1, required=True, metavar="FILE|DIR...")
 
 
-@command.command(epilog="Example:\n\n\b\n  $ revet trust apply policies/ keys/dev.pub --note 'first policies'")
+_COMMIT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{3,199}")
+
+
+def _commit(_context: click.Context, _option: click.Parameter, value: str | None) -> str:
+    """Where a change comes from, in the words that trust records use."""
+    if value is None:
+        return "cli"
+    if not _COMMIT.fullmatch(value):
+        raise click.BadParameter(
+            "a commit is 4 to 200 of A-Z a-z 0-9 . _ : / @ + -, such as the output of `git rev-parse HEAD`"
+        )
+    return f"git:{value}"
+
+
+@command.command(
+    epilog="Examples:\n\n\b\n  $ revet trust apply policies/ keys/dev.pub --note 'first policies'\n"
+    "  $ revet trust apply trust/ --prune --commit 4f0c1d2"
+)
 @_FILES
 @click.option("--prune", is_flag=True, help="Remove what the files leave out, of the kinds they hold.")
 @click.option("--dry-run", is_flag=True, help="Say what would be written, write nothing.")
+@click.option(
+    "--commit", "origin", metavar="ID", callback=_commit,
+    help="The commit FILES come from; kept as the origin of the change.",
+)  # fmt: skip
 @click.option("--expects", type=int, metavar="EPOCH", help="Refuse unless trust is at this epoch.")
 @click.option("--at", "at", metavar="TIME", help="For a state without events yet: when the recording to come begins.")
 @note_option
@@ -74,6 +97,7 @@ def apply(
     files: tuple[str, ...],
     prune: bool,
     dry_run: bool,
+    origin: str,
     expects: int | None,
     at: str | None,
     note: str,
@@ -89,7 +113,7 @@ def apply(
     found = _at(reading(state, create=True), at)
     if expects is not None and expects != found.trust.epoch:
         raise TrustError(f"trust is at epoch {found.trust.epoch}, expected {expects}: look again, then repeat it")
-    made = _planned(found, files, note, prune=prune)
+    made = _planned(found, files, asked_by(found, note, origin), prune=prune)
     if made is None:
         return EXIT_USAGE
     for sentence in made.notes:
@@ -114,14 +138,14 @@ def _at(found: Reading, at: str | None) -> Reading:
     return found._replace(now=now)
 
 
-def _planned(found: Reading, files: Sequence[str], note: str, *, prune: bool) -> Plan | None:
+def _planned(found: Reading, files: Sequence[str], by: By, *, prune: bool) -> Plan | None:
     """The plan; None when a document is wrong, and everything wrong is said."""
     documents, errors = read_documents(files)
     for error in errors:
         say(f"revet: {error}")
     if errors or not _sound(found, documents):
         return None
-    return plan(found.trust, documents, asked_by(found, note), prune=prune, shipped=public_good_root())
+    return plan(found.trust, documents, by, prune=prune, shipped=public_good_root())
 
 
 def _sound(found: Reading, documents: Sequence[Document]) -> bool:
@@ -388,7 +412,7 @@ def diff_(files: tuple[str, ...], prune: bool, start: int | None, end: int | Non
         raise click.UsageError("give files to compare trust with, or --from EPOCH (and --to EPOCH)")
     found = reading(state, create=bool(files))
     if files:
-        made = _planned(found, files, "", prune=prune)
+        made = _planned(found, files, asked_by(found), prune=prune)
         if made is None:
             return EXIT_USAGE
         before, after = found.trust, made.after

@@ -19,7 +19,8 @@ def speak(
     said = cls.row.spoken
     now_saying: dict[str, tuple[str, str, tuple[str, ...], str]] = {}
     changed = False
-    # What two machines say may reach us at one instant of ours: a clock that is behind does not turn our time back.
+    # The record knows no other order than times. Two things may reach us at one instant of ours: what a clock says that
+    # is behind does not turn our time back, and after a restore everything is said at once.
     time = max(state.now, cls.row.spoken_at + 1)
     for answer in policy_verdicts(state, cls):
         content = (answer.version, answer.outcome, answer.codes, answer.exempted_by)

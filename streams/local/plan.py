@@ -112,7 +112,8 @@ class _Planner:
     def put(self, document: Document) -> None:
         """One document; nothing when it says what is already so."""
         body = document.body
-        by = self._by._replace(origin=f"file:{document.file}")
+        origin = self._by.origin
+        by = self._by._replace(origin=f"file:{document.file}" if origin == "cli" else f"{origin} {document.file}")
         try:
             record = self._record(document, body, by)
         except PolicyError:

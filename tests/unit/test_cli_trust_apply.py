@@ -47,6 +47,24 @@ def test_a_folder_holds_every_kind(shop):
     assert "nothing to do" in shop.run("trust", "apply", shop.folder / "trust").out
 
 
+def test_the_commit_is_the_origin_of_every_record_it_made(shop):
+    commit = "https://git.example.com/trust@4f0c1d2"
+    result = shop.run("trust", "apply", shop.write("p.yaml", a_policy()), "--prune", "--commit", commit)
+    assert result.code == 0, result.err
+    entries = [e for e in shop.ask("trust", "history")["entries"] if e["epoch"] > 2]
+    assert entries
+    made, removed = f"git:{commit} {shop.folder / 'p.yaml'}", f"git:{commit}"
+    assert {e["record"]["origin"] for e in entries} == {made, removed}
+
+
+@pytest.mark.parametrize("commit", ["", "x", "two words", "a\x1b[31mred", "x" * 300, "-rf"])
+def test_what_is_no_commit_changes_nothing(shop, commit):
+    result = shop.run("trust", "apply", shop.write("p.yaml", a_policy()), f"--commit={commit}")
+    assert result.code == 2
+    assert "git rev-parse HEAD" in result.err
+    assert shop.epoch() == 2
+
+
 def test_a_document_on_standard_input(shop):
     result = shop.run("trust", "apply", "-", input=a_policy())
     assert result.code == 0, result.err

@@ -23,6 +23,7 @@ from streams.topics import STATE, TRUST
 from tests.helpers.load import load
 from tests.helpers.trustadmins import ALICE, gate, key_put, next_of, policy_put
 from verifier.times import DAY, HOUR, MINUTE, SECOND
+from verifier.trust.records import PolicyPut, TrustRecord
 
 T0 = 1_795_000_000 * SECOND
 
@@ -206,15 +207,44 @@ def test_who_takes_over_from_a_dead_judge_says_nothing_dated_before_it():
     assert max(before) < min(after)
 
 
-def test_no_two_verdicts_of_a_shard_have_one_time():
-    """The record orders them by nothing else, and an administrator's clock may be behind."""
+def changed(version: str) -> PolicyPut:
+    """Another version of the policy."""
+    put = policy_put()
+    return put.model_copy(update={"policy": put.policy.model_copy(update={"version": version})})
+
+
+def test_verdicts_of_a_class_have_times_in_their_order_whoever_held_the_shard_and_whatever_clocks_say():
+    """The record orders them by nothing else. All is heard at one instant of the shard: an administrator's clock is
+    behind, and what was broadcast while the shard was parked is read at once.
+    """
     shared_instant = [msgspec.structs.replace(e, time=T0) for e in load(workloads=6, pods=1, seed=9, at=T0).events]
-    under_test = judge(lambda: T0)
-    said = [out.event for event in shared_instant for out in under_test.process([record(event)]).outputs]
-    times = [out.time for out in said if isinstance(out, VerdictReached)]
+    shared = Shared(gate(ALICE))
+
+    def trust(*changes: TrustRecord) -> list[Record]:
+        entries = next_of(shared.gate, *changes, time=T0 - HOUR)
+        at = len(shared.trust_entries())
+        records = [Record(at + n, TRUST, 0, "", e.id, encode(e), e.time) for n, e in enumerate(entries)]
+        shared.take(records)
+        return records
+
+    trust(key_put(1), policy_put())
+    under_test = ClusterJudge(0, 1, shared, lambda: T0)
+    under_test.restore(())
+    said = [out for event in shared_instant for out in events(under_test.process([record(event)]))]
+    said += events(under_test.process(trust(changed("v:2"))))
+    while (slice_ := under_test.idle()) is not None:
+        said += events(slice_)
+    trust(changed("v:3"))
+    said += events(under_test.catch_up())
+    times: dict[tuple[str, str], list[int]] = {}
+    for out in said:
+        if isinstance(out, VerdictReached):
+            times.setdefault((out.class_id, out.verdict.policy), []).append(out.time)
+            assert out.read, "a verdict says what had been read"
     assert len(times) > 4
-    assert times == sorted(set(times))
-    assert times[-1] < T0 + MINUTE
+    assert {len(each) for each in times.values()} == {3}
+    assert all(each == sorted(set(each)) for each in times.values())
+    assert max(max(each) for each in times.values()) < T0 + MINUTE
 
 
 # -------------------------------------------------------------------------------------------------------------- owners
