@@ -81,6 +81,8 @@ class ClusterJudge:
         for entry in self._shared.trust_entries():
             yield from self._handled(entry)
             yield from finish_sweep(self.state)
+        for refused in self._shared.refused():
+            yield from self._handled(refused)
         for seen in self._shared.cluster_sight():
             yield from self._handled(seen)
 
@@ -194,14 +196,18 @@ class ClusterAlerter:
         self.now = next((msgspec.msgpack.decode(value, type=int) for kind, _, value in rows if kind == NOW), 0)
         self._trust = self._shared.gate.trust
         self.alerter.restore((row for row in rows if row[0] in KINDS), self._trust)
-        return self._effects(chain(self.alerter.trust_changed(self._trust, self.now), self._sight()))
+        return self._effects(self._meanwhile())
 
     def catch_up(self) -> Effects:
         """After a time in which others held the shard and wrote nothing."""
         self._trust = self._shared.gate.trust
-        return self._effects(chain(self.alerter.trust_changed(self._trust, self.now), self._sight()))
+        return self._effects(self._meanwhile())
 
-    def _sight(self) -> Iterator[object]:
+    def _meanwhile(self) -> Iterator[object]:
+        """What was broadcast while nobody told; what was told before is no news."""
+        yield from self.alerter.trust_changed(self._trust, self.now)
+        for refused in self._shared.refused():
+            yield from self.alerter.handle(refused, self.now)
         for seen in self._shared.cluster_sight():
             if not isinstance(seen, FeedSeen):
                 yield from self.alerter.handle(seen, self.now)

@@ -11,7 +11,9 @@ Facts are kept packed: a worker holds those of the whole fleet and reads those o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
 
 from streams.codec import NewerSchemaError
 from streams.engine.port import Record
@@ -20,6 +22,10 @@ from streams.events import EvidenceFound, ProgressSeen, Tick, TrustChanged
 from streams.topics import CLUSTER_SIGHT, FACTS, TRUST
 from streams.trustlog import Ignored, Refused, TrustGate
 from verifier.trust.state import TrustState
+
+REFUSED_KEPT: Final = 1000
+"""Refused entries that whoever takes over a shard tells of again, since its former owner may not have; the record knows
+their ids."""
 
 
 class Shared:
@@ -30,6 +36,7 @@ class Shared:
     def __init__(self, gate: TrustGate) -> None:
         self.gate = gate
         self._entries: list[TrustChanged] = []
+        self._refused: deque[Refused] = deque(maxlen=REFUSED_KEPT)
         self._facts: dict[str, Record] = {}
         self._sight: dict[str, Record] = {}
         self._positions: dict[str, int] = {}
@@ -48,6 +55,8 @@ class Shared:
                 found = self.gate.take(record)
                 if isinstance(found, TrustChanged):
                     self._entries.append(found)
+                elif isinstance(found, Refused):
+                    self._refused.append(found)
             elif record.topic == FACTS:
                 self._facts[record.key] = record
             elif record.topic == CLUSTER_SIGHT:
@@ -66,6 +75,10 @@ class Shared:
     def trust_entries(self) -> Sequence[TrustChanged]:
         """Entries that count, in order: entry N has epoch N."""
         return self._entries
+
+    def refused(self) -> Iterable[Refused]:
+        """The newest entries that do not count and have to be told of."""
+        return tuple(self._refused)
 
     def evidence(self, repository: str, digest: str) -> EvidenceFound | None:
         """The newest answer about an image; None when nobody asked yet.
