@@ -12,7 +12,7 @@ from streams.events import ContainerChanged, EvidenceWanted, ObservedContainer, 
 from streams.handlers.classes import class_of, join, leave, short_mark
 from streams.handlers.findings import refresh
 from streams.handlers.signers import note_running
-from streams.handlers.speaking import container_changed, speak
+from streams.handlers.speaking import container_changed, speak_live
 from streams.state import (
     SEEN_KEPT,
     ContainerRow,
@@ -58,7 +58,7 @@ def on_pod(state: ShardState, event: PodObserved) -> Iterator[Output]:
     workload.alive += alive(row) - (before is not None and alive(before))
     state.put_pod(key, row)
     for class_id in dict.fromkeys(c.class_id for c in row.containers if c.class_id):
-        yield from speak(state, state.classes[class_id], "new-class", containers=False)
+        yield from speak_live(state, state.classes[class_id])
     for container in (*ended, *_changed(before, row)):
         yield container_changed(state, row, container)
     settle(state, key, row, workload)

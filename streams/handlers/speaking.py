@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from streams.events import ContainerChanged, PolicyVerdict, VerdictReached
 from streams.handlers.classes import container_id
@@ -10,6 +11,21 @@ from streams.handlers.judging import policy_verdicts, rules
 from streams.state import Class, ContainerRow, PodRow, ShardState
 from verifier.models import Verdict
 from verifier.verify import ungoverned, verify
+
+CAUSE: Final = "cause"
+"""In `ShardState.memory`: the last change of trust, in words."""
+
+
+def speak_live(state: ShardState, cls: Class) -> Iterator[VerdictReached | ContainerChanged]:
+    """Emit the verdicts of a class that a live event made, or judged before the sweep of a change of trust came to it.
+
+    Of a class that was spoken of before there are other containers, and their documents are rewritten here: the sweep
+    will find that everything was said.
+    """
+    if cls.row.spoken:
+        yield from speak(state, cls, "trust", state.memory.get(CAUSE, ""))
+    else:
+        yield from speak(state, cls, "new-class", containers=False)
 
 
 def speak(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,8 +16,8 @@ from streams.handlers.findings import flush_parts, refresh
 from streams.handlers.judging import govern, judge
 from streams.handlers.shapes import found_by_index
 from streams.handlers.signers import rolled_out
-from streams.handlers.speaking import speak
-from streams.state import Class, Image, ShardState, WorkloadKey
+from streams.handlers.speaking import CAUSE, speak
+from streams.state import Class, Image, Judged, ShardState, WorkloadKey
 from verifier.impact import Impact, touched
 from verifier.trust.describe import describe
 from verifier.trust.records import TRUST_RECORD, PolicyPut, PolicyRemoved, TrustRecord
@@ -46,7 +46,8 @@ def on_trust(state: ShardState, event: TrustChanged) -> Iterator[Output]:
     # A policy's mode or version changes what is said and told even where the answer stays the same.
     spoken_anew = isinstance(record, PolicyPut | PolicyRemoved)
     also = rolled_out(state, images)  # what they run now may be compared with a touched image that ran before
-    state.sweep = sweep(state, classes, describe(record), everything=spoken_anew, also=also)
+    state.memory[CAUSE] = described = describe(record)
+    state.sweep = sweep(state, classes, described, everything=spoken_anew, also=also)
 
 
 def _touched_classes(state: ShardState, impact: Impact, record: TrustRecord, images: list[Image]) -> list[Class]:
@@ -128,10 +129,23 @@ def sweep(
     With `everything`, classes whose answer did not change are looked at too (after a restore, when what was judged may
     not have been said). `also`: workloads whose findings may change though no class of theirs was judged again.
     """
+    # Live events judge classes before the sweep comes to them; what changed is told by what they held when it began.
+    return _swept(state, [(cls, cls.judged) for cls in classes], cause, everything, also)
+
+
+def _swept(
+    state: ShardState,
+    classes: Sequence[tuple[Class, Mapping[str, Judged]]],
+    cause: str,
+    everything: bool,
+    also: Iterable[WorkloadKey],
+) -> Iterator[list[Output]]:
     changed: list[Class] = []
-    for number, cls in enumerate(classes, start=1):
-        if cls.id in state.classes and (judge(state, cls, state.now) or everything):
-            changed.append(cls)
+    for number, (cls, held) in enumerate(classes, start=1):
+        if cls.id in state.classes:
+            judge(state, cls, state.now)
+            if everything or (cls.judged is not held and cls.judged != held):
+                changed.append(cls)
         if number % JUDGE_SLICE == 0:
             yield []
     yield []
