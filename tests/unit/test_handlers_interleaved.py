@@ -76,8 +76,8 @@ class Shop:
 
 def revoke(shop: Shop) -> TrustRecord:
     return changes.revoke(
-        shop.world.state.trust, changes.By("alice", shop.world.now), subject_kind="key", subject="build", reason="keyCompromise",
-        all_signatures=True,
+        shop.world.state.trust, changes.By("alice", shop.world.now), subject_kind="key", subject="build",
+        reason="keyCompromise", all_signatures=True,
     )  # fmt: skip
 
 
