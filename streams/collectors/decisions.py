@@ -318,12 +318,18 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 def decision_id(event: wire.Event, kind: str, origin: Origin, member: str = "") -> str:
     """The id of what an event says. The Audit-ID alone will not do: clients may choose it, and retries repeat it.
 
-    `member` tells the objects of one deletion of many apart.
+    Whoever could make two requests with one id would have the second left out as a repetition. So the id holds what the
+    server alone says: the microseconds at which the request came and was answered, who asked, and the answer's code.
+    All of it stands at level Metadata, so a copy that was cut has the same id. `member` tells the objects of one
+    deletion of many apart.
     """
     uri = reduced_uri(event.request_uri or "") + (f"#{member}" if member else "")
     received = event.received or event.timestamp or (event.metadata.creation_timestamp if event.metadata else "") or ""
     audit_id, stage, verb = event.audit_id or "", event.stage or "", event.verb or ""
-    return text_id(kind, origin.cluster, origin.server, audit_id, stage, received, verb, uri)
+    asked_by = (event.user.username if event.user else None) or ""
+    code = str((event.response_status.code if event.response_status else None) or 0)
+    said = (audit_id, stage, received, event.staged or "", asked_by, code, verb, uri)
+    return text_id(kind, origin.cluster, origin.server, *said)
 
 
 def _whole(event: wire.Event, judgement: engines.Judgement) -> wire.Object | None:

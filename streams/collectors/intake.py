@@ -56,6 +56,9 @@ class RawItem(msgspec.Struct, frozen=True, gc=False):
 
 Raw = RawItem | Refused
 
+AUDIT_V1: Final = "audit.k8s.io/v1"
+"""Version of an event that names none: all of them have the same members."""
+
 FEED_INTERVAL: Final = 60_000_000
 """Microseconds of stream time between two `FeedSeen`: the API server's own bookmark interval."""
 
@@ -87,7 +90,8 @@ _LISTS: Final[dict[str, Shape | None]] = {
     "EventList": None,
     "List": None,
 }
-"""Kind of a list -> shape of its items, None when each says its own. (Items of a PodList have no kind.)"""
+"""Kind of a list -> shape of its items, None when each says its own or `_shape_in` knows. (Items of a PodList have no
+kind.)"""
 
 _WATCH_TYPES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _MAX_LISTS: Final = 3
@@ -99,6 +103,8 @@ def _shape(head: wire.Head) -> Shape | Problem:
     kind, version = wire.text_of(head.kind), wire.text_of(head.api_version)
     if kind == "Event" and (version.startswith("audit.k8s.io/") or (not version and head.audit_id)):
         return "event"
+    if not (kind or version) and head.audit_id:
+        return "event"  # an item of an EventList that was taken out of it
     if kind in _SINGLE and version in ("v1", ""):
         return _SINGLE[kind]
     if not kind and head.type and head.object:
@@ -187,10 +193,17 @@ def _of_head(head: wire.Head, data: bytes, position: str, depth: int) -> Iterato
                 else _refuse(Problem("object-malformed", "$.items"), data, position)
             )
             return
-        yield from _elements(elements, data, position, _LISTS[kind], depth)
+        yield from _elements(elements, data, position, _shape_in(kind, head), depth)
         return
     shape = _shape(head)
     yield _refuse(shape, data, position) if isinstance(shape, Problem) else _item(data, position, shape)
+
+
+def _shape_in(kind: str, head: wire.Head) -> Shape | None:
+    """What the items of a list are. The webhook's EventList is a typed list of Go: its items have no kind."""
+    if kind == "EventList" and wire.text_of(head.api_version).startswith("audit.k8s.io/"):
+        return "event"
+    return _LISTS[kind]
 
 
 def _elements(
@@ -412,6 +425,8 @@ def decode_event(data: bytes) -> wire.Event | Problem:
         event = _without_objects(data)
         if is_watched(event.object_ref):
             return decode_problem(error)  # a pod that is no pod
+    if event.kind is None and event.audit_id:
+        event.kind, event.api_version = "Event", event.api_version or AUDIT_V1  # it stands alone from here on
     if event.kind != "Event":
         return Problem("kind-not-read", kind_name(event.kind or ""))
     return event

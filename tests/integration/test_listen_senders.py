@@ -395,6 +395,10 @@ async def test_firehose_gets_the_answer_it_waits_for(place: Place) -> None:
     assert (status, answer["requestId"], got["Content-Type"]) == (200, "ed4acda5", "application/json")
     assert isinstance(answer["timestamp"], int)
     assert "errorMessage" not in answer
-    assert (refused, json.loads(why)["requestId"], "is needed" in json.loads(why)["errorMessage"]) == (401, "ed4acda5", True)
+    assert (refused, json.loads(why)["requestId"], "is needed" in json.loads(why)["errorMessage"]) == (
+        401,
+        "ed4acda5",
+        True,
+    )
     assert failed == 503
     assert {b.cluster for b in taken.batches} == {"prod-eu"}
