@@ -103,7 +103,7 @@ def _shape(head: wire.Head) -> Shape | Problem:
     kind, version = wire.text_of(head.kind), wire.text_of(head.api_version)
     if kind == "Event" and (version.startswith("audit.k8s.io/") or (not version and head.audit_id)):
         return "event"
-    if not (kind or version) and head.audit_id:
+    if not (kind or version) and head.audit_id and head.stage:
         return "event"  # an item of an EventList that was taken out of it
     if kind in _SINGLE and version in ("v1", ""):
         return _SINGLE[kind]

@@ -330,6 +330,7 @@ class Head(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     api_version: msgspec.Raw = NO_VALUE
     items: msgspec.Raw = NO_VALUE
     audit_id: msgspec.Raw = msgspec.field(default=NO_VALUE, name="auditID")
+    stage: msgspec.Raw = NO_VALUE
     type: msgspec.Raw = NO_VALUE
     object: msgspec.Raw = NO_VALUE
     metadata: msgspec.Raw = NO_VALUE

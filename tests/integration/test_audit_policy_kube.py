@@ -1,4 +1,4 @@
-"""The audit policy and the webhook kubeconfig that revet prints, given to a real kube-apiserver: what arrives is enough.
+"""The audit policy and webhook kubeconfig that revet prints, on a real kube-apiserver: what arrives is enough.
 
 etcd and kube-apiserver run here; the receiver is ours, over mutual TLS. Each step of a day is asked of the API server,
 and what revet reads of the events it sent is compared with what was done.
@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from ssl import create_default_context
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -79,6 +79,9 @@ class Server:
             ],
         ]
 
+    def started(self, log: IO[bytes]) -> list[subprocess.Popen[bytes]]:
+        return [subprocess.Popen(command, stdout=log, stderr=log) for command in self.commands()]
+
     def ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
         headers = {"Authorization": "Bearer admin-token", "Content-Type": kind}
         data = None if body is None else json.dumps(body).encode()
@@ -91,7 +94,7 @@ class Server:
 @asynccontextmanager
 async def running(server: Server) -> AsyncIterator[None]:
     with (server.folder / "log").open("wb") as log:
-        processes = [subprocess.Popen(command, stdout=log, stderr=log) for command in server.commands()]
+        processes = server.started(log)
         try:
             deadline = time.monotonic() + READY_SECONDS
             while True:

@@ -197,7 +197,7 @@ def test_good_lines_survive_whatever_stands_around_them(lines):
     assert inside.count(TWO) == lines.count(TWO)
 
 
-# ------------------------------------------------------------------------------------------------ the webhook's own list
+# ------------------------------------------------------------------------------------------- the webhook's own list
 
 BARE = (
     b'{"level":"Metadata","auditID":"a-1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/pay/pods/api",'

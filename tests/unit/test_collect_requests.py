@@ -217,7 +217,7 @@ def test_the_last_of_duplicate_members_wins():
 
 
 def test_the_id_is_of_the_request_not_of_the_audit_id_alone():
-    """Audit id, verb and URI are the client's choice; nobody can have another one's request left out as a repetition."""
+    """Audit id, verb and URI are the client's choice; nobody's request is left out as a repetition of it."""
     one = decide(event()).id
     assert decide(event()).id == one
     assert (
@@ -240,6 +240,9 @@ def test_the_id_is_of_the_request_not_of_the_audit_id_alone():
         "11111111-2222",
         "ResponseComplete",
         "2026-11-20T18:51:44.136391Z",
+        "",
+        "alice",
+        "201",
         "create",
         "/api/v1/namespaces/pay/pods?fieldManager=kubectl",
     )
