@@ -24,6 +24,7 @@ from streams.collectors import reduce, wire
 from streams.collectors.audit import event_time, is_watched, read_event
 from streams.collectors.deadletters import Ignored, Problem, dead_letter, decode_problem, excerpt, kind_name
 from streams.collectors.decisions import Origin
+from streams.collectors.envelopes import Opened, unwrap
 from streams.collectors.framing import (
     MAX_BODY_BYTES,
     MAX_EVENT_BYTES,
@@ -41,7 +42,15 @@ FeedKind = Literal["auto", "audit", "pods"]
 Feed = Literal["audit", "pods"]
 
 Shape = Literal[
-    "event", "pod", "watched-pod", "namespace", "watched-namespace", "bookmark", "watch-error", "empty-list"
+    "event",
+    "pod",
+    "watched-pod",
+    "namespace",
+    "watched-namespace",
+    "bookmark",
+    "watch-error",
+    "empty-list",
+    "other-log",
 ]
 
 
@@ -63,7 +72,7 @@ FEED_INTERVAL: Final = 60_000_000
 """Microseconds of stream time between two `FeedSeen`: the API server's own bookmark interval."""
 
 _FEEDS: Final[dict[FeedKind, frozenset[Shape]]] = {
-    "audit": frozenset({"event", "empty-list"}),
+    "audit": frozenset({"event", "empty-list", "other-log"}),
     "pods": frozenset(
         {"pod", "watched-pod", "namespace", "watched-namespace", "bookmark", "watch-error", "empty-list"}
     ),
@@ -111,7 +120,7 @@ def _shape(head: wire.Head) -> Shape | Problem:
         return _watch_shape(wire.text_of(head.type), head.object)
     if not kind and head.metadata and head.spec and b'"containers"' in bytes(head.spec):
         return "pod"  # an item of a PodList that was taken out of it
-    return _not_read(kind, version, head)
+    return _not_read(kind, version)
 
 
 def _watch_shape(kind_of_event: str, item: msgspec.Raw) -> Shape | Problem:
@@ -125,13 +134,7 @@ def _watch_shape(kind_of_event: str, item: msgspec.Raw) -> Shape | Problem:
     return _WATCHED.get(kind) or Problem("kind-not-read", f"a watched {kind_name(kind) or 'object'}")
 
 
-def _not_read(kind: str, version: str, head: wire.Head) -> Problem:
-    if head.proto_payload:
-        return Problem("kind-not-read", "LogEntry of Google Cloud")
-    if head.category and head.properties:
-        return Problem("kind-not-read", "diagnostic record of Azure")
-    if head.records:
-        return Problem("kind-not-read", "record batch of Azure Event Hubs")
+def _not_read(kind: str, version: str) -> Problem:
     group = version.partition("/")[0]
     if shown := kind_name(kind):
         return Problem("kind-not-read", f"{shown} of {group}" if group in _KNOWN_GROUPS else shown)
@@ -195,6 +198,9 @@ def _of_head(head: wire.Head, data: bytes, position: str, depth: int) -> Iterato
             return
         yield from _elements(elements, data, position, _shape_in(kind, head), depth)
         return
+    if not kind and (opened := unwrap(head, data)) is not None:
+        yield from _inside(opened, data, position, depth)
+        return
     shape = _shape(head)
     yield _refuse(shape, data, position) if isinstance(shape, Problem) else _item(data, position, shape)
 
@@ -220,6 +226,25 @@ def _elements(
                 yield refused("too-deep", item, place)
             else:
                 yield from _items(item, place, shape, depth + 1)
+
+
+def _inside(opened: Opened | Problem, data: bytes, position: str, depth: int) -> Iterator[Raw]:
+    """The items of an envelope."""
+    if isinstance(opened, Problem):
+        yield _refuse(opened, data, position)
+    elif depth >= _MAX_LISTS:
+        yield _refuse(Problem("kind-not-read", "envelopes inside envelopes"), data, position)
+    elif not opened.pieces:
+        yield RawItem(b"", position, "other-log")
+    for number, piece in enumerate(opened.pieces if isinstance(opened, Opened) and depth < _MAX_LISTS else ()):
+        place = f"{position}[{number}]"
+        for frame in split([piece]):
+            if isinstance(frame, Refused):
+                yield msgspec.structs.replace(frame, position=place)
+            elif too_deep(frame.data):
+                yield refused("too-deep", frame.data, place)
+            else:
+                yield from _items(frame.data, place, None, depth + 1)
 
 
 def _item(data: bytes, position: str, shape: Shape) -> Raw:
@@ -396,6 +421,10 @@ class Stream:
         code = wire.STATUS_CODE.decode(_head(data).object).code
         return Problem("watch-error", f"code {code}" if code else "")
 
+    def _other_log(self, data: bytes, received: int | None) -> _Result:
+        del data, received
+        return Ignored("other-log")
+
     def _empty_list(self, data: bytes, received: int | None) -> _Result:
         del data, received
         return Ignored("empty-list")
@@ -409,6 +438,7 @@ class Stream:
         "bookmark": _bookmark,
         "watch-error": _watch_error,
         "empty-list": _empty_list,
+        "other-log": _other_log,
     }
 
 

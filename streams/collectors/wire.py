@@ -339,6 +339,12 @@ class Head(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     category: msgspec.Raw = NO_VALUE
     properties: msgspec.Raw = NO_VALUE
     records: msgspec.Raw = NO_VALUE
+    request_id: msgspec.Raw = NO_VALUE
+    message: msgspec.Raw = NO_VALUE
+    subscription: msgspec.Raw = NO_VALUE
+    message_type: msgspec.Raw = NO_VALUE
+    log_stream: msgspec.Raw = NO_VALUE
+    log_events: msgspec.Raw = NO_VALUE
 
 
 AUDIT: Final = msgspec.json.Decoder(Event)
