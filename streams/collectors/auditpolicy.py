@@ -71,9 +71,9 @@ def rules() -> tuple[Rule, ...]:
             "RequestResponse",
             "What is to run, and what admission said. Metadata is not enough: it has no image of a pod, not the new"
             " image of a patch, and no trace of a bypass by a webhook's match conditions, which only a label in the"
-            " object tells. The request alone is not enough either: digests that a mutating webhook pinned, and the name and"
-            " UID of a controller's pod, stand in the response. pods/ephemeralcontainers needs its own entry, or"
-            " kubectl debug is invisible.",
+            " object tells. The request alone is not enough either: digests that a mutating webhook pinned, and the"
+            " name and UID of a controller's pod, stand in the response. pods/ephemeralcontainers needs its own entry,"
+            " or kubectl debug is invisible.",
             CHANGES,
             tuple(_workloads()),
         ),

@@ -1,15 +1,15 @@
 """Audit events as clouds deliver them: what is wrapped around them, taken off. Pure: bytes in, bytes out.
 
-    unwrap(head, data)       what is inside, piece by piece; an `Opened` without pieces for another log; None: no envelope
+    unwrap(head, data)       what is inside; an `Opened` without pieces for another log; None: no envelope
 
-| delivered by                  | looks like                                                 | inside                            |
-|-------------------------------|------------------------------------------------------------|-----------------------------------|
-| Google Pub/Sub, push          | `{message: {data: base64}, subscription}`                  | a LogEntry                        |
-| Google Cloud Logging (GKE)    | `{protoPayload: {serviceName: k8s.io, …}}`                 | is made into an audit event       |
-| Amazon Data Firehose          | `{requestId, records: [{data: base64}]}`                   | gzip or not: what CloudWatch sent |
-| Amazon CloudWatch Logs (EKS)  | `{messageType, logStream, logEvents: [{message}]}`         | one audit event per message       |
-| Azure Event Hubs (AKS)        | `{records: […]}`                                           | diagnostic records                |
-| Azure diagnostic record       | `{category: kube-audit, properties: {log: text or object}}`| one audit event                   |
+| delivered by                 | looks like                                           | inside                    |
+|------------------------------|------------------------------------------------------|---------------------------|
+| Google Pub/Sub, push         | `{message: {data: base64}, subscription}`            | a LogEntry                |
+| Google Cloud Logging (GKE)   | `{protoPayload: {serviceName: k8s.io, …}}`           | made into an audit event  |
+| Amazon Data Firehose         | `{requestId, records: [{data: base64}]}`             | what CloudWatch sent      |
+| Amazon CloudWatch Logs (EKS) | `{messageType, logStream, logEvents: [{message}]}`   | an audit event each       |
+| Azure Event Hubs (AKS)       | `{records: […]}`                                     | diagnostic records        |
+| Azure diagnostic record      | `{category: kube-audit, properties: {log}}`          | an audit event            |
 
 Which cluster it is about is never taken from here: the sender says that.
 """

@@ -238,6 +238,8 @@ def _inside(opened: Opened | Problem, data: bytes, position: str, depth: int) ->
         yield RawItem(b"", position, "other-log")
     for number, piece in enumerate(opened.pieces if isinstance(opened, Opened) and depth < _MAX_LISTS else ()):
         place = f"{position}[{number}]"
+        if not piece.strip():
+            yield RawItem(b"", place, "empty-list")
         for frame in split([piece]):
             if isinstance(frame, Refused):
                 yield msgspec.structs.replace(frame, position=place)

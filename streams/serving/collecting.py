@@ -243,7 +243,7 @@ def listen_address(settings: Settings) -> tuple[str, int]:
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-class _UnderWay:
+class UnderWay:
     """Steps of recordings that were handed over, in order."""
 
     def __init__(self, process: Process, door: DurableDoor, kept: FilesProgress) -> None:
@@ -279,7 +279,7 @@ async def files(process: Process, sources: Sequence[ReplaySource], progress: Pat
     async with collector_door(process, "files") as door:
         kept = FilesProgress.open(progress, await asyncio.to_thread(destination_of, kafka))
         process.health.ready()
-        way, told = _UnderWay(process, door, kept), _Told(process)
+        way, told = UnderWay(process, door, kept), _Told(process)
         try:
             async with RecordingReader(sources, kept.of, kafka.partitions) as reader:
                 async for step in reader:

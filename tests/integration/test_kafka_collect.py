@@ -8,12 +8,13 @@ import os
 import random
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from streams.codec import decode
-from streams.collectors import read_stream, reduced_original
+from streams.collectors import observe_stream, read_stream, reduced_original
 from streams.events import DeadLetter, DecisionObserved, PodObserved
 from streams.kafka.records import originals_of
 from streams.topics import CLUSTER_SIGHT, DEADLETTERS, OBSERVATIONS, RAW
@@ -329,3 +330,58 @@ def test_a_signal_stops_it_in_order(place, tmp_path):
     with files(place, progress, str(recording.audit)) as process:
         assert process.wait(200) == 0
     assert dict(audit_ids(place.read(OBSERVATIONS))) == dict.fromkeys(recording.audit_ids, 1)
+
+
+@pytest.mark.kill
+@pytest.mark.slow
+def test_a_log_that_is_written_rotated_and_followed_through_kills_is_whole(place, tmp_path):
+    """kube-apiserver's rotation by rename, logrotate's by copy and truncation, compressed or not; `kill -9` between."""
+    lines = small(tmp_path / "r", 3_000).audit.read_bytes().splitlines(keepends=True)
+    log, progress, chance = tmp_path / "audit.log", tmp_path / "p.json", random.Random(4)
+    expected = {e.audit_id for o in observe_stream(lines, cluster="c1", source="x") if (e := _decision(o))}
+    rotations, at = 0, 0
+    for last in [False] * KILLS + [True]:
+        with files(place, progress, "--follow", f"c1={log}") as process:
+            process.said("(following)")
+            for _ in range(4):
+                end = len(lines) if last else min(len(lines), at + chance.randint(50, 300))
+                with log.open("ab") as file:
+                    file.writelines(lines[at:end])
+                at, rotations = end, rotations + _rotated(log, chance, rotations)
+                time.sleep(chance.uniform(0.2, 1.0))
+            if not last:
+                process.kill()
+            else:
+                _until(lambda: expected <= audit_ids(place.read(OBSERVATIONS)).keys())
+                assert process.end() == 0, process.err
+    assert audit_ids(place.read(OBSERVATIONS)).keys() == expected
+    assert rotations > 0
+    assert "log-gap" not in process.err
+
+
+def _decision(observation: object) -> DecisionObserved | None:
+    return observation if isinstance(observation, DecisionObserved) else None
+
+
+def _rotated(log: Path, chance: random.Random, number: int) -> int:
+    if chance.random() < 0.4 or not log.stat().st_size:
+        return 0
+    if chance.random() < 0.5:
+        target = log.with_name(f"audit-2026-11-22T01-02-{number:02}.log")
+        log.rename(target)
+    else:
+        target = log.with_name(f"audit.log.{number}")
+        target.write_bytes(log.read_bytes())
+        os.truncate(log, 0)
+    if chance.random() < 0.5:
+        Path(f"{target}.gz").write_bytes(gzip.compress(target.read_bytes()))
+        target.unlink()
+    return 1
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if reached():
+            return
+        time.sleep(0.3)
+    raise AssertionError("not reached")
