@@ -54,8 +54,8 @@ def test_every_policy_report_of_the_projects_is_read(samples):
 def test_ephemeral_reports_of_a_real_kyverno_name_the_pod(samples):
     got = claims(*of_lines(samples / "recorded" / "kyverno-ephemeralreports.jsonl"))
     assert {claim.subject.kind for claim in got} == {"Pod", "Deployment"}
-    assert all(claim.subject.uid and claim.subject.namespace for claim in got)
-    assert {bool(claim.subject.name) for claim in got} == {True, False}  # a controller's pod has no name at admission
+    assert all(claim.subject.name and claim.subject.namespace for claim in got)
+    assert {bool(claim.subject.uid) for claim in got} == {True, False}  # at a creation there is no UID yet
     assert {claim.at_admission for claim in got} == {True}
     assert all(claim.time is not None and claim.time > 1_795_000_000_000_000 for claim in got)
     assert {claim.result for claim in got} >= {"pass"}
