@@ -34,7 +34,7 @@ REPORTS = {"PolicyReport", "ClusterPolicyReport", "Report", "ClusterReport", "Ep
 
 def test_every_policy_report_of_the_projects_is_read(samples):
     """YAML is what their tests hold; the API serves the same as JSON."""
-    found = Counter()
+    found: Counter[tuple[str, str]] = Counter()
     for folder in ("kyverno/chainsaw", "kyverno-docs"):
         for path in sorted((samples / folder).glob("*.yaml")):
             for document in yaml.safe_load_all(path.read_text()):

@@ -77,7 +77,7 @@ async def receiving(receiver: Receiver, scheme: str = "https") -> AsyncIterator[
 
 
 async def post(
-    url: str, body: bytes, context: ssl.SSLContext | None = None, **headers: str
+    url: str, body: bytes, context: ssl.SSLContext | None = None, headers: dict[str, str] | None = None
 ) -> tuple[int, str, dict[str, str]]:
     """One request on a connection of its own."""
     connector = aiohttp.TCPConnector(ssl=context if context is not None else True)
@@ -118,7 +118,7 @@ async def test_the_cluster_is_the_senders(place: Place, name: str) -> None:
     lying = event("a").replace(b"{", b'{"cluster":"prod-us","clusterName":"prod-us",', 1)
     async with receiving(receiver) as url:
         context = place.client(getattr(place, pair) if pair else None)
-        got, text, _ = await post(url + path, lying, context, **(bearer(token) if token else {}))
+        got, text, _ = await post(url + path, lying, context, headers=bearer(token) if token else {})
         counted = await metrics(url, headers=bearer(TOKEN_EU), ssl=place.client())
     assert got == status
     if status == 200:
@@ -162,7 +162,7 @@ async def test_clear_text_is_not_spoken_where_tls_is(place: Place) -> None:
     receiver = Receiver(Taken(), ReceiverOptions(senders=place.senders(), tls=place.tls()))
     async with receiving(receiver, "http") as url:
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
-            await post(url + "/audit", event("a"), **bearer(TOKEN_EU))
+            await post(url + "/audit", event("a"), headers=bearer(TOKEN_EU))
 
 
 # ------------------------------------------------------------------------------------------------ what changes on disk
@@ -214,7 +214,7 @@ async def test_what_cannot_be_read_again_changes_nothing_and_is_said(place: Plac
         (place.folder / "eu").write_text("short-hunter2")
         problem = receiver.refresh()
         assert (await post(url + "/audit", event("a"), place.client(place.one)))[0] == 200
-        assert (await post(url + "/audit", event("b"), place.client(), **bearer(TOKEN_EU)))[0] == 200
+        assert (await post(url + "/audit", event("b"), place.client(), headers=bearer(TOKEN_EU)))[0] == 200
     assert "listen.certificate_file and listen.key_file" in problem
     assert "at least 16 characters" in problem
     assert said == [problem]
@@ -224,11 +224,11 @@ async def test_what_cannot_be_read_again_changes_nothing_and_is_said(place: Plac
 async def test_a_rotated_token_counts_and_the_old_one_does_not(place: Place) -> None:
     receiver = Receiver(Taken(), ReceiverOptions(senders=place.senders()))
     async with receiving(receiver, "http") as url:
-        assert (await post(url + "/audit", event("a"), **bearer(TOKEN_EU)))[0] == 200
+        assert (await post(url + "/audit", event("a"), headers=bearer(TOKEN_EU)))[0] == 200
         (place.folder / "eu").write_text("rotated-" + "c" * 32)
         receiver.refresh()
-        assert (await post(url + "/audit", event("b"), **bearer("rotated-" + "c" * 32)))[0] == 200
-        assert (await post(url + "/audit", event("c"), **bearer(TOKEN_EU)))[0] == 401
+        assert (await post(url + "/audit", event("b"), headers=bearer("rotated-" + "c" * 32)))[0] == 200
+        assert (await post(url + "/audit", event("c"), headers=bearer(TOKEN_EU)))[0] == 401
 
 
 async def test_secrets_are_in_no_text(place: Place, caplog: pytest.LogCaptureFixture) -> None:
@@ -236,7 +236,9 @@ async def test_secrets_are_in_no_text(place: Place, caplog: pytest.LogCaptureFix
     options = ReceiverOptions(senders=place.senders(), token=b"", tls=place.tls())
     receiver = Receiver(Taken(), options)
     async with receiving(receiver) as url:
-        texts = [(await post(url + "/audit", event("a"), place.client(), **bearer(t)))[1] for t in (TOKEN_EU, "z" * 40)]
+        texts = [
+            (await post(url + "/audit", event("a"), place.client(), headers=bearer(t)))[1] for t in (TOKEN_EU, "z" * 40)
+        ]
         counted = await metrics(url, headers=bearer(TOKEN_EU), ssl=place.client())
     for text in (*texts, counted, caplog.text, repr(options), repr(options.senders)):
         assert not any(secret in text for secret in (TOKEN_EU, TOKEN_US, "z" * 40))
@@ -263,13 +265,15 @@ async def test_too_many_requests_wait_and_only_then_are_told_when_to_come_back(p
     receiver = Receiver(taken, ReceiverOptions(senders=place.senders(), requests_per_second=10.0))
     async with receiving(receiver, "http") as url:
         began = time.monotonic()
-        answers = await asyncio.gather(*(post(url + "/audit", event(str(n)), **bearer(TOKEN_EU)) for n in range(30)))
+        answers = await asyncio.gather(
+            *(post(url + "/audit", event(str(n)), headers=bearer(TOKEN_EU)) for n in range(30))
+        )
         assert [status for status, _, _ in answers] == [200] * 30
         assert time.monotonic() - began > 0.5  # twenty at once, the others at ten a second
     assert len(taken.batches) == 30
     receiver = Receiver(taken, ReceiverOptions(senders=place.senders(), requests_per_second=0.04))
     async with receiving(receiver, "http") as url:
-        (status, text, headers) = await post(url + "/audit", event("x"), **bearer(TOKEN_EU))
+        (status, text, headers) = await post(url + "/audit", event("x"), headers=bearer(TOKEN_EU))
         assert (status, text, int(headers["Retry-After"]) >= 1) == (429, "too many requests\n", True)
         counted = await metrics(url, headers=bearer(TOKEN_EU))
     assert 'revet_audit_refused_total{reason="rate"} 1' in counted
@@ -290,7 +294,7 @@ async def test_one_sender_leaves_a_place_for_the_others(place: Place) -> None:
         ]
         await asyncio.sleep(0.3)
         async with asyncio.timeout(10):
-            assert (await post(url + "/audit", event("a"), **bearer(TOKEN_US)))[0] == 200
+            assert (await post(url + "/audit", event("a"), headers=bearer(TOKEN_US)))[0] == 200
         for task in hanging:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
@@ -309,7 +313,7 @@ async def test_only_so_many_connections_of_one_address(place: Place) -> None:
         await held[0][1].wait_closed()
         await asyncio.sleep(0.05)
         url = f"http://127.0.0.1:{port}"
-        assert (await post(url + "/audit", event("a"), **bearer(TOKEN_EU)))[0] == 200
+        assert (await post(url + "/audit", event("a"), headers=bearer(TOKEN_EU)))[0] == 200
         counted = await metrics(url, headers=bearer(TOKEN_EU))
         for _, other in held:
             other.close()
@@ -363,7 +367,7 @@ async def test_a_push_is_believed_when_google_signed_it_for_us(tmp_path: Path, n
     senders = Senders((SenderRule(cluster="gke-1", push_account=ACCOUNT),))
     receiver = Receiver(taken, ReceiverOptions(senders=senders, push_keys=push_keys(tmp_path)))
     async with receiving(receiver, "http") as url:
-        got, _, _ = await post(url + "/pubsub", event("a"), **bearer(jwt(**changed)))  # type: ignore[arg-type]  # a table
+        got, _, _ = await post(url + "/pubsub", event("a"), headers=bearer(jwt(**changed)))  # type: ignore[arg-type]  # a table
     assert got in ((200,) if status == 200 else (401, 403))
     assert {b.cluster for b in taken.batches} == ({"gke-1"} if status == 200 else set())
 
@@ -374,7 +378,7 @@ async def test_garbage_in_place_of_a_signed_push(tmp_path: Path, garbage: str) -
     receiver = Receiver(Taken(), ReceiverOptions(senders=senders, push_keys=push_keys(tmp_path)))
     async with receiving(receiver, "http") as url:
         try:
-            assert (await post(url + "/pubsub", event("a"), **bearer(garbage)))[0] in (400, 401)
+            assert (await post(url + "/pubsub", event("a"), headers=bearer(garbage)))[0] in (400, 401)
         except aiohttp.ClientError:
             assert len(garbage) > 8000  # a header beyond the limit
 
@@ -385,10 +389,10 @@ async def test_firehose_gets_the_answer_it_waits_for(place: Place) -> None:
     headers = {"X-Amz-Firehose-Request-Id": "ed4acda5", "X-Amz-Firehose-Protocol-Version": "1.0"}
     async with receiving(receiver, "http") as url:
         key = {"X-Amz-Firehose-Access-Key": TOKEN_EU}
-        status, text, got = await post(url + "/firehose", event("a"), **headers, **key)
-        refused, why, _ = await post(url + "/firehose", event("b"), **headers)
+        status, text, got = await post(url + "/firehose", event("a"), headers={**headers, **key})
+        refused, why, _ = await post(url + "/firehose", event("b"), headers=headers)
         taken.broken = True
-        failed, _, _ = await post(url + "/firehose", event("c"), **headers, **key)
+        failed, _, _ = await post(url + "/firehose", event("c"), headers={**headers, **key})
     answer = json.loads(text)
     assert (status, answer["requestId"], got["Content-Type"]) == (200, "ed4acda5", "application/json")
     assert isinstance(answer["timestamp"], int)

@@ -50,11 +50,15 @@ RATIFY2 = {
 
 
 def read(*documents):
-    return list(read_reports([b"\n".join(json.dumps(d).encode() for d in documents)]))
+    return read_raw(b"\n".join(json.dumps(d).encode() for d in documents))
+
+
+def read_raw(body):
+    return list(read_reports([body]))
 
 
 def test_opa_logs_come_as_compressed_arrays():
-    (claim,) = read_reports([gzip.compress(json.dumps([OPA]).encode())])
+    (claim,) = read_raw(gzip.compress(json.dumps([OPA]).encode()))
     assert (claim.engine, claim.result, claim.policy, claim.subject.name) == ("opa", "fail", "system/main", "api")
     assert (claim.message, claim.at_admission) == ("image is not from our registry", True)
     assert "hunter2" not in repr(claim)
