@@ -24,6 +24,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TextIO
 from urllib.parse import quote
@@ -35,7 +36,7 @@ from pydantic import BaseModel, SecretStr
 from alerting import text
 from streams.collectors.senders import read_token
 from streams.settings import Settings, leaves, secret_of
-from verifier.errors import RevetError
+from verifier.errors import InputError, RevetError
 from verifier.times import format_instant
 
 ROOT: Final = "revet"
@@ -137,7 +138,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
             found |= {form for form in _forms(secret, user) if len(form) >= SHORTEST}
     for rule in settings.listen.senders:
         if rule.token_file is not None:
-            found |= set(_forms(read_token(rule.token_file).decode("utf-8", "surrogateescape"), ""))
+            with suppress(InputError):  # mounted for the receiver alone; whoever cannot read it cannot log it
+                found |= set(_forms(read_token(rule.token_file).decode("utf-8", "surrogateescape"), ""))
     return tuple(sorted(found, key=len, reverse=True))
 
 

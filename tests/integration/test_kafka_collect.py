@@ -4,8 +4,10 @@ topics, whoever is killed meanwhile.
 
 import gzip
 import http.client
+import json
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +24,7 @@ from tests.helpers.cluster import PLANTED, Recording, audit_batches, demo_images
 from tests.helpers.kafkatopics import Place, audit_ids
 from tests.helpers.process import ROOT, Revet
 from tests.helpers.servers import KafkaServer
+from tests.helpers.servingpki import ServingCa
 
 pytestmark = [pytest.mark.needs("kafka"), pytest.mark.timeout(600)]
 
@@ -144,6 +147,43 @@ def test_the_receiver_does_not_outlive_its_parser(place):
         os.kill(int(children[0]), 9)
         assert process.wait() == 4
     assert "parses has ended" in process.err
+
+
+def test_the_cluster_is_that_of_the_certificate(place, tmp_path):
+    """The whole process, as its settings file says: TLS, a CA of senders, a certificate and a token."""
+    ca, recording = ServingCa("senders"), small(tmp_path / "r", 200)
+    (tmp_path / "ca.crt").write_bytes(ca.pem)
+    own, peer = ca.pair(tmp_path, "receiver"), ca.pair(tmp_path, "cp-1", client=True)
+    (tmp_path / "token").write_text("hunter2-" + "t" * 24)
+    senders = [
+        {"cluster": "prod-eu", "certificate": "cn:cp-1", "server": "cp-1"},
+        {"cluster": "prod-us", "token_file": str(tmp_path / "token")},
+    ]
+    listen = {"certificate_file": str(own.certificate), "key_file": str(own.key), "senders": senders}
+    (tmp_path / "revet.json").write_text(json.dumps({"listen": {**listen, "client_ca_file": str(tmp_path / "ca.crt")}}))
+    (tmp_path / "revet.json").rename(tmp_path / "revet.yaml")  # JSON is YAML
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    bodies = list(audit_batches(recording, 50))
+    environment = place.environment(REVET_LISTEN_ADDRESS="127.0.0.1:0")
+    with Revet("serve", "audit", "--settings", str(tmp_path / "revet.yaml"), cwd=ROOT, **environment) as process:
+        port = int(process.said(r"url=https://\S*:(\d+)/audit"))
+
+        def send(body: bytes, **headers: str) -> int:
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+            connection.request("POST", "/audit", body, headers)
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        assert send(bodies[0]) == 401
+        assert send(bodies[0], Authorization="Bearer hunter2-" + "t" * 24) == 200
+        context.load_cert_chain(peer.certificate, peer.key)
+        assert [send(body) for body in bodies] == [200] * len(bodies)
+        assert process.end() == 0, process.err
+    found = place.read(OBSERVATIONS)
+    assert audit_ids(r for r in found if r.key.startswith("prod-eu/")).keys() == set(recording.audit_ids)
+    assert {r.key.partition("/")[0] for r in found} == {"prod-eu", "prod-us"}
+    assert "hunter2" not in process.err + process.out
 
 
 @pytest.mark.kill
