@@ -261,12 +261,18 @@ def break_glass_of(event: wire.Event) -> str:
     return _mark_of(request) or _mark_of(event.response_object)
 
 
+_KYVERNO_KEYS: Final = ("kyverno.io/verify-images", "kyverno.io/verify-images-scoped")
+"""Image -> status, or the same by policy and rule; newer versions write both."""
+
+
 def _kyverno_marks(item: wire.Object | None) -> list[tuple[str, str]]:
-    """(image, pass | fail | skip) of Kyverno's own mark. A claim: users can write it, unless Kyverno guards it."""
-    meta = item.metadata if item else None
-    raw = meta.annotations.get("kyverno.io/verify-images") if meta and meta.annotations else None
-    if raw is None:
-        return []
+    """(image, pass | fail | skip) of Kyverno's own marks. A claim: users can write it, unless Kyverno guards it."""
+    notes = (item.metadata.annotations if item and item.metadata else None) or {}
+    found = (pair for key in _KYVERNO_KEYS if key in notes for pair in _kyverno_pairs(notes[key]))
+    return list(dict.fromkeys(found))
+
+
+def _kyverno_pairs(raw: msgspec.Raw) -> list[tuple[str, str]]:
     try:
         marks = _MARKS.decode(wire.text_of(raw))
         if "policies" not in marks:
