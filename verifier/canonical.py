@@ -18,11 +18,25 @@ ID_PREFIX: Final = "v1:"
 ID_LENGTH: Final = 27
 """Characters of base64url(SHA-256) kept: 162 bits, the length Elasticsearch-friendly ids use."""
 
+_REQUEST: Final = (
+    "cluster",
+    "server",
+    "audit_id",
+    "stage",
+    "received",
+    "staged",
+    "user",
+    "code",
+    "verb",
+    "request_uri",
+)
+"""What tells one request from another. The client chooses audit id, verb and URI; the server alone says the rest."""
+
 ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    "decision": ("cluster", "server", "audit_id", "stage", "received", "verb", "request_uri"),
+    "decision": _REQUEST,
     "pod": ("cluster", "uid", "resource_version", "content", "gone"),
     "namespace": ("cluster", "name", "content", "time"),
-    "configuration": ("cluster", "server", "audit_id", "stage", "received", "verb", "request_uri"),
+    "configuration": _REQUEST,
     "feed": ("cluster", "feed", "time"),
     "deadletter": ("source", "sha256"),
     "container": ("cluster", "pod_uid", "container_kind", "container_name", "digest"),

@@ -10,7 +10,7 @@
 | digest or evidence revoked, withdrawn       | closures with the digest; that evidence              | none         |
 | policy put, removed                         | classes the policy governs now, or governed before   | inline keys  |
 | exemption put, ended                        | its digests, else its policy, else everything        | none         |
-| cluster put                                 | classes of the cluster                               | none         |
+| cluster put, retired                        | classes of the cluster                               | none         |
 
 A class is touched when any member names it. Everything else stands as it did: a property under test.
 
@@ -32,6 +32,7 @@ from verifier.models import DigestClosure, Fact, is_undecided
 from verifier.trust.hits import hits
 from verifier.trust.records import (
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -177,7 +178,7 @@ def touched(before: TrustState, after: TrustState, record: TrustRecord) -> Impac
         case ExemptionPut() | ExemptionEnded():
             exemption_id = record.id if isinstance(record, ExemptionPut) else record.exemption_id
             return NOTHING if before.exemptions is after.exemptions else _of_exemption(after, exemption_id)
-        case ClusterPut():
+        case ClusterPut() | ClusterRetired():
             same = before.clusters is after.clusters
             return NOTHING if same else Impact(clusters=frozenset({record.cluster_id}))
     assert_never(record)

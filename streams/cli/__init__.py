@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "key": ("streams.cli.key", "Add, rotate, remove and list public keys."),
     "revoke": ("streams.cli.revoke", "Revoke a key, digest, piece of evidence, identity, CA, builder, commit or log."),
     "revocation": ("streams.cli.revocation", "List and withdraw revocations."),
+    "cluster": ("streams.cli.cluster", "Enrol, list and retire clusters."),
     "exempt": ("streams.cli.exempt", "Accept a finding for a time."),
     "verdict": ("streams.cli.verdict", "Replay a recorded verdict."),
     "evidence": ("streams.cli.evidence", "What evidence exists for an image."),

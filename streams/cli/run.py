@@ -35,7 +35,7 @@ from streams.cli.common import (
 from streams.cli.outcomes import folded
 from streams.cli.sources import evidence_source
 from streams.clock import wall_clock
-from streams.collectors.server import CLUSTER, MIB, Receiver, ReceiverOptions
+from streams.collectors.server import CLUSTER, Receiver
 from streams.engine.sqlite import trust_log
 from streams.garbage import settle_collector
 from streams.local.dated import first_seen_dates
@@ -46,6 +46,7 @@ from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
 from streams.places import EvidenceSource, opened
+from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
@@ -289,7 +290,7 @@ class _Run:
         with self._opened(place, live=True) as node:
             await self._apply_trust(node, lambda: None)
             service = Service(node)
-            receiver = Receiver(service, self._receiver_options())
+            receiver = Receiver(service, receiver_options(self.settings), stale=_say_stale)
             service.quiet = receiver.quiet
             async with self._listening(receiver):
                 await service.run(self.stop)
@@ -299,23 +300,15 @@ class _Run:
         host, port = host_and_port(self.settings.listen.address)
         async with receiver.listening(host, port) as bound:
             shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-            say(f"revet: listening on http://{shown}/audit and /audit/CLUSTER")
-            if not _is_loopback(host) and not self._token():
-                say(f"revet: warning: whoever reaches {shown} can send events: --listen-token-file, and TLS in front")
+            listen = self.settings.listen
+            scheme = "https" if listen.certificate_file else "http"
+            say(f"revet: listening on {scheme}://{shown}/audit and /audit/CLUSTER")
+            known = listen.senders or listen.token_text()
+            if not _is_loopback(host) and not known:
+                say(f"revet: warning: whoever reaches {shown} can send events: --listen-token-file, or listen.senders")
+            elif not _is_loopback(host) and not listen.certificate_file:
+                say(f"revet: warning: tokens come in clear text to {shown}: listen.certificate_file, or TLS in front")
             yield
-
-    def _receiver_options(self) -> ReceiverOptions:
-        listen = self.settings.listen
-        return ReceiverOptions(
-            cluster=self.settings.cluster,
-            token=self._token(),
-            max_body=listen.max_body_mib * MIB,
-            max_requests=listen.max_requests,
-            body_seconds=float(listen.body_seconds),
-        )
-
-    def _token(self) -> bytes:
-        return (self.settings.listen.token_text() or "").encode()
 
     # ------------------------------------------------------------------ both
 
@@ -410,3 +403,9 @@ def _telling() -> Iterator[Callable[[Progress], None]]:
 
 def _line(progress: Progress) -> str:
     return f"replayed {progress.items:,} items, {progress.new:,} new, clock {show_time(progress.time or None)}"
+
+
+def _say_stale(problem: str) -> None:
+    """Of a certificate, key or token that cannot be read again."""
+    if problem:
+        say(f"revet: warning: what was in force stays in force: {problem}")

@@ -318,6 +318,7 @@ def _clusters(trust: TrustState, _now: Micros) -> Rows:
             "epoch": entry.epoch,
         }
         for entry in sorted(trust.clusters.values(), key=lambda entry: entry.name)
+        if entry.enrolled
     ]
 
 

@@ -261,12 +261,18 @@ def break_glass_of(event: wire.Event) -> str:
     return _mark_of(request) or _mark_of(event.response_object)
 
 
+_KYVERNO_KEYS: Final = ("kyverno.io/verify-images", "kyverno.io/verify-images-scoped")
+"""Image -> status, or the same by policy and rule; newer versions write both."""
+
+
 def _kyverno_marks(item: wire.Object | None) -> list[tuple[str, str]]:
-    """(image, pass | fail | skip) of Kyverno's own mark. A claim: users can write it, unless Kyverno guards it."""
-    meta = item.metadata if item else None
-    raw = meta.annotations.get("kyverno.io/verify-images") if meta and meta.annotations else None
-    if raw is None:
-        return []
+    """(image, pass | fail | skip) of Kyverno's own marks. A claim: users can write it, unless Kyverno guards it."""
+    notes = (item.metadata.annotations if item and item.metadata else None) or {}
+    found = (pair for key in _KYVERNO_KEYS if key in notes for pair in _kyverno_pairs(notes[key]))
+    return list(dict.fromkeys(found))
+
+
+def _kyverno_pairs(raw: msgspec.Raw) -> list[tuple[str, str]]:
     try:
         marks = _MARKS.decode(wire.text_of(raw))
         if "policies" not in marks:
@@ -318,12 +324,18 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 def decision_id(event: wire.Event, kind: str, origin: Origin, member: str = "") -> str:
     """The id of what an event says. The Audit-ID alone will not do: clients may choose it, and retries repeat it.
 
-    `member` tells the objects of one deletion of many apart.
+    Whoever could make two requests with one id would have the second left out as a repetition. So the id holds what the
+    server alone says: the microseconds at which the request came and was answered, who asked, and the answer's code.
+    All of it stands at level Metadata, so a copy that was cut has the same id. `member` tells the objects of one
+    deletion of many apart.
     """
     uri = reduced_uri(event.request_uri or "") + (f"#{member}" if member else "")
     received = event.received or event.timestamp or (event.metadata.creation_timestamp if event.metadata else "") or ""
     audit_id, stage, verb = event.audit_id or "", event.stage or "", event.verb or ""
-    return text_id(kind, origin.cluster, origin.server, audit_id, stage, received, verb, uri)
+    asked_by = (event.user.username if event.user else None) or ""
+    code = str((event.response_status.code if event.response_status else None) or 0)
+    said = (audit_id, stage, received, event.staged or "", asked_by, code, verb, uri)
+    return text_id(kind, origin.cluster, origin.server, *said)
 
 
 def _whole(event: wire.Event, judgement: engines.Judgement) -> wire.Object | None:

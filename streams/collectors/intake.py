@@ -24,6 +24,7 @@ from streams.collectors import reduce, wire
 from streams.collectors.audit import event_time, is_watched, read_event
 from streams.collectors.deadletters import Ignored, Problem, dead_letter, decode_problem, excerpt, kind_name
 from streams.collectors.decisions import Origin
+from streams.collectors.envelopes import Opened, unwrap
 from streams.collectors.framing import (
     MAX_BODY_BYTES,
     MAX_EVENT_BYTES,
@@ -41,7 +42,15 @@ FeedKind = Literal["auto", "audit", "pods"]
 Feed = Literal["audit", "pods"]
 
 Shape = Literal[
-    "event", "pod", "watched-pod", "namespace", "watched-namespace", "bookmark", "watch-error", "empty-list"
+    "event",
+    "pod",
+    "watched-pod",
+    "namespace",
+    "watched-namespace",
+    "bookmark",
+    "watch-error",
+    "empty-list",
+    "other-log",
 ]
 
 
@@ -56,11 +65,14 @@ class RawItem(msgspec.Struct, frozen=True, gc=False):
 
 Raw = RawItem | Refused
 
+AUDIT_V1: Final = "audit.k8s.io/v1"
+"""Version of an event that names none: all of them have the same members."""
+
 FEED_INTERVAL: Final = 60_000_000
 """Microseconds of stream time between two `FeedSeen`: the API server's own bookmark interval."""
 
 _FEEDS: Final[dict[FeedKind, frozenset[Shape]]] = {
-    "audit": frozenset({"event", "empty-list"}),
+    "audit": frozenset({"event", "empty-list", "other-log"}),
     "pods": frozenset(
         {"pod", "watched-pod", "namespace", "watched-namespace", "bookmark", "watch-error", "empty-list"}
     ),
@@ -87,7 +99,8 @@ _LISTS: Final[dict[str, Shape | None]] = {
     "EventList": None,
     "List": None,
 }
-"""Kind of a list -> shape of its items, None when each says its own. (Items of a PodList have no kind.)"""
+"""Kind of a list -> shape of its items, None when each says its own or `_shape_in` knows. (Items of a PodList have no
+kind.)"""
 
 _WATCH_TYPES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _MAX_LISTS: Final = 3
@@ -99,13 +112,15 @@ def _shape(head: wire.Head) -> Shape | Problem:
     kind, version = wire.text_of(head.kind), wire.text_of(head.api_version)
     if kind == "Event" and (version.startswith("audit.k8s.io/") or (not version and head.audit_id)):
         return "event"
+    if not (kind or version) and head.audit_id and head.stage:
+        return "event"  # an item of an EventList that was taken out of it
     if kind in _SINGLE and version in ("v1", ""):
         return _SINGLE[kind]
     if not kind and head.type and head.object:
         return _watch_shape(wire.text_of(head.type), head.object)
     if not kind and head.metadata and head.spec and b'"containers"' in bytes(head.spec):
         return "pod"  # an item of a PodList that was taken out of it
-    return _not_read(kind, version, head)
+    return _not_read(kind, version)
 
 
 def _watch_shape(kind_of_event: str, item: msgspec.Raw) -> Shape | Problem:
@@ -119,13 +134,7 @@ def _watch_shape(kind_of_event: str, item: msgspec.Raw) -> Shape | Problem:
     return _WATCHED.get(kind) or Problem("kind-not-read", f"a watched {kind_name(kind) or 'object'}")
 
 
-def _not_read(kind: str, version: str, head: wire.Head) -> Problem:
-    if head.proto_payload:
-        return Problem("kind-not-read", "LogEntry of Google Cloud")
-    if head.category and head.properties:
-        return Problem("kind-not-read", "diagnostic record of Azure")
-    if head.records:
-        return Problem("kind-not-read", "record batch of Azure Event Hubs")
+def _not_read(kind: str, version: str) -> Problem:
     group = version.partition("/")[0]
     if shown := kind_name(kind):
         return Problem("kind-not-read", f"{shown} of {group}" if group in _KNOWN_GROUPS else shown)
@@ -187,10 +196,20 @@ def _of_head(head: wire.Head, data: bytes, position: str, depth: int) -> Iterato
                 else _refuse(Problem("object-malformed", "$.items"), data, position)
             )
             return
-        yield from _elements(elements, data, position, _LISTS[kind], depth)
+        yield from _elements(elements, data, position, _shape_in(kind, head), depth)
+        return
+    if not kind and (opened := unwrap(head, data)) is not None:
+        yield from _inside(opened, data, position, depth)
         return
     shape = _shape(head)
     yield _refuse(shape, data, position) if isinstance(shape, Problem) else _item(data, position, shape)
+
+
+def _shape_in(kind: str, head: wire.Head) -> Shape | None:
+    """What the items of a list are. The webhook's EventList is a typed list of Go: its items have no kind."""
+    if kind == "EventList" and wire.text_of(head.api_version).startswith("audit.k8s.io/"):
+        return "event"
+    return _LISTS[kind]
 
 
 def _elements(
@@ -207,6 +226,27 @@ def _elements(
                 yield refused("too-deep", item, place)
             else:
                 yield from _items(item, place, shape, depth + 1)
+
+
+def _inside(opened: Opened | Problem, data: bytes, position: str, depth: int) -> Iterator[Raw]:
+    """The items of an envelope."""
+    if isinstance(opened, Problem):
+        yield _refuse(opened, data, position)
+    elif depth >= _MAX_LISTS:
+        yield _refuse(Problem("kind-not-read", "envelopes inside envelopes"), data, position)
+    elif not opened.pieces:
+        yield RawItem(b"", position, "other-log")
+    for number, piece in enumerate(opened.pieces if isinstance(opened, Opened) and depth < _MAX_LISTS else ()):
+        place = f"{position}[{number}]"
+        if not piece.strip():
+            yield RawItem(b"", place, "empty-list")
+        for frame in split([piece]):
+            if isinstance(frame, Refused):
+                yield msgspec.structs.replace(frame, position=place)
+            elif too_deep(frame.data):
+                yield refused("too-deep", frame.data, place)
+            else:
+                yield from _items(frame.data, place, None, depth + 1)
 
 
 def _item(data: bytes, position: str, shape: Shape) -> Raw:
@@ -383,6 +423,10 @@ class Stream:
         code = wire.STATUS_CODE.decode(_head(data).object).code
         return Problem("watch-error", f"code {code}" if code else "")
 
+    def _other_log(self, data: bytes, received: int | None) -> _Result:
+        del data, received
+        return Ignored("other-log")
+
     def _empty_list(self, data: bytes, received: int | None) -> _Result:
         del data, received
         return Ignored("empty-list")
@@ -396,6 +440,7 @@ class Stream:
         "bookmark": _bookmark,
         "watch-error": _watch_error,
         "empty-list": _empty_list,
+        "other-log": _other_log,
     }
 
 
@@ -412,6 +457,8 @@ def decode_event(data: bytes) -> wire.Event | Problem:
         event = _without_objects(data)
         if is_watched(event.object_ref):
             return decode_problem(error)  # a pod that is no pod
+    if event.kind is None and event.audit_id:
+        event.kind, event.api_version = "Event", event.api_version or AUDIT_V1  # it stands alone from here on
     if event.kind != "Event":
         return Problem("kind-not-read", kind_name(event.kind or ""))
     return event

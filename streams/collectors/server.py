@@ -3,25 +3,29 @@
     receiver = Receiver(intake, ReceiverOptions(cluster="prod-eu"))
     async with receiver.listening("127.0.0.1", 9880) as port: ...
 
-    POST /audit, /audit/CLUSTER    Event, EventList, array or JSON lines, gzip or not
+    POST /audit, /audit/CLUSTER    Event, EventList, array or JSON lines, gzip or not; envelopes of cloud providers
+    POST /pubsub, /firehose        pushes of Google Pub/Sub (GKE) and Amazon Data Firehose (EKS); see `pushes`
     GET /healthz, /readyz          progress; ready to take events
     GET /metrics                   counters for Prometheus
 
 The API server repeats every answer but 2xx five times and then drops the batch (audit webhook backend), so 200 means
 durable, one bad event is a dead letter and never an error, and what takes long is slow instead of a 5xx. Only who may
-not send (401), a wrong path (404) and what is too large (413) is turned away. Which cluster events belong to is said by
-the path, never by the payload. Nothing of a body or a header is ever logged.
+not send (401, 403), a wrong path (404), what is too large (413) and what would wait too long (429) is turned away.
+Which cluster events belong to is said by the certificate or secret of the sender (`senders`), and where nobody has one,
+by the path; never by the payload. Nothing of a body or a header is ever logged.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import math
 import re
+import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol
 
 import msgspec
@@ -29,15 +33,31 @@ from aiohttp import web
 
 from streams.clock import wall_clock
 from streams.collectors.bodies import Batch, Bodies
-from verifier.errors import PlaceError, PlaceUnavailable
+from streams.collectors.limits import Budget, Doorkeeper, Later, Places
+from streams.collectors.pushes import PushKeys, firehose_answer, push_account
+from streams.collectors.senders import CLUSTER_NAME, Refusal, Sender, Senders, Shown, names_in
+from streams.collectors.tls import ServerTls
+from verifier.errors import InputError, PlaceError, PlaceUnavailable
 
-CLUSTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+CLUSTER: Final = re.compile(CLUSTER_NAME)
 MAX_CLUSTERS: Final = 500
 """Distinct cluster names one process takes: each costs a little memory, and a sender chooses them."""
 MAX_HEADER: Final = 8190
 """Bytes of a request line or a header."""
 KEEP_ALIVE: Final = 120.0
 """Seconds a connection may be idle; the API server keeps a few open for 90."""
+HANDSHAKE: Final = 10.0
+"""Seconds a sender may take for its side of TLS."""
+PATIENCE: Final = 20.0
+"""Seconds a request waits for its turn: the API server gives up after 30, and everything else takes time too."""
+WAITING: Final = 64
+"""Requests of one source that may wait for a place. An API server at its defaults has a few under way."""
+WAIT_FULL: Final = 5
+"""Seconds after which a source whose requests wait in numbers is told to come back."""
+LOOK_SECONDS: Final = 10.0
+"""How often files with certificates, keys and tokens are looked at."""
+BACKLOG: Final = 128
+"""Connections that may wait to be accepted."""
 MIB: Final = 1024 * 1024
 
 
@@ -104,20 +124,41 @@ class ReceiverOptions(msgspec.Struct, frozen=True):
     body_seconds: float = 60.0
     stall_seconds: float = 60.0
     """After so long without progress `/healthz` says 503."""
+    requests_per_second: float = 100.0
+    """Of one source; twice as many at once."""
+    max_connections: int = 1000
+    max_connections_each: int = 200
+    """Of one address."""
+    senders: Senders | None = None
+    """Who may send, and for which cluster; none: whoever has `token`, for the cluster the path names."""
+    tls: ServerTls | None = None
+    push_keys: PushKeys | None = None
+    """Who signs pushes of Pub/Sub."""
+    look_seconds: float = LOOK_SECONDS
 
     def __repr__(self) -> str:
-        return f"ReceiverOptions(cluster={self.cluster!r}, token={'set' if self.token else 'none'})"
+        senders, token = "set" if self.senders else "none", "set" if self.token else "none"
+        return f"ReceiverOptions(cluster={self.cluster!r}, senders={senders}, token={token})"
 
 
 class Receiver:
     """Takes audit events over HTTP."""
 
-    def __init__(self, intake: Intake, options: ReceiverOptions, reading: Reading | None = None) -> None:
+    def __init__(
+        self,
+        intake: Intake,
+        options: ReceiverOptions,
+        reading: Reading | None = None,
+        stale: Callable[[str], None] | None = None,
+    ) -> None:
+        """`stale` is told when a certificate or token cannot be read again, and with "" when all can."""
         self._intake = intake
         self._options = options
         self._reading = reading or _Here(options.max_body)
+        self._stale = stale
         self._clusters: set[str] = set()
-        self._slots = asyncio.Semaphore(options.max_requests)
+        self._places = Places(options.max_requests, WAITING)
+        self._budget = Budget(options.requests_per_second, 2 * options.requests_per_second, PATIENCE)
         self._counts: Counter[tuple[str, str]] = Counter()
         """(metric, label value) -> count since the start of the process."""
         self._last_batch = 0.0
@@ -143,48 +184,145 @@ class Receiver:
             shutdown_timeout=self._options.body_seconds,
         )
         await runner.setup()
+        if runner.server is None:
+            raise RuntimeError("a runner that is set up has a server")
+        most, each = self._options.max_connections, self._options.max_connections_each
+        door = Doorkeeper(runner.server, most, each, self._turned_away)
+        tls = self._options.tls
+        looking = asyncio.create_task(self._look())
+        server: asyncio.Server | None = None
         try:
-            site = web.TCPSite(runner, host, port)
             try:
-                await site.start()
+                server = await asyncio.get_running_loop().create_server(
+                    door,
+                    host,
+                    port,
+                    ssl=tls.context if tls else None,
+                    ssl_handshake_timeout=HANDSHAKE if tls else None,
+                    backlog=BACKLOG,
+                )
             except OSError as error:
                 message = f"cannot listen on {host}:{port}: {error.strerror or error}"
                 raise PlaceUnavailable("listen-unavailable", message) from error
-            yield int(runner.addresses[0][1])
+            yield int(server.sockets[0].getsockname()[1])
         finally:
+            looking.cancel()
+            if server is not None:
+                server.close()
             await runner.cleanup()
+
+    def _turned_away(self) -> None:
+        self._counts["refused", "connections"] += 1
+
+    async def _look(self) -> None:
+        """Take over certificates, keys and tokens that changed."""
+        while True:
+            await asyncio.sleep(self._options.look_seconds)
+            self.refresh()
+
+    def refresh(self) -> str:
+        """Read what changed of certificates, keys and tokens. Returns why something could not be read; then what was
+        in force stays in force.
+        """
+        options, problems = self._options, list[str]()
+        for part in (options.tls, options.senders, options.push_keys):
+            try:
+                if part is not None and part.refresh():
+                    self._counts["reloads", "done"] += 1
+            except InputError as error:
+                self._counts["reloads", "failed"] += 1
+                problems.append(str(error))
+        if self._stale is not None:
+            self._stale("; ".join(problems))
+        return "; ".join(problems)
 
     def application(self) -> web.Application:
         """The routes."""
         app = web.Application(client_max_size=self._options.max_body)
         app.router.add_post("/audit", self._audit)
         app.router.add_post(f"/audit/{{cluster:{CLUSTER.pattern}}}", self._audit)
+        app.router.add_post("/pubsub", self._pubsub)
+        app.router.add_post("/firehose", self._firehose)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         return app
 
+    # ------------------------------------------------------------------ who sends
+
+    def _sender(self, request: web.Request, shown: Shown) -> Sender | Refusal:
+        """Whoever shows this, for the cluster of the path where there is one."""
+        asked = request.match_info.get("cluster", "")
+        if not self._options.senders:
+            if self._options.token and not hmac.compare_digest(shown.token, self._options.token):
+                return Refusal("token-unknown" if shown.token else "no-credentials")
+            return Sender(asked or self._options.cluster)
+        found = self._options.senders.of(shown)
+        if isinstance(found, Sender) and asked and asked != found.cluster:
+            return Refusal("other-cluster")
+        return found
+
+    def _refused(self, refusal: Refusal) -> web.Response:
+        self._counts["refused", refusal.reason] += 1
+        return self._answer(refusal.status, refusal.text)
+
     # ------------------------------------------------------------------ audit
 
     async def _audit(self, request: web.Request) -> web.Response:
-        if not self._allowed(request):
-            return self._answer(401, "a bearer token is needed, and this is not it")
-        cluster = request.match_info.get("cluster", self._options.cluster)
-        if cluster not in self._clusters and len(self._clusters) >= MAX_CLUSTERS:
+        return await self._from(request, self._sender(request, _shown(request)))
+
+    async def _pubsub(self, request: web.Request) -> web.Response:
+        """A push of Google Pub/Sub; 2xx acknowledges its message, everything else has it sent again."""
+        shown = _shown(request)
+        keys = self._options.push_keys
+        if keys is not None and (account := push_account(shown.token, keys, wall_clock())):
+            shown = Shown(names=shown.names, push_account=account)
+        return await self._from(request, self._sender(request, shown))
+
+    async def _firehose(self, request: web.Request) -> web.Response:
+        """A delivery of Amazon Data Firehose; its answer has to repeat the id of the request, as JSON."""
+        shown = Shown(token=request.headers.get("X-Amz-Firehose-Access-Key", "").encode("utf-8", "surrogateescape"))
+        answer = await self._from(request, self._sender(request, shown))
+        text = "" if answer.status == 200 else answer.text or ""
+        body = firehose_answer(request.headers.get("X-Amz-Firehose-Request-Id", ""), wall_clock() // 1000, text.strip())
+        retry = answer.headers.get("Retry-After")
+        headers = {"Retry-After": retry} if retry else {}
+        return web.Response(status=answer.status, body=body, content_type="application/json", headers=headers)
+
+    async def _from(self, request: web.Request, sender: Sender | Refusal) -> web.Response:
+        """What somebody sends, once it is their turn."""
+        if isinstance(sender, Refusal):
+            return self._refused(sender)
+        if sender.cluster not in self._clusters and len(self._clusters) >= MAX_CLUSTERS:
             return self._answer(404, f"more than {MAX_CLUSTERS} clusters")
         if (request.content_length or 0) > self._options.max_body:
             return self._answer(413, f"a body has at most {self._options.max_body} bytes")
+        source = f"{sender.cluster}/{sender.server}" if self._options.senders else request.remote or ""
+        if isinstance(wait := self._turn(source), web.Response):
+            return wait
+        await asyncio.sleep(wait)
         self._in_flight += 1
         self.quiet.clear()
         try:
-            async with self._slots:
-                return await self._take(request, cluster)
+            async with self._places.place(source):
+                return await self._take(request, sender)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
                 self.quiet.set()
 
-    async def _take(self, request: web.Request, cluster: str) -> web.Response:
+    def _turn(self, source: str) -> float | web.Response:
+        """Seconds until the turn of a request, or the answer that says when to come back."""
+        if self._places.full(source):
+            self._counts["refused", "waiting"] += 1
+            return self._answer(429, "too many requests wait", {"Retry-After": str(WAIT_FULL)})
+        wait = self._budget.take(source, time.monotonic())
+        if isinstance(wait, Later):
+            self._counts["refused", "rate"] += 1
+            return self._answer(429, "too many requests", {"Retry-After": str(math.ceil(wait.seconds))})
+        return wait
+
+    async def _take(self, request: web.Request, sender: Sender) -> web.Response:
         try:
             async with asyncio.timeout(self._options.body_seconds):
                 body = await request.read()
@@ -193,12 +331,14 @@ class Receiver:
         except TimeoutError:
             return self._answer(408, f"a body has to come within {self._options.body_seconds:.0f} s")
         try:
-            batch = await self._reading.read(cluster, body, wall_clock())
+            batch = await self._reading.read(sender.cluster, body, wall_clock())
             self._count(batch, len(body))
             new = await self._intake.accept(batch)
         except PlaceError:
             return self._answer(503, "not durable; send it again")  # whoever drives the receiver has the reason
-        self._counts["new", cluster] += new
+        self._counts["new", sender.cluster] += new
+        if sender.server:
+            self._counts["servers", f"{sender.cluster}/{sender.server}"] += batch.events
         self._last_batch = time.monotonic()
         return self._answer(200, "")
 
@@ -210,16 +350,9 @@ class Receiver:
             for value, number in counted.items():
                 self._counts[metric, value] += number
 
-    def _allowed(self, request: web.Request) -> bool:
-        if not self._options.token:
-            return True
-        scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-        same = hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), self._options.token)
-        return same and scheme.lower() == "bearer"
-
-    def _answer(self, status: int, text: str) -> web.Response:
+    def _answer(self, status: int, text: str, more: Mapping[str, str] | None = None) -> web.Response:
         self._counts["requests", str(status)] += 1
-        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+        headers = {"WWW-Authenticate": "Bearer"} if status == 401 else more
         return web.Response(status=status, text=text + "\n" if text else "", headers=headers)
 
     # ------------------------------------------------------------------ how it is doing
@@ -244,8 +377,8 @@ class Receiver:
         return web.Response(status=200 if ready else 503, text="ready\n" if ready else "not ready\n")
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        if not self._allowed(request):
-            return self._answer(401, "a bearer token is needed, and this is not it")
+        if isinstance(found := self._sender(request, _shown(request)), Refusal):
+            return self._refused(found)
         return web.Response(
             text=self._exposition(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
@@ -266,12 +399,27 @@ class Receiver:
         return "\n".join(lines) + "\n"
 
 
+def _shown(request: web.Request) -> Shown:
+    """What the sender shows: a certificate that was verified, a bearer token."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    bearer = token.strip().encode("utf-8", "surrogateescape") if scheme.lower() == "bearer" else b""
+    connection = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    if not isinstance(connection, ssl.SSLObject):
+        return Shown(token=bearer)
+    with suppress(ValueError):  # the handshake is not over; then nothing was verified
+        return Shown(names_in(connection.getpeercert(), connection.getpeercert(binary_form=True)), bearer)
+    return Shown(token=bearer)
+
+
 _COUNTERS: Final[dict[str, tuple[str, str, str]]] = {
     "requests": ("revet_audit_requests_total", "code", "Requests with audit events, by answer."),
     "events": ("revet_audit_events_total", "cluster", "Events received; compare with apiserver_audit_event_total."),
     "new": ("revet_audit_observations_total", "cluster", "Observations that were new."),
     "bytes": ("revet_audit_bytes_total", "cluster", "Bytes of bodies, as received."),
     "ignored": ("revet_audit_ignored_total", "reason", "Events that ask for nothing, by reason."),
+    "servers": ("revet_audit_server_events_total", "source", "Events received, by cluster and API server."),
+    "refused": ("revet_audit_refused_total", "reason", "Requests and connections that were turned away, by reason."),
+    "reloads": ("revet_audit_reloads_total", "outcome", "Certificates, keys and tokens that were read again."),
     "deadletters": ("revet_audit_deadletters_total", "code", "Events that could not be read, by reason."),
 }
 _GAUGES: Final = (

@@ -330,6 +330,7 @@ class Head(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     api_version: msgspec.Raw = NO_VALUE
     items: msgspec.Raw = NO_VALUE
     audit_id: msgspec.Raw = msgspec.field(default=NO_VALUE, name="auditID")
+    stage: msgspec.Raw = NO_VALUE
     type: msgspec.Raw = NO_VALUE
     object: msgspec.Raw = NO_VALUE
     metadata: msgspec.Raw = NO_VALUE
@@ -338,6 +339,12 @@ class Head(msgspec.Struct, gc=False, omit_defaults=True, rename="camel"):
     category: msgspec.Raw = NO_VALUE
     properties: msgspec.Raw = NO_VALUE
     records: msgspec.Raw = NO_VALUE
+    request_id: msgspec.Raw = NO_VALUE
+    message: msgspec.Raw = NO_VALUE
+    subscription: msgspec.Raw = NO_VALUE
+    message_type: msgspec.Raw = NO_VALUE
+    log_stream: msgspec.Raw = NO_VALUE
+    log_events: msgspec.Raw = NO_VALUE
 
 
 AUDIT: Final = msgspec.json.Decoder(Event)

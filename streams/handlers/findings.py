@@ -332,6 +332,9 @@ def _why_closed(state: ShardState, workload: Workload, slot: Slot, finding: Find
     """The reason a finding ends with; only an explicit reason resolves anything (never a time-out)."""
     if slot.code in ("unadmitted", "denied-but-running") and workload.alive:
         return "admission-found"
+    retired = state.trust.clusters.get(finding.cluster)
+    if retired is not None and not retired.enrolled and not workload.alive:
+        return "cluster-retired"
     names = {name for names in workload.classes.values() for name in names}
     if slot.container not in names and (slot.container or not workload.alive):
         return "replaced" if names else "ended"

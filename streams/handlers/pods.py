@@ -21,6 +21,7 @@ from streams.state import (
     ShardState,
     Suspect,
     Workload,
+    WorkloadKey,
     pod_key,
     workload_text,
 )
@@ -200,6 +201,34 @@ def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | N
                 )
             )
     return ended
+
+
+def end_pods_of(state: ShardState, cluster: str) -> Iterator[Output]:
+    """A cluster was retired: whatever runs there has ended, with that as the reason, and its findings close."""
+    workloads: dict[WorkloadKey, None] = {}
+    for key in sorted(state.pods):
+        before = state.pod(key)
+        if before is None or before.cluster != cluster or before.gone is not None:
+            continue
+        row = msgspec.structs.replace(
+            before, gone=state.now, containers=[_retired(state, c) for c in before.containers]
+        )
+        workload = state.workload(row.workload)
+        _move(state, key, workload, before, row)
+        workload.alive -= alive(before)
+        state.put_pod(key, row)
+        for container in _changed(before, row):
+            yield container_changed(state, row, container)
+        settle(state, key, row, workload)
+        workloads[row.workload] = None
+    for name in sorted(workloads):
+        yield from refresh(state, state.workload(name))
+
+
+def _retired(state: ShardState, container: ContainerRow) -> ContainerRow:
+    if container.ended is not None:
+        return container
+    return msgspec.structs.replace(container, state="terminated", ended=state.now, end_reason="cluster-retired")
 
 
 def _changed(before: PodRow | None, row: PodRow) -> list[ContainerRow]:

@@ -14,6 +14,7 @@ from streams.handlers.causes import note_root
 from streams.handlers.classes import want_evidence
 from streams.handlers.findings import flush_parts, refresh
 from streams.handlers.judging import govern, judge
+from streams.handlers.pods import end_pods_of
 from streams.handlers.shapes import found_by_index
 from streams.handlers.signers import rolled_out
 from streams.handlers.speaking import CAUSE, speak
@@ -39,6 +40,8 @@ def on_trust(state: ShardState, event: TrustChanged) -> Iterator[Output]:
     before = state.trust
     state.trust, _applied = before.apply(record, event.epoch)
     note_root(state, before, record, event.epoch)
+    if record.kind == "cluster-retired" and state.trust.clusters is not before.clusters:
+        yield from end_pods_of(state, record.cluster_id)
     impact = touched(before, state.trust, record)
     images = list(_touched_images(state, impact))
     classes = _touched_classes(state, impact, record, images)

@@ -148,6 +148,10 @@ class _Planner:
     def _cluster(self, body: ClusterDocument, by: By) -> TrustRecord | None:
         spec, name = body.spec, body.metadata.name
         old = self.trust.clusters.get(spec.id)
+        if old is not None and not old.enrolled:
+            # A file that nobody took away must not bring back what somebody retired.
+            self._notes.append(f"cluster {old.name} is retired; to bring it back: revet cluster enroll {name}")
+            return None
         if old is not None and (old.name, dict(old.labels), old.feeds) == (name, spec.labels, spec.feeds):
             return None
         return put_cluster(self.trust, by, spec.id, name, labels=spec.labels, feeds=spec.feeds)
@@ -235,7 +239,7 @@ class _Planner:
 
     def gone_clusters(self, names: set[str]) -> list[TrustRecord]:
         """None: a cluster that is left out may only be out of sight."""
-        left = sorted(c.name for c in self.trust.clusters.values() if c.name not in names)
+        left = sorted(c.name for c in self.trust.clusters.values() if c.enrolled and c.name not in names)
         if left:
             self._notes.append(f"clusters stay enrolled although no document names them: {', '.join(left)}")
         return []

@@ -20,7 +20,7 @@ from typing import Final
 
 from streams.clock import wall_clock
 from streams.collectors.bodies import Batch
-from streams.collectors.server import MIB, Progress, Receiver, ReceiverOptions
+from streams.collectors.server import Progress, Receiver
 from streams.engine.wire import WireRecord, to_wire
 from streams.events import ProgressSeen
 from streams.kafka.admin import KafkaAdmin
@@ -32,6 +32,7 @@ from streams.serving.filesprogress import FilesProgress
 from streams.serving.metrics import OUTPUTS
 from streams.serving.parsing import Parsers, batch_records
 from streams.serving.process import Process
+from streams.serving.receiving import receiver_options, senders_text
 from streams.serving.recordings import RecordingReader, Step
 from streams.settings import KafkaSettings, Settings, host_and_port
 from verifier.errors import InputError, PlaceError
@@ -193,12 +194,32 @@ async def audit(process: Process) -> None:
     host, port = listen_address(process.settings)
     options = receiver_options(process.settings)
     async with collector_door(process, "audit") as door, parsing(process, options.max_body) as reading:
-        receiver = Receiver(KafkaIntake(process, door), options, reading)
+        receiver = Receiver(KafkaIntake(process, door), options, reading, _Stale(process))
         async with receiver.listening(host, port) as bound:
             shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-            process.log.info("listening", url=f"http://{shown}/audit", token="needed" if options.token else "none")
+            scheme = "https" if options.tls else "http"
+            process.log.info("listening", url=f"{scheme}://{shown}/audit", senders=senders_text(options))
             process.health.ready()
             await process.stopping()
+
+
+class _Stale:
+    """Says once that a certificate, key or token cannot be read again. What was in force still is: no reason to stop
+    taking events, so health is noted and not troubled.
+    """
+
+    def __init__(self, process: Process) -> None:
+        self._process, self._said = process, ""
+
+    def __call__(self, problem: str) -> None:
+        if problem == self._said:
+            return
+        self._said = problem
+        self._process.health.note("listen_files", problem or "ok")
+        if problem:
+            self._process.log.warning("not-read-again", error=problem)
+        else:
+            self._process.log.info("read-again")
 
 
 @asynccontextmanager
@@ -219,23 +240,10 @@ def listen_address(settings: Settings) -> tuple[str, int]:
     return host_and_port(settings.listen.address)
 
 
-def receiver_options(settings: Settings) -> ReceiverOptions:
-    """As the settings say. Raises InputError: the file with the token cannot be read."""
-    listen = settings.listen
-    return ReceiverOptions(
-        cluster=settings.cluster,
-        token=(listen.token_text() or "").encode(),
-        max_body=listen.max_body_mib * MIB,
-        max_requests=listen.max_requests,
-        body_seconds=float(listen.body_seconds),
-        stall_seconds=float(settings.serve.stalled_seconds),
-    )
-
-
 # ------------------------------------------------------------------------------------------------------------- files
 
 
-class _UnderWay:
+class UnderWay:
     """Steps of recordings that were handed over, in order."""
 
     def __init__(self, process: Process, door: DurableDoor, kept: FilesProgress) -> None:
@@ -271,7 +279,7 @@ async def files(process: Process, sources: Sequence[ReplaySource], progress: Pat
     async with collector_door(process, "files") as door:
         kept = FilesProgress.open(progress, await asyncio.to_thread(destination_of, kafka))
         process.health.ready()
-        way, told = _UnderWay(process, door, kept), _Told(process)
+        way, told = UnderWay(process, door, kept), _Told(process)
         try:
             async with RecordingReader(sources, kept.of, kafka.partitions) as reader:
                 async for step in reader:

@@ -24,6 +24,7 @@ import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal, TextIO
 from urllib.parse import quote
@@ -33,8 +34,9 @@ import orjson
 from pydantic import BaseModel, SecretStr
 
 from alerting import text
+from streams.collectors.senders import read_token
 from streams.settings import Settings, leaves, secret_of
-from verifier.errors import RevetError
+from verifier.errors import InputError, RevetError
 from verifier.times import format_instant
 
 ROOT: Final = "revet"
@@ -55,7 +57,8 @@ KINDS: Final = 512
 _ADDRESS: Final = re.compile(r"(?<=//)[^/\s@]{1,500}@")
 """Name and password inside an address, whoever wrote it."""
 _HEADER: Final = re.compile(
-    r"(?i)\b(authorization|x-elastic-api-key|cookie)(['\"]?\s*[:=]\s*)['\"]?(?:\w+ )?[^\s'\",;}]+"
+    r"(?i)\b(authorization|x-elastic-api-key|x-amz-firehose-access-key|cookie)"
+    r"(['\"]?\s*[:=]\s*)['\"]?(?:\w+ )?[^\s'\",;}]+"
 )
 _NUMBERS: Final = re.compile(r"0x[0-9a-f]+|\d+")
 _SIMPLE: Final = re.compile(r"[^\s\"'=\\]+")
@@ -133,6 +136,10 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         if secret is not None:
             user = str(values.get(f"{leaf.place[0]}.username") or "")
             found |= {form for form in _forms(secret, user) if len(form) >= SHORTEST}
+    for rule in settings.listen.senders:
+        if rule.token_file is not None:
+            with suppress(InputError):  # mounted for the receiver alone; whoever cannot read it cannot log it
+                found |= set(_forms(read_token(rule.token_file).decode("utf-8", "surrogateescape"), ""))
     return tuple(sorted(found, key=len, reverse=True))
 
 

@@ -85,6 +85,9 @@ def _read(file: Path) -> Tree | None:
 
 # ------------------------------------------------------------------------------------------------------- environment
 
+FILE_ONLY: Final = {("owners", "table"): "the owner table", ("listen", "senders"): "the table of senders"}
+"""Tables that no variable can hold."""
+
 
 def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], object]]:
     known = {leaf.variable: leaf for leaf in leaves()}
@@ -101,8 +104,9 @@ def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...
 def _typed(leaf: Leaf, text: str) -> object:
     """Lists are written a,b and mappings a=b,c=d; the model reads the rest out of text."""
     kind = str(leaf.field.annotation)
-    if leaf.place == ("owners", "table"):
-        raise InputError(f"{leaf.variable}: the owner table is read from a settings file only; example: {leaf.example}")
+    if leaf.place in FILE_ONLY:
+        what = FILE_ONLY[leaf.place]
+        raise InputError(f"{leaf.variable}: {what} is read from a settings file only; example: {leaf.example}")
     if kind.startswith("tuple"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("dict"):

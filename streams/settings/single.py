@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from alerting.routing import OwnerRule, Routes
+from streams.collectors.senders import SenderRule
 from streams.settings.section import Section, host_and_port, not_both, not_empty, secret_of
 
 LAYOUT: Final = "oci-layout:"
@@ -34,6 +35,33 @@ class ListenSettings(Section):
     parsers: int = Field(default=1, ge=0, le=16, examples=[2])
     """Of `revet serve audit`: processes that parse, so that more cores are used; bodies of one cluster go to one of
     them. 0: parse where bodies are received."""
+    certificate_file: Path | None = Field(default=None, examples=["/run/secrets/tls.crt"])
+    """PEM certificate of the receiver, its chain behind it; with `listen.key_file` senders speak TLS. Read again when
+    it changes."""
+    key_file: Path | None = Field(default=None, examples=["/run/secrets/tls.key"])
+    """PEM private key of that certificate, without a pass phrase."""
+    client_ca_file: Path | None = Field(default=None, examples=["/run/secrets/senders-ca.crt"])
+    """PEM bundle of the CAs that senders' certificates come from (mutual TLS). Which cluster a certificate speaks for
+    is said by `listen.senders`."""
+    senders: tuple[SenderRule, ...] = Field(
+        default=(), examples=["[{cluster: prod-eu, certificate: 'cn:audit-prod-eu'}]"]
+    )
+    """Who may send, and for which cluster: `certificate` (`cn:`, `dns:`, `uri:` and a name in it, or `sha256:` and its
+    hash), `token_file` (bearer token, or access key of a Firehose stream) or `push_account` (service account of a
+    Pub/Sub push); `server` names the API server where a cluster has several. Nobody else may send then, and paths
+    decide nothing. File only."""
+    requests_per_second: int = Field(default=100, ge=1, le=10_000, examples=[100])
+    """Requests of one sender (without `listen.senders`: of one address) per second, twice as many at once; what is more
+    waits, and after 20 s of waiting is told when to come back (429)."""
+    max_connections: int = Field(default=1000, ge=1, le=100_000, examples=[1000])
+    """Open connections in all; further ones are closed."""
+    max_connections_each: int = Field(default=200, ge=1, le=100_000, examples=[200])
+    """Open connections of one address. Behind a load balancer all have one address."""
+    push_keys_file: Path | None = Field(default=None, examples=["/run/secrets/google-jwks.json"])
+    """Google's public keys (JWKS) for pushes of Pub/Sub to `/pubsub`; read again when it changes. With
+    `listen.push_audience`."""
+    push_audience: str = Field(default="", examples=["https://revet.example.com/pubsub"])
+    """Audience that the Pub/Sub subscription signs its pushes for."""
 
     @field_validator("address")
     @classmethod
@@ -45,6 +73,28 @@ class ListenSettings(Section):
     @model_validator(mode="after")
     def _one_token(self) -> ListenSettings:
         not_both(self.token, self.token_file, "token")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ListenSettings:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file belong together; example: certificate_file: tls.crt")
+        if self.client_ca_file is not None and self.certificate_file is None:
+            raise ValueError("client_ca_file needs TLS; example: certificate_file: tls.crt, key_file: tls.key")
+        if self.client_ca_file is not None and not self.senders:
+            raise ValueError("client_ca_file says nothing about clusters; name certificates in senders")
+        return self
+
+    @model_validator(mode="after")
+    def _senders_can_be_known(self) -> ListenSettings:
+        if self.senders and (self.token is not None or self.token_file is not None):
+            raise ValueError("give senders or one token for everybody, not both; senders have a token_file each")
+        if self.client_ca_file is None and any(rule.certificate for rule in self.senders):
+            raise ValueError("a sender with a certificate needs client_ca_file, or nobody's certificate is looked at")
+        if (self.push_keys_file is None) != (not self.push_audience):
+            raise ValueError("push_keys_file and push_audience belong together")
+        if self.push_keys_file is None and any(rule.push_account for rule in self.senders):
+            raise ValueError("a sender with a push_account needs push_keys_file and push_audience")
         return self
 
     def token_text(self) -> str | None:

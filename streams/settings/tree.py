@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
+from streams.settings.hub import HubSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
 
@@ -38,6 +39,7 @@ class Settings(Section):
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     serve: ServeSettings = ServeSettings()
     administrators: AdministratorSettings = AdministratorSettings()
+    hub: HubSettings = HubSettings()
 
     @property
     def clustered(self) -> bool:

@@ -172,7 +172,7 @@ _ROWS: Final = (
     _row("provenance.run.ended", "date", "containers lifecycle", "End of the run interval; missing while it runs.",
          "ended"),
     _row("provenance.run.end_reason", "keyword", "containers lifecycle",
-         "`replaced`, `completed`, `failed`, `pod-deleted`.", "end_reason"),
+         "`replaced`, `completed`, `failed`, `pod-deleted`, `cluster-retired`.", "end_reason"),
     _row("provenance.image.reference", "keyword", f"{_IMAGE} admission", "Image reference, normalised.", "image"),
     _row("provenance.image.registry", "keyword", _IMAGE, "Registry.", "registry"),
     _row("provenance.image.repository", "keyword", _IMAGE, "Repository (`registry/path`).", "repository",

@@ -19,6 +19,7 @@ from verifier.trust.hits import identity_of
 from verifier.trust.records import (
     TRUST_RECORD,
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -49,6 +50,7 @@ _ACTIONS: Final = {
     "exemption-put": ("exemption-added", "creation"),
     "exemption-ended": ("exemption-ended", "deletion"),
     "cluster-put": ("cluster-enrolled", "change"),
+    "cluster-retired": ("cluster-retired", "deletion"),
 }
 """Kind of record -> (event.action, event.type)."""
 
@@ -123,6 +125,8 @@ def _subject(record: TrustRecord, known: Known) -> dict[str, object]:
                 "orchestrator.cluster.name": record.name,
                 "provenance.cluster.labels": record.labels,
             }
+        case ClusterRetired():
+            return {"orchestrator.cluster.id": record.cluster_id}
     assert_never(record)
 
 

@@ -67,9 +67,14 @@ EXPECTED: dict[str, tuple[int, dict[str, int], dict[str, int], dict[str, int]]] 
          "eviction": 2, "bookmark": 1},
         {"kind-not-read": 60, "kind-missing": 151},
     ),
-    "transcribed": (42, {}, {"resource": 1, "read": 3}, {"kind-not-read": 10, "kind-missing": 28}),
+    "transcribed": (
+        42,
+        {"DecisionObserved": 4},
+        {"resource": 3, "read": 3, "other-log": 1},
+        {"kind-not-read": 2, "kind-missing": 28, "time-missing": 1},
+    ),
 }  # fmt: skip
-"""986 items: 480 observations (two each of two namespace changes), 132 ignored with a reason, 375 dead letters."""
+"""986 items: 484 observations (two each of two namespace changes), 135 ignored with a reason, 368 dead letters."""
 
 
 def test_every_record_is_understood_ignored_with_a_reason_or_a_named_dead_letter(samples, capsys):
@@ -249,6 +254,11 @@ def test_decisions_and_watched_pods_of_one_run_meet_by_uid_and_owner(samples):
     assert len(owners) - len({d.uid for d in created}) == 1  # a pod set Running by KWOK, outside the audited run
 
 
+def in_short(observations):
+    """A dead letter has place and hash of the bytes it is about, which are others."""
+    return [(o.code, o.message) if isinstance(o, DeadLetter) else o for o in observations]
+
+
 def test_what_is_kept_of_every_record_reads_the_same_again(samples):
     """`revet.raw` keeps the reduced original; a second reading of it gives the same observations."""
     for path in inputs(samples):
@@ -258,7 +268,7 @@ def test_what_is_kept_of_every_record_reads_the_same_again(samples):
                 continue
             first, second = Stream(cluster="c1", source="s"), Stream(cluster="c1", source="s")
             again = [o for item in read_stream([kept]) for o in second.observe(item)]
-            assert again == first.observe(raw), f"{path.name}:{raw.position}"
+            assert in_short(again) == in_short(first.observe(raw)), f"{path.name}:{raw.position}"
             assert second.ignored == first.ignored
             assert len(kept) <= (raw.size if isinstance(raw, Refused) else len(raw.data) * 1.1)
 

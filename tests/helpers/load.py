@@ -106,12 +106,12 @@ def _pod(
     )  # fmt: skip
     observed = PodObserved(stable_id("pod", CLUSTER, uid, "1", "", False), now, "test", pod)
     decision = DecisionObserved(
-        stable_id("decision", CLUSTER, "", uid, "", "", "", ""), now, CLUSTER, namespace, owner, "admitted", "create",
+        stable_id("decision", CLUSTER, "", uid, *[""] * 7), now, CLUSTER, namespace, owner, "admitted", "create",
         "pods", pod.name, uid, "alice", images=(ImageAsked("app", "main", image.reference, image.reference),),
     )  # fmt: skip
     yield from (decision, observed) if chance.random() < 0.8 else (observed, decision)
     if chance.random() < 0.1:
-        denied = stable_id("decision", CLUSTER, "", uid + "-denied", "", "", "", "")
+        denied = stable_id("decision", CLUSTER, "", uid + "-denied", *[""] * 7)
         yield msgspec.structs.replace(decision, id=denied, outcome="denied", uid="", name="", by="guard")
     if chance.random() < 0.2:
         gone = msgspec.structs.replace(pod, resource_version="2", deleted=now + 500)

@@ -221,7 +221,7 @@ class World:
         self._serial += 1
         observed = pod.pod
         return DecisionObserved(
-            id=stable_id("decision", observed.cluster, "", str(self._serial), "", "", "", ""),
+            id=stable_id("decision", observed.cluster, "", str(self._serial), *[""] * 7),
             time=self.now,
             cluster=observed.cluster,
             namespace=observed.namespace,

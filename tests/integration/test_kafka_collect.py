@@ -4,16 +4,19 @@ topics, whoever is killed meanwhile.
 
 import gzip
 import http.client
+import json
 import os
 import random
+import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from streams.codec import decode
-from streams.collectors import read_stream, reduced_original
+from streams.collectors import observe_stream, read_stream, reduced_original
 from streams.events import DeadLetter, DecisionObserved, PodObserved
 from streams.kafka.records import originals_of
 from streams.topics import CLUSTER_SIGHT, DEADLETTERS, OBSERVATIONS, RAW
@@ -21,6 +24,7 @@ from tests.helpers.cluster import PLANTED, Recording, audit_batches, demo_images
 from tests.helpers.kafkatopics import Place, audit_ids
 from tests.helpers.process import ROOT, Revet
 from tests.helpers.servers import KafkaServer
+from tests.helpers.servingpki import ServingCa
 
 pytestmark = [pytest.mark.needs("kafka"), pytest.mark.timeout(600)]
 
@@ -143,6 +147,43 @@ def test_the_receiver_does_not_outlive_its_parser(place):
         os.kill(int(children[0]), 9)
         assert process.wait() == 4
     assert "parses has ended" in process.err
+
+
+def test_the_cluster_is_that_of_the_certificate(place, tmp_path):
+    """The whole process, as its settings file says: TLS, a CA of senders, a certificate and a token."""
+    ca, recording = ServingCa("senders"), small(tmp_path / "r", 200)
+    (tmp_path / "ca.crt").write_bytes(ca.pem)
+    own, peer = ca.pair(tmp_path, "receiver"), ca.pair(tmp_path, "cp-1", client=True)
+    (tmp_path / "token").write_text("hunter2-" + "t" * 24)
+    senders = [
+        {"cluster": "prod-eu", "certificate": "cn:cp-1", "server": "cp-1"},
+        {"cluster": "prod-us", "token_file": str(tmp_path / "token")},
+    ]
+    listen = {"certificate_file": str(own.certificate), "key_file": str(own.key), "senders": senders}
+    (tmp_path / "revet.json").write_text(json.dumps({"listen": {**listen, "client_ca_file": str(tmp_path / "ca.crt")}}))
+    (tmp_path / "revet.json").rename(tmp_path / "revet.yaml")  # JSON is YAML
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
+    bodies = list(audit_batches(recording, 50))
+    environment = place.environment(REVET_LISTEN_ADDRESS="127.0.0.1:0")
+    with Revet("serve", "audit", "--settings", str(tmp_path / "revet.yaml"), cwd=ROOT, **environment) as process:
+        port = int(process.said(r"url=https://\S*:(\d+)/audit"))
+
+        def send(body: bytes, **headers: str) -> int:
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=context)
+            connection.request("POST", "/audit", body, headers)
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        assert send(bodies[0]) == 401
+        assert send(bodies[0], Authorization="Bearer hunter2-" + "t" * 24) == 200
+        context.load_cert_chain(peer.certificate, peer.key)
+        assert [send(body) for body in bodies] == [200] * len(bodies)
+        assert process.end() == 0, process.err
+    found = place.read(OBSERVATIONS)
+    assert audit_ids(r for r in found if r.key.startswith("prod-eu/")).keys() == set(recording.audit_ids)
+    assert {r.key.partition("/")[0] for r in found} == {"prod-eu", "prod-us"}
+    assert "hunter2" not in process.err + process.out
 
 
 @pytest.mark.kill
@@ -329,3 +370,58 @@ def test_a_signal_stops_it_in_order(place, tmp_path):
     with files(place, progress, str(recording.audit)) as process:
         assert process.wait(200) == 0
     assert dict(audit_ids(place.read(OBSERVATIONS))) == dict.fromkeys(recording.audit_ids, 1)
+
+
+@pytest.mark.kill
+@pytest.mark.slow
+def test_a_log_that_is_written_rotated_and_followed_through_kills_is_whole(place, tmp_path):
+    """kube-apiserver's rotation by rename, logrotate's by copy and truncation, compressed or not; `kill -9` between."""
+    lines = small(tmp_path / "r", 3_000).audit.read_bytes().splitlines(keepends=True)
+    log, progress, chance = tmp_path / "audit.log", tmp_path / "p.json", random.Random(4)
+    expected = {e.audit_id for o in observe_stream(lines, cluster="c1", source="x") if (e := _decision(o))}
+    rotations, at = 0, 0
+    for last in [False] * KILLS + [True]:
+        with files(place, progress, "--follow", f"c1={log}") as process:
+            process.said("(following)")
+            for _ in range(4):
+                end = len(lines) if last else min(len(lines), at + chance.randint(50, 300))
+                with log.open("ab") as file:
+                    file.writelines(lines[at:end])
+                at, rotations = end, rotations + _rotated(log, chance, rotations)
+                time.sleep(chance.uniform(0.2, 1.0))
+            if not last:
+                process.kill()
+            else:
+                _until(lambda: expected <= audit_ids(place.read(OBSERVATIONS)).keys())
+                assert process.end() == 0, process.err
+    assert audit_ids(place.read(OBSERVATIONS)).keys() == expected
+    assert rotations > 0
+    assert "log-gap" not in process.err
+
+
+def _decision(observation: object) -> DecisionObserved | None:
+    return observation if isinstance(observation, DecisionObserved) else None
+
+
+def _rotated(log: Path, chance: random.Random, number: int) -> int:
+    if chance.random() < 0.4 or not log.stat().st_size:
+        return 0
+    if chance.random() < 0.5:
+        target = log.with_name(f"audit-2026-11-22T01-02-{number:02}.log")
+        log.rename(target)
+    else:
+        target = log.with_name(f"audit.log.{number}")
+        target.write_bytes(log.read_bytes())
+        os.truncate(log, 0)
+    if chance.random() < 0.5:
+        Path(f"{target}.gz").write_bytes(gzip.compress(target.read_bytes()))
+        target.unlink()
+    return 1
+
+
+def _until(reached: Callable[[], bool]) -> None:
+    for _ in range(100):
+        if reached():
+            return
+        time.sleep(0.3)
+    raise AssertionError("not reached")

@@ -362,8 +362,9 @@ def test_exemptions_are_named():
     )
     flat = json.dumps({"r/a:1": "skip", "r/b:1": "fail"})
     scoped = json.dumps({"version": 1, "policies": {"/p": {"rule": {"r/a:1": "skip", "r/b:1": "fail"}}}})
-    for mark in (flat, scoped):
-        decision = decide(event(responseObject=pod("a", annotations={"kyverno.io/verify-images": mark})))
+    key = "kyverno.io/verify-images"
+    for marks in ({key: flat}, {key: scoped}, {f"{key}-scoped": scoped}, {key: flat, f"{key}-scoped": scoped}):
+        decision = decide(event(responseObject=pod("a", annotations=marks)))
         assert decision.exempt == "kyverno:r/a:1"
         assert decision.audited == ("kyverno: r/b:1",)
 

@@ -19,6 +19,7 @@ from streams.collectors.framing import (
     split,
     too_deep,
 )
+from streams.collectors.originals import reduced_original
 from tests.helpers.audit_events import observe_all, read_items
 
 ONE, TWO = b'{"kind":"Event","n":1}', b'{"kind":"Event","n":2}'
@@ -194,3 +195,37 @@ def test_good_lines_survive_whatever_stands_around_them(lines):
     inside = b"\n".join(found)
     assert inside.count(ONE) == lines.count(ONE)
     assert inside.count(TWO) == lines.count(TWO)
+
+
+# ------------------------------------------------------------------------------------------- the webhook's own list
+
+BARE = (
+    b'{"level":"Metadata","auditID":"a-1","stage":"ResponseComplete","requestURI":"/api/v1/namespaces/pay/pods/api",'
+    b'"verb":"create","user":{"username":"alice"},"objectRef":{"resource":"pods","namespace":"pay","name":"api",'
+    b'"apiVersion":"v1"},"responseStatus":{"metadata":{},"code":201},'
+    b'"requestReceivedTimestamp":"2026-11-20T18:51:42.521739Z","stageTimestamp":"2026-11-20T18:51:42.523967Z"}'
+)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+@pytest.mark.parametrize("order", ["kind first", "items first"])
+def test_items_of_the_webhooks_list_have_no_kind(version, order):
+    """Go leaves kind and apiVersion out of the items of a typed list; the log backend writes both."""
+    members = [
+        b'"kind":"EventList"',
+        b'"apiVersion":"audit.k8s.io/' + version.encode() + b'"',
+        b'"items":[' + BARE + b"]",
+    ]
+    body = b"{" + b",".join(members if order == "kind first" else members[::-1]) + b"}"
+    (raw,) = read_items([body])
+    assert raw.shape == "event"
+    decision, original = observe_all(body, cluster="c1", source="s")[-1], reduced_original(raw)
+    assert (decision.audit_id, decision.name) == ("a-1", "api")
+    again = observe_all(original, cluster="c1", source="s")[-1]
+    assert again.id == decision.id, "what is kept of it stands alone"
+
+
+def test_another_groups_event_list_is_none_of_ours():
+    """events.k8s.io has lists of that name too."""
+    body = b'{"kind":"EventList","apiVersion":"events.k8s.io/v1","items":[{"metadata":{"name":"x"},"reason":"Pulled"}]}'
+    assert [raw.code for raw in read_items([body])] == ["kind-missing"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.helpers.world import MINUTE, START, World, policy
 from verifier.trust import changes
-from verifier.trust.changes import By
+from verifier.trust.changes import By, put_cluster
+from verifier.trust.clusters import retire_cluster
+from verifier.trust.records import ClusterRetired
 
 
 def by(world: World) -> By:
@@ -277,6 +279,36 @@ def test_findings_end_with_the_pods() -> None:
     assert (part.containers, part.workloads, part.closed) == (0, 0, (("ended", 1),))
     (container,) = world.containers().values()
     assert (container.state, container.end_reason, container.ended) == ("terminated", "pod-deleted", world.now)
+
+
+def test_a_retired_cluster_ends_what_ran_there_with_that_reason() -> None:
+    """Only there; what still comes from it is judged; put again, it is enrolled as before."""
+    world = World()
+    world.trust(policy("signed", signed_by=("dev",)))
+    world.record(put_cluster(world.state.trust, by(world), "c2", "staging"))
+    world.now += MINUTE
+    api = world.image("r.example/a:1")
+    world.send(world.pod("p", "a-1", {"app": api}, cluster="c2"), world.pod("p", "b-1", {"app": api}, cluster="c2"))
+    other = world.pod("q", "a-1", {"app": api})
+    world.send(other)
+    assert len(world.open()) == 3
+    world.now += MINUTE
+    world.record(retire_cluster(world.state.trust, by(world), "staging"))
+    assert [finding.namespace for finding in world.open()] == ["q"]
+    ended = {c.pod: (c.state, c.end_reason, c.ended) for c in world.containers().values() if c.cluster == "c2"}
+    assert ended == dict.fromkeys(("a-1", "b-1"), ("terminated", "cluster-retired", world.now))
+    closed = dict(pair for part in world.newest_parts().values() for pair in part.closed)
+    assert closed == {"cluster-retired": 2}
+    world.record(retire_cluster_again())
+    world.now += MINUTE
+    world.send(world.pod("p", "new-1", {"app": api}, cluster="c2"))
+    assert sorted(finding.cluster for finding in world.open()) == sorted(["c2", other.pod.cluster])
+    world.record(put_cluster(world.state.trust, by(world), "c2", "staging"))
+    assert world.state.trust.clusters["c2"].enrolled
+
+
+def retire_cluster_again() -> ClusterRetired:
+    return ClusterRetired(author="tester", at=0, cluster_id="c2")
 
 
 def test_failed_open_break_glass_and_ephemeral() -> None:

@@ -15,6 +15,7 @@ from verifier.policy.attestors import Attestor
 from verifier.policy.model import MatchRule, Policy, Requirement, with_version
 from verifier.trust.records import (
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -131,6 +132,8 @@ ROWS = [
     ("an unknown withdrawal", RevocationWithdrawn(revocation_id="nobody", **HEAD), NOTHING),
     ("a revocation is put again", revoked("key", OPS, "old"), NOTHING),
     ("an exemption is put again", exempted("open", policy="of-dev"), NOTHING),
+    ("a cluster is retired", ClusterRetired(cluster_id="uid-1", **HEAD), impact(clusters=["uid-1"])),
+    ("an unknown cluster is retired", ClusterRetired(cluster_id="uid-9", **HEAD), NOTHING),
     ("a cluster is put again", ClusterPut(cluster_id="uid-1", name="prod", **HEAD), NOTHING),
     ("a stale record", revoked("key", DEV).model_copy(update={"expects": 0}), NOTHING),
 ]

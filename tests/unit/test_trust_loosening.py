@@ -19,6 +19,7 @@ from verifier.times import DAY
 from verifier.trust.loosening import LOOSENING, loosens
 from verifier.trust.records import (
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -133,6 +134,8 @@ CASES: list[tuple[str, list[TrustRecord], TrustRecord, Means]] = [
     ("a cluster by another name", [cluster()], cluster("dev-1"), "loosens"),
     ("a cluster with another label", [cluster(env="prod")], cluster(env="dev"), "loosens"),
     ("a cluster with a feed less", [cluster()], cluster(feeds=("pods",)), "loosens"),
+    ("a cluster is retired", [cluster()], ClusterRetired(cluster_id="c1", **BY), "loosens"),
+    ("a retired cluster is retired", [], ClusterRetired(cluster_id="c9", **BY), "does not"),
     ("a cluster with a feed more", [cluster(feeds=("pods",))], cluster(), "does not"),
 ]
 

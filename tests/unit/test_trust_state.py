@@ -15,6 +15,7 @@ from verifier.trust.describe import describe, diff
 from verifier.trust.records import (
     TRUST_RECORD,
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -137,6 +138,8 @@ OUTCOMES: list[tuple[str, TrustRecord, str]] = [
     ("an exemption ends twice", ExemptionEnded(exemption_id="ended", **HEAD), "duplicate"),
     ("a cluster's new labels", cluster(labels={"env": "prod"}), ""),
     ("the same cluster", cluster(), "duplicate"),
+    ("a cluster is retired", ClusterRetired(cluster_id="uid-1", **HEAD), ""),
+    ("a cluster that is not there is retired", ClusterRetired(cluster_id="uid-9", **HEAD), "unknown"),
 ]
 
 
@@ -357,6 +360,7 @@ SENTENCES = [
     (exemption(namespaces=("dev-*",)), "exempted policy signed; namespaces dev-* until 2026-01-02T00:00:00Z"),
     (ExemptionEnded(exemption_id="x1", **HEAD), "ended exemption x1"),
     (cluster(), "enrolled cluster prod (uid-1), feeds audit, pods"),
+    (ClusterRetired(cluster_id="uid-1", **HEAD), "retired cluster uid-1"),
 ]
 
 

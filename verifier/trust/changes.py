@@ -531,7 +531,7 @@ def put_cluster(
         raise TrustError("a cluster needs its stable id, the UID of namespace kube-system; see docs")
     _checked(check_name, name, "cluster name")
     for entry in trust.clusters.values():
-        if entry.name == name and entry.cluster_id != cluster_id:
+        if entry.name == name and entry.cluster_id != cluster_id and entry.enrolled:
             raise TrustError(f"cluster name {name} is taken by {entry.cluster_id}; choose another name")
     unknown = sorted(set(feeds) - set(get_args(Feed)))
     if unknown:

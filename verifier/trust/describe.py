@@ -19,6 +19,7 @@ from verifier.trust.exemptions import ExemptionEntry
 from verifier.trust.hits import identity_of
 from verifier.trust.records import (
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -80,6 +81,8 @@ def _deed(record: TrustRecord) -> str:
             return f"ended exemption {record.exemption_id}"
         case ClusterPut():
             return f"enrolled cluster {record.name} ({record.cluster_id}), feeds {', '.join(record.feeds) or 'none'}"
+        case ClusterRetired():
+            return f"retired cluster {record.cluster_id}"
     assert_never(record)
 
 
@@ -146,7 +149,7 @@ def _scope(record: ExemptionPut) -> str:
 
 
 ChangedThing = Literal["policy", "key", "root", "revocation", "exemption", "cluster"]
-ChangeKind = Literal["added", "changed", "removed", "superseded", "withdrawn", "ended"]
+ChangeKind = Literal["added", "changed", "removed", "superseded", "withdrawn", "ended", "retired"]
 
 
 class Change(NamedTuple):
@@ -218,6 +221,8 @@ def _exemption(_old: ExemptionEntry, new: ExemptionEntry) -> tuple[ChangeKind, s
     return "ended", f"{_scope(new.record)} until {show_instant(new.record.expires)}"
 
 
-def _cluster(_old: ClusterEntry, new: ClusterEntry) -> tuple[ChangeKind, str]:
+def _cluster(old: ClusterEntry, new: ClusterEntry) -> tuple[ChangeKind, str]:
+    if old.enrolled and not new.enrolled:
+        return "retired", new.name
     labels = ", ".join(f"{key}={value}" for key, value in new.labels) or "no labels"
     return "changed", f"{new.name}, {labels}, feeds {', '.join(new.feeds) or 'none'}"

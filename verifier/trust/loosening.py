@@ -193,6 +193,12 @@ def _cluster_put(before: TrustState, after: TrustState, record: ClusterPut) -> s
     return _renamed(old, new)
 
 
+def _retired(before: TrustState, after: TrustState, record: TrustRecord) -> str:
+    what = getattr(record, "cluster_id", "")
+    same = before.clusters is after.clusters
+    return "" if same else f"what runs in cluster {after.clusters[what].name} counts as ended, and its findings close"
+
+
 def _left_out_by_name(state: TrustState) -> bool:
     """Is there a rule or exemption that lets clusters off by what an enrolment says of them?"""
     rules = (rule for entry in state.policies.values() for rule in entry.policy.exclude)
@@ -238,5 +244,6 @@ LOOSENING: Final[dict[str, Row]] = {
         "A name and labels decide which policies govern a cluster, and feeds which findings there are. A new cluster "
         "loosens only where a policy leaves clusters out, or an exemption covers them, by name or label.",
     ),
+    "cluster-retired": Row(_retired, "What runs there counts as ended, and its findings close."),
 }
 """Kind of record -> how it is judged. A test fails when a kind has no row."""

@@ -189,6 +189,13 @@ class ClusterPut(_Record):
     feeds: tuple[Literal["audit", "pods"], ...] = ("audit", "pods")
 
 
+class ClusterRetired(_Record):
+    """A cluster is no more: what ran there has ended. One that still sends is judged; put again, it is back."""
+
+    kind: Literal["cluster-retired"] = "cluster-retired"
+    cluster_id: str
+
+
 TrustRecord = Annotated[
     PolicyPut
     | PolicyRemoved
@@ -202,7 +209,8 @@ TrustRecord = Annotated[
     | RevocationWithdrawn
     | ExemptionPut
     | ExemptionEnded
-    | ClusterPut,
+    | ClusterPut
+    | ClusterRetired,
     Field(discriminator="kind"),
 ]
 

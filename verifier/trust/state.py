@@ -38,6 +38,7 @@ from verifier.trust.exemptions import ExemptionEntry, exemption_problem
 from verifier.trust.hits import identity_of, is_identity
 from verifier.trust.records import (
     ClusterPut,
+    ClusterRetired,
     ExemptionEnded,
     ExemptionPut,
     KeyPut,
@@ -126,6 +127,12 @@ class ClusterEntry(NamedTuple):
     first_at: Micros
     epoch: int
     at: Micros
+    retired_at: Micros | None = None
+
+    @property
+    def enrolled(self) -> bool:
+        """False once retired (since `retired_at`): it is no more."""
+        return self.retired_at is None
 
 
 class Applied(NamedTuple):
@@ -322,6 +329,8 @@ def _apply(state: TrustState, record: TrustRecord, epoch: int) -> TrustState | A
             return _exemption_ended(state, record, epoch)
         case ClusterPut():
             return _cluster_put(state, record, epoch)
+        case ClusterRetired():
+            return _cluster_retired(state, record, epoch)
     assert_never(record)
 
 
@@ -461,11 +470,21 @@ def _exemption_ended(state: TrustState, record: ExemptionEnded, epoch: int) -> T
 def _cluster_put(state: TrustState, record: ClusterPut, epoch: int) -> TrustState | Applied:
     old = state.clusters.get(record.cluster_id)
     content = (record.name, tuple(sorted(record.labels.items())), record.feeds)
-    if old is not None and (old.name, old.labels, old.feeds) == content:
+    if old is not None and old.enrolled and (old.name, old.labels, old.feeds) == content:
         return _ignored("duplicate", f"cluster {record.name} already is so")
     first = (old.first_epoch, old.first_at) if old is not None else (epoch, record.at)
     entry = ClusterEntry(record.cluster_id, *content, *first, epoch, record.at)
     return replace(state, clusters={**state.clusters, record.cluster_id: entry})
+
+
+def _cluster_retired(state: TrustState, record: ClusterRetired, epoch: int) -> TrustState | Applied:
+    old = state.clusters.get(record.cluster_id)
+    if old is None:
+        return _ignored("unknown", f"there is no cluster {record.cluster_id}")
+    if not old.enrolled:
+        return _ignored("duplicate", f"cluster {old.name} already is retired")
+    entry = old._replace(epoch=epoch, at=record.at, retired_at=record.at)
+    return replace(state, clusters={**state.clusters, entry.cluster_id: entry})
 
 
 # ---------------------------------------------------------------------------------------------------------- the parts
