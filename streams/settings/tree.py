@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.watched import PodsSettings
 
 PREFIX: Final = "REVET_"
 
@@ -32,6 +33,7 @@ class Settings(Section):
     quiet: bool = Field(default=False, examples=["true"])
     """Print no messages; they are recorded all the same."""
     listen: ListenSettings = ListenSettings()
+    pods: PodsSettings = PodsSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     owners: OwnerSettings = OwnerSettings()
     kafka: KafkaSettings = KafkaSettings()

@@ -1,0 +1,50 @@
+"""`revet serve pods`: the pods of watched clusters, into Kafka."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import click
+
+from streams.cli.common import settings_option
+from streams.collectors.rbac import manifest
+from streams.serving.process import run_process
+from streams.serving.watching import pods
+from streams.settings import Settings
+from verifier.errors import InputError
+
+_ACCOUNT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})")
+
+
+@click.command(
+    epilog="Examples:\n\n\b\n"
+    "  $ revet serve pods --settings /etc/revet/cluster.yaml\n"
+    "  $ revet serve pods --print-rbac --account revet/revet-pods\n"
+    "  $ REVET_KAFKA_BOOTSTRAP=kafka:9092 REVET_PODS_CLUSTERS=prod-eu=in-cluster revet serve pods",
+)
+@click.option("--print-rbac", is_flag=True, help="Print the RBAC a watcher needs in a cluster, with reasons, and end.")
+@click.option(
+    "--account",
+    default="revet/revet-pods",
+    show_default=True,
+    metavar="NAMESPACE/NAME",
+    help="With --print-rbac: service account that is bound.",
+)
+@settings_option
+def command(print_rbac: bool, account: str, settings: Settings) -> int:
+    """Watch the pods of clusters, and tell of every change of what runs.
+
+    It goes on where it was, also on another machine: what was told last stands in Kafka, and pods that ended meanwhile
+    are found. Several watchers of one cluster are harmless; with `pods.lease` one reads and the others stand by.
+    Settings: `pods`, `kafka`, `serve`.
+    It stays until SIGTERM; `/healthz`, `/readyz` and `/metrics` are at `serve.operations`.
+    """
+    if print_rbac:
+        found = _ACCOUNT.fullmatch(account)
+        if found is None:
+            raise InputError(f"--account {account}: expected NAMESPACE/NAME; example: --account revet/revet-pods")
+        namespace, _, name = settings.pods.lease.partition("/")
+        click.echo(manifest((found[1], found[2]), (namespace, name) if name else None), nl=False)
+        return 0
+    return run_process("pods", settings, pods)
