@@ -39,7 +39,7 @@ LEASE_MADE: Final = Rule(
 
 
 def manifest(account: tuple[str, str], lease: tuple[str, str] | None) -> str:
-    """YAML for `kubectl apply -f -`. `account`: (namespace, name) of a service account; `lease`: the same of a Lease."""
+    """YAML for `kubectl apply`. `account`: (namespace, name) of a service account; `lease`: the same of a Lease."""
     documents = [
         _role("ClusterRole", NAME, "", (PODS, IDENTITY)),
         _binding("ClusterRoleBinding", "ClusterRole", NAME, "", account),
