@@ -1,4 +1,4 @@
-"""The pod watch as a state machine, on lines that a real API server wrote (the demo's recording), and on broken ones."""
+"""The pod watch as a state machine, on lines that a real API server wrote (the demo's recording) and on broken ones."""
 
 import json
 from collections.abc import Sequence
@@ -25,8 +25,10 @@ SNAPSHOT = 3
 """Lines of it until the snapshot is whole."""
 T0 = 1_795_200_000_000_000
 CLEAN, CUT, SILENT = Ending("clean"), Ending("cut"), Ending("silent")
-EXPIRED = b'{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",' \
-          b'"message":"too old resource version: 1 (237)","reason":"Expired","code":410}}'  # fmt: skip
+EXPIRED = (
+    b'{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"too old'
+    b' resource version: 1 (237)","reason":"Expired","code":410}}'
+)
 
 
 def a_pod(name: str, version: int, image: str = "registry.example.com/shop/web:1", **meta: object) -> dict:
