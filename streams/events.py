@@ -302,6 +302,8 @@ class ContainerChanged(msgspec.Struct, frozen=True, tag="container"):
     """Decision id, empty when none is on record."""
     mirror: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    ended_after: int | None = None
+    """Nobody saw it end: it was last known to run then, and ended between then and `ended`."""
 
 
 class VerdictReached(msgspec.Struct, frozen=True, tag="verdict"):

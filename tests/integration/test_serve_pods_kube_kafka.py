@@ -74,7 +74,7 @@ def test_killed_and_started_again_nothing_is_lost_or_told_under_two_ids(place, c
         until(lambda: any(o.pod.containers[0].image == f"{IMAGE}:2" for o in told(place, "changes")), first)
         report = json.loads(operations(first, "/healthz"))
         assert (report["status"], report["ready"], report["troubles"]) == ("ok", True, [])
-        assert 'revet_watch_pods{cluster="prod"} 3.0' in operations(first, "/metrics")
+        until(lambda: 'revet_watch_pods{cluster="prod"} 3.0' in operations(first, "/metrics"), first)
         first.kill()
     cluster.delete("goes")
     cluster.run("short-lived")
@@ -91,7 +91,6 @@ def test_killed_and_started_again_nothing_is_lost_or_told_under_two_ids(place, c
     states = Counter((o.pod.uid, o.pod.resource_version, o.gone) for o in found)
     assert len(ids) == len(states), "one state, one id"
     assert told(place, "stays", gone=True) == []
-    assert len(told(place, "stays")) == 2 - (ids[told(place, "stays")[0].id] - 1) or len(told(place, "stays")) <= 2
     signs = [s for r in place.read(CLUSTER_SIGHT) if isinstance(s := decode(r.value), FeedSeen)]
     assert {s.cluster for s in signs} == {"prod"}
     for name in ("stays", "changes", "comes"):
