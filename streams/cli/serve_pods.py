@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import Final
 
 import click
@@ -31,8 +32,13 @@ _ACCOUNT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,2
     metavar="NAMESPACE/NAME",
     help="With --print-rbac: service account that is bound.",
 )
+@click.option(
+    "--tell-again",
+    is_flag=True,
+    help="Begin with a snapshot that is told whole: for judges that lost their state (docs/operations.md).",
+)
 @settings_option
-def command(print_rbac: bool, account: str, settings: Settings) -> int:
+def command(print_rbac: bool, account: str, tell_again: bool, settings: Settings) -> int:
     """Watch the pods of clusters, and tell of every change of what runs.
 
     It goes on where it was, also on another machine: what was told last stands in Kafka, and pods that ended meanwhile
@@ -47,4 +53,4 @@ def command(print_rbac: bool, account: str, settings: Settings) -> int:
         namespace, _, name = settings.pods.lease.partition("/")
         click.echo(manifest((found[1], found[2]), (namespace, name) if name else None), nl=False)
         return 0
-    return run_process("pods", settings, pods)
+    return run_process("pods", settings, partial(pods, tell_again=tell_again))

@@ -197,6 +197,12 @@ class PodWatch:
         if position.version:
             self.phase = "watch"
 
+    def tell_again(self) -> None:
+        """Whoever listened has forgotten: take a new snapshot, and tell of every pod in it as if it were new."""
+        for known in self.known.values():
+            known.mark = b""
+        self._begin("stream-sync", "asked")
+
     # ------------------------------------------------------------------ requests
 
     def ask(self, chance: float, seconds: int = WATCH_SECONDS) -> Ask:

@@ -47,8 +47,12 @@ class _Namespace(msgspec.Struct):
     metadata: _Meta = msgspec.field(default_factory=_Meta)
 
 
-async def pods(process: Process) -> None:
+async def pods(process: Process, tell_again: bool = False) -> None:
     """Watch until the process is told to stop.
+
+    Args:
+        process: with its settings.
+        tell_again: begin with a snapshot of each cluster that is told whole.
 
     Raises:
         InputError: no cluster is named; PlaceError: as `collector_door`.
@@ -57,7 +61,7 @@ async def pods(process: Process) -> None:
     if not places:
         raise InputError("pods.clusters: no cluster is named; example: pods.clusters: [prod-eu=/etc/revet/kubeconfig]")
     async with collector_door(process, "pods") as door:
-        watched = [ClusterLife(process, door, place) for place in places]
+        watched = [ClusterLife(process, door, place, tell_again=tell_again) for place in places]
         process.health.ready()
         looking = process.spawn("looks", _look(watched))
         try:
@@ -77,7 +81,7 @@ async def _look(watched: list[ClusterLife]) -> None:
 class ClusterLife:
     """One cluster. Implements `streams.collectors.podloop.Told`."""
 
-    def __init__(self, process: Process, door: DurableDoor, place: WatchedCluster) -> None:
+    def __init__(self, process: Process, door: DurableDoor, place: WatchedCluster, *, tell_again: bool = False) -> None:
         self._process, self._settings = process, process.settings.pods
         self._name = place.name
         self._find = finder(place.kubeconfig, place.context)
@@ -88,6 +92,7 @@ class ClusterLife:
         self._steps = 0
         self._counted: Counter[str] = Counter()
         self._is_troubled = False
+        self._tell_again = tell_again
 
     async def run(self) -> None:
         """Until the process is to end. Raises nothing but a cancellation."""
@@ -162,6 +167,9 @@ class ClusterLife:
             "watching", cluster=self._name, known=len(known), version=position.version or "none", identity=identity
         )
         watch = self._watch = PodWatch(self._name, known, position, self._settings.exclude_namespaces)
+        if self._tell_again:
+            watch.tell_again()
+            self._tell_again = False
         self._counted = Counter()
         self._heard = time.monotonic()
         options = LoopOptions(float(self._settings.silence_seconds), self._settings.watch_seconds)

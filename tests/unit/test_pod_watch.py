@@ -203,6 +203,17 @@ def test_a_vanished_pod_has_one_id_whoever_finds_it():
     assert ids[0] == ids[1]
 
 
+def test_everything_is_told_again_when_that_is_asked_for_under_the_ids_it_had():
+    first = synced()
+    told_first = told(feed(first, [event("ADDED", a_pod("a", 51)), event("ADDED", a_pod("b", 52))]))
+    second = PodWatch("c1", stored(first), first.position)
+    second.tell_again()
+    assert "sendInitialEvents" in second.ask(0.5).query
+    step = feed(second, [event("ADDED", a_pod("a", 51)), end_of_list(60)])
+    assert [o.id for o in told(step)][:1] == [told_first[0].id]
+    assert names(step) == [("a", False), ("b", True)]
+
+
 def test_sight_is_unbroken_over_a_cut_and_begins_anew_with_a_snapshot():
     watch = synced([a_pod("a", 1)])
     since = watch.position.since
