@@ -169,7 +169,6 @@ class ClusterLife:
         watch = self._watch = PodWatch(self._name, known, position, self._settings.exclude_namespaces)
         if self._tell_again:
             watch.tell_again()
-            self._tell_again = False
         self._counted = Counter()
         self._heard = time.monotonic()
         options = LoopOptions(float(self._settings.silence_seconds), self._settings.watch_seconds)
@@ -233,6 +232,8 @@ class ClusterLife:
     def durable(self, step: Step) -> None:
         """See `Told`."""
         self._steps += 1
+        if self._watch is not None and self._watch.phase == "watch":
+            self._tell_again = False  # all of it is durable
         self._process.health.progress("pods", self._name, self._steps)
         self._process.health.waiting(self._watch.pending if self._watch is not None else 0, "pods", self._name)
         self._process.health.well("kafka")

@@ -27,7 +27,7 @@ class WatchedCluster(NamedTuple):
 
 
 class PodsSettings(Section):
-    """The pod watcher (`revet serve pods`)."""
+    """The pod watcher (`revet serve pods`, `revet run`)."""
 
     clusters: tuple[str, ...] = Field(
         default=(), examples=["prod-eu=/etc/revet/kubeconfig#prod-eu,prod-us=/etc/revet/us.kubeconfig,hub=in-cluster"]
