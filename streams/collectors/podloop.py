@@ -21,7 +21,10 @@ import msgspec
 from streams.clock import wall_clock
 from streams.collectors.apiserver import ApiServer
 from streams.collectors.lines import Lines
+from streams.collectors.namespacelook import PATH as NAMESPACES
+from streams.collectors.namespacelook import NamespaceLook
 from streams.collectors.podwatch import Ending, Known, PodWatch, Position, Step
+from streams.events import NamespaceObserved
 from verifier.errors import PlaceError
 
 PATH: Final = "/api/v1/pods"
@@ -40,6 +43,30 @@ class LoopOptions(msgspec.Struct, frozen=True):
     """A watch lasts so long at most."""
     page_silence: float = 60.0
     """Without a byte of a page."""
+
+
+async def look_at_namespaces(
+    look: NamespaceLook,
+    server: ApiServer,
+    every: float,
+    tell: Callable[[list[NamespaceObserved]], Awaitable[None]],
+    failed: Callable[[str], None],
+) -> None:
+    """List namespaces every so many seconds, and hand on what changed. Without end; what fails is tried again.
+
+    Raises:
+        InputError: who asks cannot be read; PlaceError: what `tell` raised.
+    """
+    while True:
+        ending, body = await server.body(NAMESPACES, look.ask(), LoopOptions().page_silence)
+        told = look.page(body, wall_clock()) if ending.how == "clean" else None
+        if told is None:
+            look.failed()
+            failed(server.detail or "no list of namespaces")
+        elif told:
+            await tell(told)
+        if told is None or look.whole:
+            await asyncio.sleep(every)
 
 
 class Keeper(Protocol):

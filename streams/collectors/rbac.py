@@ -28,6 +28,10 @@ IDENTITY: Final = Rule(
     " it the watcher works, and cannot tell.",
     ("kube-system",),
 )  # fmt: skip
+NAMESPACES: Final = Rule(
+    "", "namespaces", ("list",),
+    "Labels and a few annotations of namespaces say whose they are. Not needed with `pods.namespaces_seconds: 0`.",
+)  # fmt: skip
 LEASE: Final = Rule(
     "coordination.k8s.io", "leases", ("get", "update"),
     "Of several watchers one reads. Only this lease.",
@@ -41,7 +45,7 @@ LEASE_MADE: Final = Rule(
 def manifest(account: tuple[str, str], lease: tuple[str, str] | None) -> str:
     """YAML for `kubectl apply`. `account`: (namespace, name) of a service account; `lease`: the same of a Lease."""
     documents = [
-        _role("ClusterRole", NAME, "", (PODS, IDENTITY)),
+        _role("ClusterRole", NAME, "", (PODS, NAMESPACES, IDENTITY)),
         _binding("ClusterRoleBinding", "ClusterRole", NAME, "", account),
     ]
     if lease is not None:

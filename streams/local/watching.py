@@ -12,7 +12,7 @@ import asyncio
 import random
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import msgspec
@@ -20,8 +20,10 @@ import msgspec
 from streams.collectors.apiserver import ApiServer
 from streams.collectors.bodies import Batch
 from streams.collectors.clusters import finder
-from streams.collectors.podloop import LoopOptions, PodLoop
+from streams.collectors.namespacelook import NamespaceLook
+from streams.collectors.podloop import LoopOptions, PodLoop, look_at_namespaces
 from streams.collectors.podwatch import GONE, Ending, Known, PodWatch, Position, Step
+from streams.events import NamespaceObserved
 from streams.local.service import Service
 from streams.settings import PodsSettings, WatchedCluster
 from verifier.errors import InputError, PlaceError
@@ -125,10 +127,33 @@ async def _cluster(service: Service, settings: PodsSettings, place: WatchedClust
         loop = PodLoop(
             PodWatch(place.name, *await keeper.load(), settings.exclude_namespaces), server, keeper, told, options
         )
+        look = asyncio.create_task(_namespaces(service, settings, place, told))
         try:
             await loop.run()
         except (InputError, PlaceError) as error:
             told.trouble(str(error))
         finally:
+            look.cancel()
+            await asyncio.wait([look])
             await server.close()
         await asyncio.sleep(AGAIN_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311  # spreads tries over time
+
+
+async def _namespaces(service: Service, settings: PodsSettings, place: WatchedCluster, told: _Told) -> None:
+    """Namespaces beside the pods; pods are watched all the same where they cannot be listed."""
+    if not settings.namespaces_seconds:
+        return
+    server = ApiServer(finder(place.kubeconfig, place.context), settings.connect_seconds)
+
+    async def tell(found: list[NamespaceObserved]) -> None:
+        await service.accept(Batch(place.name, found, observed=len(found)))
+
+    try:
+        while True:
+            with suppress(InputError, PlaceError):  # told by the loop, which asks in the same way
+                await look_at_namespaces(
+                    NamespaceLook(place.name), server, float(settings.namespaces_seconds), tell, told.trouble
+                )
+            await asyncio.sleep(AGAIN_SECONDS)
+    finally:
+        await server.close()

@@ -22,8 +22,12 @@ from streams.collectors.apiserver import ApiServer
 from streams.collectors.clusters import finder
 from streams.collectors.election import Election
 from streams.collectors.leading import Leadership
-from streams.collectors.podloop import LoopOptions, PodLoop
+from streams.collectors.namespacelook import NamespaceLook
+from streams.collectors.podloop import LoopOptions, PodLoop, look_at_namespaces
 from streams.collectors.podwatch import GONE, Ending, PodWatch, Position, Step
+from streams.engine.wire import to_wire
+from streams.events import NamespaceObserved
+from streams.outputs import output
 from streams.serving.collecting import DurableDoor, collector_door
 from streams.serving.metrics import WATCH_AGE, WATCH_EVENTS, WATCH_LEADS, WATCH_PODS, WATCH_REQUESTS
 from streams.serving.podkeeping import KafkaKeeper
@@ -85,6 +89,7 @@ class ClusterLife:
         self._process, self._settings = process, process.settings.pods
         self._name = place.name
         self._find = finder(place.kubeconfig, place.context)
+        self._door = door
         self._keeper = KafkaKeeper(process.settings.kafka, door, place.name)
         self._trouble = f"cluster {place.name}"
         self._watch: PodWatch | None = None
@@ -130,7 +135,9 @@ class ClusterLife:
             self._process.metrics.set(WATCH_LEADS, 1, self._name)
             loop = await self._prepared(server)
             try:
-                finished = await self._until_stop(_first(loop.run(), *([leader.hold()] if leader else [])))
+                beside = [leader.hold()] if leader else []
+                beside += [self._namespaces(stack)] if self._settings.namespaces_seconds else []
+                finished = await self._until_stop(_first(loop.run(), *beside))
             finally:
                 self._process.metrics.set(WATCH_LEADS, 0, self._name)
             if not finished:
@@ -139,6 +146,27 @@ class ClusterLife:
                     await leader.release()
             elif leader is not None:
                 self._process.log.warning("lease-lost", cluster=self._name)
+
+    async def _namespaces(self, stack: AsyncExitStack) -> None:
+        """Namespaces beside the pods. That they cannot be listed is told, and pods are watched all the same."""
+        server = ApiServer(self._find, self._settings.connect_seconds)
+        stack.push_async_callback(server.close)
+        look = NamespaceLook(self._name)
+        shards = self._process.settings.kafka.partitions
+
+        async def tell(told: list[NamespaceObserved]) -> None:
+            await self._door.begin(to_wire(output(one), shards) for one in told)
+
+        def failed(detail: str) -> None:
+            self._process.log.warning("namespaces-not-listed", cluster=self._name, detail=detail)
+
+        while True:
+            try:
+                await look_at_namespaces(look, server, float(self._settings.namespaces_seconds), tell, failed)
+            except (PlaceError, InputError) as error:
+                self._process.log.warning("namespaces-not-listed", cluster=self._name, error=str(error))
+                look = NamespaceLook(self._name)  # what was not durable is told again
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _leadership(self, stack: AsyncExitStack) -> Leadership | None:
         if not self._settings.lease:

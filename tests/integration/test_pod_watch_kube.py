@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ from verifier.errors import PlaceUnavailable
 pytestmark = [pytest.mark.needs("kube"), pytest.mark.timeout(240), pytest.mark.slow]
 
 WAIT = 40.0
+FULL = os.environ.get("REVET_FAULTS") == "full"
 QUICK = LoopOptions(silence=100.0, watch=300)
 
 
@@ -251,6 +253,31 @@ def test_a_server_that_is_killed_while_it_is_watched_costs_nothing(cluster, file
             await until(lambda: kept.told("steady"))
             await do(cluster.kill_server)
             await until(lambda: any(ending.how == "unreachable" for ending in kept.endings))
+            await do(cluster.start_server)
+            await do(cluster.run, "after")
+            await until(lambda: kept.told("after"))
+            assert kept.gone("steady") == []
+        assert len(set(kept.ids())) == len(kept.ids())
+        for name in ("steady", "after"):
+            await do(cluster.delete, name)
+
+    run(day())
+
+
+@pytest.mark.skipif(not FULL, reason="takes the minute that it is about (REVET_FAULTS=full)")
+def test_the_silent_minute_of_a_server_that_stops_is_noticed(cluster, file):
+    async def day() -> None:
+        kept = Kept()
+        await do(cluster.run, "steady")
+        async with living(file, kept, LoopOptions(silence=5.0)):
+            await until(lambda: kept.told("steady"))
+            kept.endings.clear()
+            stopping = cluster.stop_server()
+            try:
+                await until(lambda: Ending("silent") in kept.endings)
+                assert stopping.poll() is None, "silent while it still runs"
+            finally:
+                await asyncio.to_thread(stopping.wait, 120)
             await do(cluster.start_server)
             await do(cluster.run, "after")
             await until(lambda: kept.told("after"))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streams.codec import decode
-from streams.events import FeedSeen, PodObserved
+from streams.events import FeedSeen, NamespaceObserved, PodObserved
 from streams.topics import CLUSTER_SIGHT, OBSERVATIONS, PODS
 from tests.helpers.kafkatopics import Place
 from tests.helpers.process import ROOT, Revet
@@ -158,6 +158,20 @@ def test_of_two_watchers_one_tells_and_the_other_takes_over(place, cluster):
     assert all(number == 1 for number in ids.values()), "who took over knew what had been told"
     for name in ("one", "two", "three"):
         cluster.delete(name)
+
+
+def test_namespaces_are_told_when_their_labels_change(place, cluster):
+    def seen() -> dict[str, dict[str, str]]:
+        events = [decode(record.value) for record in place.read(CLUSTER_SIGHT)]
+        return {e.namespace: dict(e.labels) for e in events if isinstance(e, NamespaceObserved) and not e.gone}
+
+    with watcher(place, cluster, REVET_PODS_NAMESPACES_SECONDS="1") as process:
+        until(lambda: {"default", "kube-system"} <= seen().keys(), process)
+        patch = {"metadata": {"labels": {"team": "payments"}, "annotations": {"example.com/note": "not-kept"}}}
+        cluster.ask("PATCH", "/api/v1/namespaces/default", patch, "application/merge-patch+json")
+        until(lambda: seen()["default"].get("team") == "payments", process)
+        assert "example.com/note" not in seen()["default"]
+        assert process.end() == 0, process.err
 
 
 def test_a_watcher_without_clusters_or_topics_says_so(place, kafka_server):

@@ -116,6 +116,7 @@ PURE = (
     "streams.collectors.pods",
     "streams.collectors.podwatch",
     "streams.collectors.lines",
+    "streams.collectors.namespacelook",
     "streams.collectors.election",
     "streams.collectors.rbac",
     "streams.sinks.bulk",

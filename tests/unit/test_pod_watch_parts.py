@@ -10,6 +10,7 @@ from streams.collectors import apiserver, login
 from streams.collectors.clusters import finder, in_cluster
 from streams.collectors.election import Election, read_lease
 from streams.collectors.kubeconfig import Secret
+from streams.collectors.namespacelook import NamespaceLook
 from streams.collectors.rbac import manifest
 from streams.settings import WatchedCluster, load_settings
 from streams.topics import PODS, TOPICS
@@ -79,6 +80,45 @@ def test_what_is_no_lease_is_none(body):
     assert read_lease(body) is None
 
 
+# ---------------------------------------------------------------------------------------------------------- namespaces
+
+
+def listed(*namespaces: object, after: str = "") -> bytes:
+    return msgspec.json.encode({"kind": "NamespaceList", "metadata": {"continue": after}, "items": namespaces})
+
+
+def namespace(name: str, **labels: str) -> dict[str, object]:
+    return {"metadata": {"name": name, "labels": labels, "annotations": {"example.com/team": "t", "other": "no"}}}
+
+
+def told(look: NamespaceLook, body: bytes) -> list[tuple[str, bool]]:
+    return [(found.namespace, found.gone) for found in look.page(body, T0) or ()]
+
+
+def test_namespaces_are_told_when_they_come_change_and_go():
+    look = NamespaceLook("c1")
+    assert look.ask() == {"limit": "500"}
+    assert told(look, listed(namespace("a"), after="more")) == [("a", False)]
+    assert look.ask() == {"limit": "500", "continue": "more"}
+    assert told(look, listed(namespace("b"))) == [("b", False)]
+    assert look.whole
+    assert dict(look.known["a"]) == {"example.com/team": "t"}
+    assert told(look, listed(namespace("a"), namespace("b", team="x"))) == [("b", False)]
+    assert told(look, listed(namespace("b", team="x"))) == [("a", True)]
+
+
+def test_what_could_not_be_read_of_a_list_ends_nothing():
+    look = NamespaceLook("c1")
+    told(look, listed(namespace("a"), namespace("b")))
+    assert told(look, listed(namespace("a"), {"metadata": 7})) == []
+    assert (look.unreadable, sorted(look.known)) == (1, ["a", "b"])
+    assert told(look, listed(namespace("a"), after="more")) == []
+    look.failed()
+    assert look.ask() == {"limit": "500"}
+    assert look.page(b"<html>", T0) is None
+    assert told(look, listed(namespace("b"))) == [("a", True)]
+
+
 # -------------------------------------------------------------------------------------------------------------- rights
 
 
@@ -89,7 +129,7 @@ def test_the_rights_are_the_least_and_each_says_why():
     granted = {(r["resources"][0], v) for r in rules for v in r["verbs"]}
     assert granted == {
         *(("pods", verb) for verb in ("list", "watch")),
-        ("namespaces", "get"),
+        *(("namespaces", verb) for verb in ("get", "list")),
         *(("leases", verb) for verb in ("get", "update", "create")),
     }
     assert "*" not in text
