@@ -77,7 +77,7 @@ class Keeper(Protocol):
         ...
 
     async def tell(self, step: Step) -> None:
-        """Observations and originals: back when they are durable. Raises PlaceError."""
+        """The first sign of life, then observations and originals: back when they are durable. Raises PlaceError."""
         ...
 
     async def keep(self, step: Step) -> None:

@@ -112,6 +112,8 @@ class Step(NamedTuple):
     position: Position
     sign: FeedSeen | None
     """To be told once the rest is durable."""
+    first_sign: FeedSeen | None = None
+    """To be told before the rest: what a snapshot shows was there when sight began, and is judged as such."""
 
 
 Note = tuple[str, dict[str, str | int | float]]
@@ -190,6 +192,7 @@ class PodWatch:
         self._mended = 0
         self._told = 0
         self._sign: FeedSeen | None = None
+        self._first_sign: FeedSeen | None = None
         self._observations: list[PodObserved | DeadLetter] = []
         self._originals: list[bytes] = []
         self._rows: dict[str, Known | None] = {}
@@ -267,6 +270,9 @@ class PodWatch:
         self._unsure = False
         """Something in the snapshot could not be told apart: what is missing may only be unreadable."""
         self._continue = ""
+        self._since = 0
+        """When the first of the snapshot was read: it shows what is at that time or just before, and what is not in it
+        follows as a change. So sight is unbroken from here."""
         self._before = [self.counts[name] for name in _TOLD]
 
     # ------------------------------------------------------------------ answers
@@ -372,8 +378,15 @@ class PodWatch:
         if self.phase == "watch":
             self._move(reduced.resource_version, now)
 
+    def _sees(self, now: int) -> None:
+        """The first of a snapshot: the feed lives."""
+        if not self._since:
+            self._since = now
+            self._first_sign = self._life(now, now)
+
     def _snapshot(self, pod: wire.Pod, data: bytes, now: int) -> None:
         """A pod of a list, or of the beginning of a watch that serves as one. In no order of versions."""
+        self._sees(now)
         reduced = reduced_pod(pod, self.cluster)
         if isinstance(reduced, Problem):
             self._unreadable(data or msgspec.json.encode(pod), reduced, pod.metadata, now)
@@ -414,6 +427,7 @@ class PodWatch:
 
     def _whole(self, version: str, now: int) -> None:
         """A snapshot was read whole: what is missing in it has ended meanwhile."""
+        self._sees(now)
         if self._unsure:
             self._damaged_at = now
         else:
@@ -425,7 +439,7 @@ class PodWatch:
         fields |= {"changed": changed, "ended": vanished}
         self.notes.append(("synced", fields))
         self.phase, self.synced, self._seen = "watch", True, set()
-        self.position = Position(version, now, now, self.position.identity)
+        self.position = Position(version, self._since, now, self.position.identity)
         self._tell(now)
 
     def _vanished(self, known: Known, now: int) -> None:
@@ -448,13 +462,11 @@ class PodWatch:
 
     def _tell(self, now: int) -> None:
         self._told = now
-        self._sign = FeedSeen(
-            id=stable_id("feed", self.cluster, "pods", now),
-            time=now,
-            cluster=self.cluster,
-            feed="pods",
-            since=self.position.since,
-        )
+        self._sign = self._life(self.position.since, now)
+
+    def _life(self, since: int, now: int) -> FeedSeen:
+        named = stable_id("feed", self.cluster, "pods", now)
+        return FeedSeen(id=named, time=now, cluster=self.cluster, feed="pods", since=since)
 
     def _original(self, event: wire.WatchedPod) -> None:
         if event.object is not None:
@@ -484,12 +496,13 @@ class PodWatch:
     @property
     def stirred(self) -> bool:
         """Whether there is anything to take."""
-        return bool(self._observations or self._rows or self._sign is not None)
+        return bool(self._observations or self._rows or self._sign is not None or self._first_sign is not None)
 
     def take(self) -> Step:
         """What became known since the last call."""
-        step = Step(self._observations, self._originals, self._rows, self.position, self._sign)
-        self._observations, self._originals, self._rows, self._sign = [], [], {}, None
+        step = Step(self._observations, self._originals, self._rows, self.position, self._sign, self._first_sign)
+        self._observations, self._originals, self._rows = [], [], {}
+        self._sign = self._first_sign = None
         return step
 
 

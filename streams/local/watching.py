@@ -59,10 +59,9 @@ class LocalKeeper:
 
     async def tell(self, step: Step) -> None:
         """See `Keeper`."""
-        if step.observations:
-            await self._service.accept(
-                Batch(self._cluster, step.observations, step.originals, observed=len(step.observations))
-            )
+        told = [step.first_sign, *step.observations] if step.first_sign is not None else step.observations
+        if told:
+            await self._service.accept(Batch(self._cluster, told, step.originals, observed=len(told)))
 
     async def keep(self, step: Step) -> None:
         """See `Keeper`."""

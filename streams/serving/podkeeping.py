@@ -63,6 +63,8 @@ class KafkaKeeper:
     async def tell(self, step: Step) -> None:
         """See `Keeper`."""
         shards, source = self._settings.partitions, f"watch:{self._cluster}"
+        if step.first_sign is not None:
+            await self._door.begin([to_wire(output(step.first_sign), shards)])
         if step.observations:
             await self._door.begin(
                 records_of(step.observations, step.originals, source=source, cluster=self._cluster, shards=shards)

@@ -95,6 +95,7 @@ class ClusterLife:
         self._watch: PodWatch | None = None
         self._heard = 0.0
         self._steps = 0
+        self._me = f"pods-{secrets.token_hex(4)}"
         self._counted: Counter[str] = Counter()
         self._is_troubled = False
         self._tell_again = tell_again
@@ -174,7 +175,7 @@ class ClusterLife:
         namespace, _, name = self._settings.lease.partition("/")
         server = ApiServer(self._find, self._settings.connect_seconds)
         stack.push_async_callback(server.close)
-        election = Election(f"pods-{secrets.token_hex(4)}", self._settings.lease_seconds)
+        election = Election(self._me, self._settings.lease_seconds)
         return Leadership(server, election, (namespace, name), self._told_of_lease)
 
     def _told_of_lease(self, detail: str) -> None:

@@ -52,7 +52,7 @@ def template() -> str:
     number = 0
     while len(json.dumps(pod, separators=(",", ":"))) < POD_BYTES:
         number += 1
-        owned = {f"f:key-{number}-{part}": {".": {}, "f:value": {}} for part in range(8)}
+        owned: dict[str, object] = {f"f:key-{number}-{part}": {".": {}, "f:value": {}} for part in range(8)}
         fields.append({"manager": f"controller-{number}", "operation": "Update", "fieldsV1": {"f:metadata": owned}})
     return json.dumps(pod, separators=(",", ":"))
 

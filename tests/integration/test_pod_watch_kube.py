@@ -18,7 +18,7 @@ from streams.collectors.podloop import PATH, LoopOptions, PodLoop
 from streams.collectors.podwatch import Ending, Known, PodWatch, Position, Step
 from streams.events import DeadLetter, FeedSeen, PodObserved
 from tests.helpers.watchedcluster import DIGEST, IMAGE, Proxy, WatchedCluster
-from verifier.errors import PlaceUnavailable
+from verifier.errors import PlaceError, PlaceUnavailable
 
 pytestmark = [pytest.mark.needs("kube"), pytest.mark.timeout(240), pytest.mark.slow]
 
@@ -46,6 +46,7 @@ class Kept:
             self.refuses -= 1
             raise PlaceUnavailable("kafka-unavailable", "no broker answers")
         self.observations += step.observations
+        self.signs += [step.first_sign] if step.first_sign is not None else []
 
     async def keep(self, step: Step) -> None:
         for uid, row in step.rows.items():
@@ -68,7 +69,7 @@ class Kept:
     def durable(self, step: Step) -> None:
         pass
 
-    def not_durable(self, error: PlaceUnavailable) -> None:
+    def not_durable(self, error: PlaceError) -> None:
         pass
 
     # what it came to

@@ -191,7 +191,7 @@ def test_a_pod_that_was_being_deleted_is_said_to_be_deleted():
 
 def test_a_vanished_pod_has_one_id_whoever_finds_it():
     """The watcher that crashed before it kept so, and its successor, tell the same end."""
-    ids = []
+    ids: list[str] = []
     for _ in range(2):
         watch = synced([a_pod("a", 1)])
         if ids:  # the second one has seen a newer version of the same state
@@ -226,6 +226,19 @@ def test_sight_is_unbroken_over_a_cut_and_begins_anew_with_a_snapshot():
     step = feed(watch, [event("ADDED", a_pod("a", 1)), end_of_list(70)], T0 + 2 * MINUTE)
     assert step.sign is not None
     assert (step.sign.since, step.observations) == (T0 + 2 * MINUTE, [])
+
+
+def test_sight_begins_with_the_first_of_a_snapshot_and_is_told_before_it():
+    """What a snapshot shows ran before: judged in the light of that, it is a baseline and no surprise."""
+    watch = PodWatch("c1")
+    step = feed(watch, [event("ADDED", a_pod("a", 1))], T0)
+    assert step.first_sign is not None
+    assert (step.first_sign.since, step.first_sign.time, step.sign) == (T0, T0, None)
+    step = feed(watch, [event("ADDED", a_pod("b", 2)), end_of_list(50)], T0 + SECOND)
+    assert step.first_sign is None
+    assert step.sign is not None
+    assert (step.sign.since, step.sign.time) == (T0, T0 + SECOND)
+    assert watch.position == Position("50", T0, T0 + SECOND)
 
 
 def test_a_cut_in_the_middle_of_a_snapshot_ends_nobody():

@@ -9,7 +9,7 @@ import yaml
 from streams.collectors import apiserver, login
 from streams.collectors.clusters import finder, in_cluster
 from streams.collectors.election import Election, read_lease
-from streams.collectors.kubeconfig import Secret
+from streams.collectors.kubeconfig import Credential, Login, Secret
 from streams.collectors.namespacelook import NamespaceLook
 from streams.collectors.rbac import manifest
 from streams.settings import WatchedCluster, load_settings
@@ -214,12 +214,12 @@ def test_the_client_repeats_no_secret():
     assert "Authorization" not in apiserver._HEADERS
 
 
-def login_of(token: str) -> login.Login:
-    return login.Login(token=Secret(token))
+def login_of(token: str) -> Login:
+    return Login(token=Secret(token))
 
 
-def credential(token: str) -> login.Credential:
-    return login.Credential(Secret(token), "", None)
+def credential(token: str) -> Credential:
+    return Credential(Secret(token), "", None)
 
 
 # --------------------------------------------------------------------------------------------------------------- topic
