@@ -121,6 +121,22 @@ def test_pods_that_ended_while_nobody_looked_and_the_server_forgot_are_found(pla
     cluster.delete("stays")
 
 
+def test_what_ran_in_a_cluster_that_was_made_anew_behind_the_same_name_has_ended(place, cluster, require, tmp_path):
+    """Versions of one cluster mean nothing in another: going on from one would leave out what came before it."""
+    cluster.run("old")
+    with watcher(place, cluster) as first:
+        until(lambda: told(place, "old"), first)
+        assert first.end() == 0, first.err
+    cluster.delete("old")
+    with WatchedCluster(require("kube"), tmp_path) as other:
+        other.run("new")
+        with watcher(place, other) as second:
+            until(lambda: told(place, "new") and told(place, "old", gone=True), second)
+            assert "another-cluster" in second.err
+            assert second.end() == 0, second.err
+    assert told(place, "old", gone=True)[0].gone_reason == "vanished"
+
+
 def test_one_cluster_that_is_away_does_not_disturb_another(place, cluster, tmp_path):
     nowhere = tmp_path / "nowhere"
     nowhere.write_text(
