@@ -12,6 +12,7 @@ from streams.cli.common import settings_option
 from streams.collectors.rbac import manifest
 from streams.serving.process import run_process
 from streams.serving.watching import pods
+from streams.serving.watching import retire as end_cluster
 from streams.settings import Settings
 from verifier.errors import InputError
 
@@ -37,8 +38,14 @@ _ACCOUNT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,2
     is_flag=True,
     help="Begin with a snapshot that is told whole: for judges that lost their state (docs/operations.md).",
 )
+@click.option(
+    "--retire",
+    metavar="NAME",
+    help="End what is known of a cluster that is watched no more, with that reason, and end. Take it out of"
+    " `pods.clusters` first.",
+)
 @settings_option
-def command(print_rbac: bool, account: str, tell_again: bool, settings: Settings) -> int:
+def command(print_rbac: bool, account: str, tell_again: bool, retire: str | None, settings: Settings) -> int:
     """Watch the pods of clusters, and tell of every change of what runs.
 
     It goes on where it was, also on another machine: what was told last stands in Kafka, and pods that ended meanwhile
@@ -53,4 +60,8 @@ def command(print_rbac: bool, account: str, tell_again: bool, settings: Settings
         namespace, _, name = settings.pods.lease.partition("/")
         click.echo(manifest((found[1], found[2]), (namespace, name) if name else None), nl=False)
         return 0
+    if retire is not None:
+        if retire in {place.name for place in settings.pods.places()}:
+            raise InputError(f"--retire {retire}: it is still in pods.clusters, and would be listed again")
+        return run_process("pods", settings, partial(end_cluster, cluster=retire))
     return run_process("pods", settings, partial(pods, tell_again=tell_again))

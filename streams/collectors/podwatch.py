@@ -206,6 +206,13 @@ class PodWatch:
             known.mark = b""
         self._begin("stream-sync", "asked")
 
+    def retire(self, now: int, most: int) -> bool:
+        """Nobody watches this cluster any more: end what was known of it, at most so many pods. False: none is left."""
+        for known in list(self.known.values())[:most]:
+            self._end(_pod_of(known), "list", now, "cluster-retired", self.position.last)
+        self.position = self.position._replace(version="")
+        return bool(self.known)
+
     # ------------------------------------------------------------------ requests
 
     def ask(self, chance: float, seconds: int = WATCH_SECONDS) -> Ask:
@@ -443,7 +450,7 @@ class PodWatch:
         self._tell(now)
 
     def _vanished(self, known: Known, now: int) -> None:
-        pod = msgspec.structs.replace(_UNPACK.decode(known.packed), resource_version=known.version)
+        pod = _pod_of(known)
         if pod.namespace in self._excluded:
             why: GoneReason = "excluded"
         else:
@@ -504,6 +511,11 @@ class PodWatch:
         self._observations, self._originals, self._rows = [], [], {}
         self._sign = self._first_sign = None
         return step
+
+
+def _pod_of(known: Known) -> Pod:
+    """The pod as it was last told of."""
+    return msgspec.structs.replace(_UNPACK.decode(known.packed), resource_version=known.version)
 
 
 def _cut(told: PodObserved) -> Pod:

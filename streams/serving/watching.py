@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.clock import wall_clock
 from streams.collectors.apiserver import ApiServer
 from streams.collectors.clusters import finder
 from streams.collectors.election import Election
@@ -39,6 +40,8 @@ AGAIN_SECONDS: Final = 15.0
 """Between two lives of a cluster, half to whole of it, where one ended with an error."""
 LOOK_SECONDS: Final = 2.0
 """How often metrics and health are brought up to date."""
+RETIRED: Final = 1_000
+"""Pods of a retired cluster that are ended in one step."""
 IDENTITY: Final = "/api/v1/namespaces/kube-system"
 """The UID of this namespace is the identity of a cluster (Kubernetes community convention)."""
 
@@ -73,6 +76,28 @@ async def pods(process: Process, tell_again: bool = False) -> None:
         finally:
             process.end()
             looking.cancel()
+
+
+async def retire(process: Process, cluster: str) -> None:
+    """End what is known of a cluster that is watched no more; its intervals close with that reason. Then back.
+
+    Raises:
+        InputError: nothing is known of it; PlaceError: as `collector_door`, or the brokers went away.
+    """
+    async with collector_door(process, "pods") as door:
+        keeper = KafkaKeeper(process.settings.kafka, door, cluster)
+        known, position = await keeper.load()
+        if not known:
+            raise InputError(f"--retire {cluster}: no pod is known of a cluster of that name")
+        watch, now = PodWatch(cluster, known, position), wall_clock()
+        process.health.ready()
+        left = True
+        while left:
+            left = watch.retire(now, RETIRED)
+            step = watch.take()
+            await keeper.tell(step)
+            await keeper.keep(step)
+        process.log.info("retired", cluster=cluster, pods=len(known))
 
 
 async def _look(watched: list[ClusterLife]) -> None:

@@ -135,6 +135,12 @@ def test_what_ran_in_a_cluster_that_was_made_anew_behind_the_same_name_has_ended
             assert "another-cluster" in second.err
             assert second.end() == 0, second.err
     assert told(place, "old", gone=True)[0].gone_reason == "vanished"
+    settings = place.environment(REVET_PODS_CLUSTERS="")
+    with Revet("serve", "pods", "--retire", "prod", cwd=ROOT, **settings) as third:
+        assert third.wait() == 0, third.err
+    assert [o.gone_reason for o in told(place, "new", gone=True)] == ["cluster-retired"]
+    with Revet("serve", "pods", "--retire", "prod", cwd=ROOT, **settings) as fourth:
+        assert fourth.wait() == 2, "nothing is left to retire"
 
 
 def test_one_cluster_that_is_away_does_not_disturb_another(place, cluster, tmp_path):

@@ -214,6 +214,18 @@ def test_everything_is_told_again_when_that_is_asked_for_under_the_ids_it_had():
     assert names(step) == [("a", False), ("b", True)]
 
 
+def test_a_retired_cluster_ends_with_that_reason_a_part_at_a_time():
+    watch = synced([a_pod(name, n) for n, name in enumerate("abc", 1)])
+    assert watch.retire(T0 + MINUTE, 2) is True
+    first = told(watch.take())
+    assert watch.retire(T0 + MINUTE, 2) is False
+    second = told(watch.take())
+    assert [o.pod.name for o in (*first, *second)] == ["a", "b", "c"]
+    assert {(o.gone, o.gone_reason, o.gone_after) for o in (*first, *second)} == {(True, "cluster-retired", T0)}
+    assert watch.known == {}
+    assert "sendInitialEvents" in PodWatch("c1", {}, watch.position).ask(0.5).query
+
+
 def test_sight_is_unbroken_over_a_cut_and_begins_anew_with_a_snapshot():
     watch = synced([a_pod("a", 1)])
     since = watch.position.since
