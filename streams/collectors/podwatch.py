@@ -18,7 +18,7 @@ the time. Memory is the reduced form of every pod, at most `MAX_KEPT` bytes of e
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal, NamedTuple
 
@@ -48,6 +48,7 @@ LONGEST_ASKED: Final = 300.0
 SILENT_TRIES: Final = 2
 """Watches in a row that said nothing at all, after which the version itself is doubted: one of a cluster that was
 restored from a backup lies in the future, and is waited for without a word."""
+NOTES_KEPT: Final = 64
 GONE: Final = 410
 WATCH_SECONDS: Final = 300
 """`timeoutSeconds` of a watch, at most; 80 to 100 % of it, so that many watches do not end together."""
@@ -177,8 +178,8 @@ class PodWatch:
         self.phase: Phase = "watch" if position.version else "stream-sync"
         self.counts: Counter[str] = Counter()
         """Events by what became of them: `changed`, `same`, `older`, `gone`, `vanished`, `bookmark`, `unreadable`."""
-        self.notes: list[Note] = []
-        """What the log should say; whoever reads them takes them out."""
+        self.notes: deque[Note] = deque(maxlen=NOTES_KEPT)
+        """What the log should say, the newest; whoever reads them takes them out."""
         self.synced = bool(position.version)
         """A snapshot was read whole, now or in an earlier life."""
         self._excluded = frozenset(excluded)

@@ -321,8 +321,8 @@ class ClusterLife:
         for outcome, number in watch.counts.items():
             metrics.add(WATCH_EVENTS, number - self._counted[outcome], self._name, outcome)
         self._counted = Counter(watch.counts)
-        notes, watch.notes = watch.notes, []
-        for event, fields in notes:
+        while watch.notes:
+            event, fields = watch.notes.popleft()
             self._process.log.info(event, cluster=self._name, **fields)
 
 
