@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -23,7 +22,6 @@ from verifier.errors import PlaceError, PlaceUnavailable
 pytestmark = [pytest.mark.needs("kube"), pytest.mark.timeout(240), pytest.mark.slow]
 
 WAIT = 40.0
-FULL = os.environ.get("REVET_FAULTS") == "full"
 QUICK = LoopOptions(silence=100.0, watch=300)
 
 
@@ -265,7 +263,6 @@ def test_a_server_that_is_killed_while_it_is_watched_costs_nothing(cluster, file
     run(day())
 
 
-@pytest.mark.skipif(not FULL, reason="takes the minute that it is about (REVET_FAULTS=full)")
 def test_the_silent_minute_of_a_server_that_stops_is_noticed(cluster, file):
     async def day() -> None:
         kept = Kept()
