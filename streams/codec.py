@@ -29,8 +29,9 @@ from streams.events import (
 )
 from verifier.errors import InputError
 
-SCHEMA_VERSION: Final = 2
-"""Written. 2: signed trust records, transitions of incidents, signs of life. Samples of every version: tests/assets."""
+SCHEMA_VERSION: Final = 3
+"""Written. 2: signed trust records, transitions of incidents, signs of life. 3: how a pod's unseen end is known.
+Samples of every version: tests/assets."""
 OLDEST_VERSION: Final = 1
 """Still read. A version is dropped once nothing that is kept can hold it."""
 

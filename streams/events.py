@@ -63,6 +63,12 @@ class Pod(msgspec.Struct, frozen=True, gc=False):
     containers: tuple[ObservedContainer, ...] = ()
 
 
+GoneReason = Literal["", "vanished", "deleted-unseen", "excluded", "cluster-retired"]
+"""How a pod's end is known. Empty: the API server told of it. `vanished`: it was missing when pods were listed anew;
+`deleted-unseen`: so, and it was being deleted when last seen; `excluded`: its namespace is watched no more;
+`cluster-retired`: nobody watches its cluster any more."""
+
+
 class PodObserved(msgspec.Struct, frozen=True, tag="pod", gc=False):
     """A pod state, or its end (`gone`), as the API server told it."""
 
@@ -74,6 +80,10 @@ class PodObserved(msgspec.Struct, frozen=True, tag="pod", gc=False):
     gone: bool = False
     truncated: bool = False
     """It was longer than a record of a broker may be; labels, texts or containers are missing."""
+    gone_reason: GoneReason = ""
+    gone_after: int = 0
+    """Where the end was not told by the API server: last instant at which the pod is known to have been there. It ended
+    between then and `time`."""
 
 
 DecisionOutcome = Literal["admitted", "denied", "errored"]
@@ -292,6 +302,8 @@ class ContainerChanged(msgspec.Struct, frozen=True, tag="container"):
     """Decision id, empty when none is on record."""
     mirror: bool = False
     labels: tuple[tuple[str, str], ...] = ()
+    ended_after: int | None = None
+    """Nobody saw it end: it was last known to run then, and ended between then and `ended`."""
 
 
 class VerdictReached(msgspec.Struct, frozen=True, tag="verdict"):

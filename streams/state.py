@@ -70,6 +70,7 @@ class PodRow(msgspec.Struct, array_like=True, gc=False):
     gone: int | None = None
     unadmitted: bool = False
     phase: str = ""
+    version: str = ""  # resource version of its newest state
 
     @property
     def workload(self) -> WorkloadKey:
@@ -117,6 +118,7 @@ class _SmallRow(msgspec.Struct, array_like=True, gc=False):
     gone: int | None
     unadmitted: bool
     phase: str
+    version: str
 
 
 _SMALL_ENCODER = msgspec.msgpack.Encoder()
@@ -351,6 +353,7 @@ class ShardState:
             gone=row.gone,
             unadmitted=row.unadmitted,
             phase=row.phase,
+            version=row.version,
         )
 
     def _grown(self, small: _SmallRow) -> PodRow:
@@ -375,6 +378,7 @@ class ShardState:
             gone=small.gone,
             unadmitted=small.unadmitted,
             phase=small.phase,
+            version=small.version,
         )
 
     def _container(self, number: int, started: int | None, ended: int | None, launched: int | None) -> ContainerRow:
@@ -503,10 +507,6 @@ def _pack_finding(state: ShardState, key: str) -> bytes | None:
     return None if found is None else msgspec.msgpack.encode(found)
 
 
-def _unpack_finding(state: ShardState, key: str, value: bytes) -> None:
-    state.findings[key] = msgspec.msgpack.decode(value, type=Finding)
-
-
 def _part_key(text: str) -> tuple[str, str, str]:
     return msgspec.json.decode(text, type=tuple[str, str, str])
 
@@ -587,7 +587,7 @@ _UNPACK: Final[dict[str, Callable[[ShardState, str, bytes], None]]] = {
     "pod": _unpack_pod,
     "class": _unpack_class,
     "workload": _unpack_workload,
-    "finding": _unpack_finding,
+    "finding": lambda state, key, value: state.findings.update({key: msgspec.msgpack.decode(value, type=Finding)}),
     "part": _unpack_part,
     "feed": _unpack_feed,
     "image": _unpack_image,

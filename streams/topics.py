@@ -66,6 +66,7 @@ CLUSTER_SIGHT: Final = "revet.heartbeats"
 RAW: Final = "revet.raw"
 STATE: Final = "revet.state"
 ALERTS: Final = "revet.alerts"
+PODS: Final = "revet.pods"
 
 TOPICS: Final[dict[str, Topic]] = {
     t.name: t
@@ -109,6 +110,8 @@ TOPICS: Final[dict[str, Topic]] = {
             ("indexer",), days=30, indexed=(DeadLetter,),
         ),
         Topic(RAW, "source", "keyed", (), ("collectors",), ("cli",)),
+        # What a pod watcher told last of each pod, and how far it is: whoever takes over finds what ended meanwhile.
+        Topic(PODS, "cluster/uid", "keyed", (), ("collectors",), ("collectors",), keep="newest"),
         Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
         Topic(ALERTS, "kind/key", "single", (), ("alerter",), ("alerter", "cli"), keep="newest"),
     )

@@ -45,6 +45,7 @@ from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
+from streams.local.watching import watching
 from streams.places import EvidenceSource, opened
 from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings
@@ -80,7 +81,7 @@ class Played(msgspec.Struct, frozen=True):
 @click.command(
     epilog="Examples:\n\n\b\n"
     "  $ revet run --replay audit.jsonl --replay pods.jsonl --trust trust/ --evidence oci-layout:images\n"
-    "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu\n\n"
+    "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu --watch prod-eu=$HOME/.kube/config\n\n"
     "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/settings.md."
 )
 @click.option(
@@ -88,6 +89,9 @@ class Played(msgspec.Struct, frozen=True):
 )
 @click.option("--until", type=INSTANT, metavar="TIME", help="Play up to here, and let time pass until then.")
 @click.option("--listen", metavar="HOST:PORT", help="Take events of the API server's audit webhook.")
+@click.option(
+    "--watch", multiple=True, metavar="NAME=KUBECONFIG[#CONTEXT]", help="Watch the pods of a cluster. Repeatable."
+)
 @click.option("--listen-token-file", type=_FILE, metavar="FILE", help="Bearer token that senders must show.")
 @click.option("--cluster", metavar="NAME", help="Cluster of what names none.  [default: local]")
 @click.option(
@@ -122,14 +126,16 @@ def command(
     """The single-machine mode: nothing beside Python and one file.
 
     With --replay it plays recordings of audit events and pods in the order of their time, prints a summary and ends.
-    With --listen it stays, takes events as they happen, and judges every trust change within a second.
+    With --listen it stays and takes events as they happen; with --watch it stays and reads the pods of clusters.
+    Staying, it judges every trust change within a second.
     """
     settings = load_settings(settings_file, os.environ, _given(flags))
     sources = [_source(text, settings.cluster) for text in replay]
-    if not sources and not settings.listen.address:
-        raise click.UsageError("nothing to do: give --replay FILE, or --listen HOST:PORT to stay")
-    if until is not None and settings.listen.address:
-        raise click.UsageError("--until ends a replay; with --listen time goes on by itself")
+    stays = bool(settings.listen.address or settings.pods.clusters)
+    if not sources and not stays:
+        raise click.UsageError("nothing to do: give --replay FILE, or --listen HOST:PORT or --watch NAME=FILE to stay")
+    if until is not None and stays:
+        raise click.UsageError("--until ends a replay; with --listen or --watch time goes on by itself")
     state = settings.state or default_state()
     settle_collector()
     with _lease(state):
@@ -138,6 +144,7 @@ def command(
 
 _PLACES: Final[dict[str, tuple[str, ...]]] = {
     "listen": ("listen", "address"),
+    "watch": ("pods", "clusters"),
     "listen_token_file": ("listen", "token_file"),
     "cluster": ("cluster",),
     "state": ("state",),
@@ -219,7 +226,7 @@ class _Run:
             if played is not None and not played.finished:
                 say(f"revet: stopped after {played.items:,} items; run it again to go on where it stopped")
                 return EXIT_INTERRUPTED
-            if self.settings.listen.address:
+            if self.settings.listen.address or self.settings.pods.clusters:
                 await self._serve(place)
         return EXIT_OK
 
@@ -292,11 +299,14 @@ class _Run:
             service = Service(node)
             receiver = Receiver(service, receiver_options(self.settings), stale=_say_stale)
             service.quiet = receiver.quiet
-            async with self._listening(receiver):
+            async with self._listening(receiver), watching(service, self.settings.pods, say):
                 await service.run(self.stop)
 
     @asynccontextmanager
     async def _listening(self, receiver: Receiver) -> AsyncIterator[None]:
+        if not self.settings.listen.address:
+            yield
+            return
         host, port = host_and_port(self.settings.listen.address)
         async with receiver.listening(host, port) as bound:
             shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"

@@ -11,6 +11,7 @@ PROCESSES: Final[dict[str, str]] = {
     "files": "Recordings of audit events and pods, into Kafka.",
     "audit": "The API servers' audit webhook, into Kafka.",
     "hub": "Audit events that a cloud delivers into a topic, into Kafka.",
+    "pods": "The pods of watched clusters, into Kafka.",
     "judge": "Judge what runs: the shards that are given to this process.",
     "fetch": "Ask registries for evidence, once for everybody.",
     "index": "Write what was decided and seen to Elasticsearch.",

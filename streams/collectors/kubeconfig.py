@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 import yaml
 
+from streams.collectors.wire import micros
 from verifier.errors import InputError
 
 MAX_CHARACTERS: Final = 4 * 1024 * 1024
@@ -96,6 +97,8 @@ class Credential(NamedTuple):
     token: Secret | None
     certificate: str
     key: Secret | None
+    expires: int | None = None
+    """Microseconds at which it ends; None: it did not say, and holds until it is refused."""
 
 
 # ------------------------------------------------------------------------------------------------------------- reading
@@ -221,6 +224,7 @@ def read_credential(data: bytes, command: str) -> Credential:
         Secret(status.token) if status.token else None,
         status.client_certificate_data if pair else "",
         Secret(status.client_key_data) if pair else None,
+        micros(status.expiration_timestamp),
     )
 
 
@@ -228,6 +232,7 @@ class _Status(msgspec.Struct, rename="camel"):
     token: str = ""
     client_certificate_data: str = ""
     client_key_data: str = ""
+    expiration_timestamp: str | None = None
 
 
 class _ExecCredential(msgspec.Struct):

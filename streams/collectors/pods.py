@@ -173,22 +173,14 @@ def stable_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(item for item in (labels or {}).items() if item[0] not in ROLLOUT_LABELS))
 
 
-def read_pod(pod: wire.Pod, *, cluster: str, source: str, time: int, gone: bool = False) -> PodObserved | Problem:
-    """A pod state.
-
-    Args:
-        pod: decoded by `wire.POD` or `wire.WATCHED_POD`.
-        cluster: stable id of the cluster.
-        source: `watch`, `list`, `file:NAME`.
-        time: microseconds; see `newest`.
-        gone: the last state of a deleted pod.
-    """
+def reduced_pod(pod: wire.Pod, cluster: str) -> Pod | Problem:
+    """What is kept of a pod of `cluster`."""
     meta = pod.metadata
     if meta is None or not meta.uid or not meta.name or not meta.namespace:
         return Problem("member-missing", "metadata.uid, metadata.name and metadata.namespace")
     spec, status = pod.spec or _NO_SPEC, pod.status or _NO_STATUS
     node, static = spec.node_name or "", _is_static(meta.annotations)
-    reduced = Pod(
+    return Pod(
         cluster=cluster,
         namespace=meta.namespace,
         name=meta.name,
@@ -204,11 +196,29 @@ def read_pod(pod: wire.Pod, *, cluster: str, source: str, time: int, gone: bool 
         mirror=static,
         containers=tuple(_containers(spec, status)),
     )
+
+
+def observed_pod(reduced: Pod, *, source: str, time: int, gone: bool = False) -> PodObserved:
+    """The observation of a reduced pod; the same state has the same id, whoever tells of it."""
     content = hashlib.sha256(_ENCODER.encode(reduced)).hexdigest()
     return PodObserved(
-        id=stable_id("pod", cluster, reduced.uid, reduced.resource_version, content, gone),
+        id=stable_id("pod", reduced.cluster, reduced.uid, reduced.resource_version, content, gone),
         time=time,
         source=source,
         pod=reduced,
         gone=gone,
     )
+
+
+def read_pod(pod: wire.Pod, *, cluster: str, source: str, time: int, gone: bool = False) -> PodObserved | Problem:
+    """A pod state.
+
+    Args:
+        pod: decoded by `wire.POD` or `wire.WATCHED_POD`.
+        cluster: stable id of the cluster.
+        source: `watch`, `list`, `file:NAME`.
+        time: microseconds; see `newest`.
+        gone: the last state of a deleted pod.
+    """
+    reduced = reduced_pod(pod, cluster)
+    return reduced if isinstance(reduced, Problem) else observed_pod(reduced, source=source, time=time, gone=gone)

@@ -166,8 +166,16 @@ class SqliteEngine:
             yield from zlib.decompress(data).split(b"\n")
 
     def keep_progress(self, source: str, position: str) -> None:
-        """Remember how far a source was read, inside the running transaction."""
-        self.connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, position))
+        """Remember how far a source was read, inside the running transaction; empty: forget it."""
+        if position:
+            self.connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", (source, position))
+        else:
+            self.connection.execute("DELETE FROM sources WHERE source = ?", (source,))
+
+    def progress_below(self, prefix: str) -> list[tuple[str, str]]:
+        """(source, how far) of every source whose name begins with `prefix`."""
+        asked = "SELECT source, progress FROM sources WHERE source >= ? AND source < ? ORDER BY source"
+        return [(str(s), str(p)) for s, p in self.connection.execute(asked, (prefix, prefix + "\U0010ffff"))]
 
     def progress(self, source: str) -> str:
         """How far a source was read; empty when it never was."""

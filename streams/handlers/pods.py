@@ -34,6 +34,12 @@ UNADMITTED_GRACE: Final = 3 * MINUTE
 """Both feeds must have had this long to tell of an admission."""
 ENDED_KEPT: Final = 10 * MINUTE
 FINISHED_PHASES: Final = {"Succeeded": "completed", "Failed": "failed"}
+_END_REASONS: Final = {
+    "vanished": "pod-vanished",
+    "excluded": "namespace-excluded",
+    "cluster-retired": "cluster-retired",
+}
+"""How a pod's end is known, where nobody said that it was deleted -> why its containers ended."""
 
 Output = ContainerChanged | EvidenceWanted | Finding | VerdictReached
 
@@ -43,7 +49,7 @@ def on_pod(state: ShardState, event: PodObserved) -> Iterator[Output]:
     key = pod_key(event.pod.cluster, event.pod.uid)
     before = state.pod(key)
     mark = short_mark(event.id)
-    if before is not None and (mark in before.seen or before.gone is not None):
+    if before is not None and (mark in before.seen or before.gone is not None or _is_late(event, before)):
         return
     pod = event.pod
     workload = state.workload((pod.cluster, pod.namespace, pod.owner.kind, pod.owner.name))
@@ -61,9 +67,21 @@ def on_pod(state: ShardState, event: PodObserved) -> Iterator[Output]:
     for class_id in dict.fromkeys(c.class_id for c in row.containers if c.class_id):
         yield from speak_live(state, state.classes[class_id])
     for container in (*ended, *_changed(before, row)):
-        yield container_changed(state, row, container)
+        changed = container_changed(state, row, container)
+        if event.gone_after and container.ended == event.time:  # nobody saw it end
+            changed = msgspec.structs.replace(changed, ended_after=event.gone_after)
+        yield changed
     settle(state, key, row, workload)
     yield from refresh(state, workload)
+
+
+def _is_late(event: PodObserved, before: PodRow) -> bool:
+    """Two watchers of one cluster may tell of the same changes, one behind the other: what is older than what is known
+    is no news. Versions of one object are compared as numbers (KEP-5504). A list shows what is, whatever its version:
+    a cluster that was restored from a backup counts from further back.
+    """
+    version, known = event.pod.resource_version, before.version
+    return event.source == "watch" and version.isdecimal() and known.isdecimal() and int(version) < int(known)
 
 
 def _row(event: PodObserved, before: PodRow | None, mark: bytes) -> PodRow:
@@ -87,6 +105,7 @@ def _row(event: PodObserved, before: PodRow | None, mark: bytes) -> PodRow:
         unadmitted=before.unadmitted if before is not None else False,
         gone=event.time if event.gone else None,
         phase=pod.phase,
+        version=pod.resource_version,
     )
 
 
@@ -160,7 +179,7 @@ def _ended_with_pod(event: PodObserved, row: PodRow, container: ContainerRow) ->
         container,
         state="terminated",
         ended=container.ended if container.ended is not None else event.time,
-        end_reason=FINISHED_PHASES.get(row.phase, "pod-deleted"),
+        end_reason=FINISHED_PHASES.get(row.phase, _END_REASONS.get(event.gone_reason, "pod-deleted")),
     )
 
 

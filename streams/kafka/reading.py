@@ -10,7 +10,7 @@ Nothing is committed, and nobody else's reading is disturbed.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -53,18 +53,22 @@ class KafkaLog:
         with self._consumer(topic) as (consumer, partitions):
             return self._ends(consumer, topic, partitions)
 
-    def read(self, topic: str, start: Mapping[int, int] | None = None) -> Iterator[Record]:
+    def read(
+        self, topic: str, start: Mapping[int, int] | None = None, only: Container[int] | None = None
+    ) -> Iterator[Record]:
         """Every record that was there when reading began; records of one partition in order.
 
         Args:
             topic: as `streams.topics` calls it.
             start: partition -> position to begin at; the oldest record of those that are not named.
+            only: partitions that are read; None: all.
 
         Raises:
             PlaceRefused, PlaceUnavailable: as `end_offsets`, also in the middle.
         """
         with self._consumer(topic) as (consumer, partitions):
-            left = {p: end for p, end in self._ends(consumer, topic, partitions).items() if end > 0}
+            ends = self._ends(consumer, topic, partitions)
+            left = {p: end for p, end in ends.items() if end > 0 and (only is None or p in only)}
             name = self._settings.topic(topic)
             with told(self._settings, f"topic {name} cannot be read", name):
                 consumer.assign([TopicPartition(name, p) for p in left])

@@ -127,6 +127,26 @@ SEARCHABLE_DELAY: Final = Metric(
     "From the event's own time to the acknowledgement of its document; searchable within a second after it.",
     "p99 > 2.5 s outside catching up",
 )  # fmt: skip
+WATCH_EVENTS: Final = Metric(
+    "revet_watch_events_total", "counter", ("cluster", "outcome"),
+    "Events of pod watches and pods of lists, by what became of them: `changed` (told), `same`, `older`, `gone`,"
+    " `vanished` (missing in a new list), `bookmark`, `unreadable`.",
+    "`unreadable`: `revet deadletter list`",
+)  # fmt: skip
+WATCH_REQUESTS: Final = Metric(
+    "revet_watch_requests_total", "counter", ("cluster", "ending"),
+    "Requests of pod watches, by how they ended: `clean`, `cut`, `silent`, `unreachable`, `too-large`, `HTTP CODE`.",
+    "a rising share of anything but `clean`",
+)  # fmt: skip
+WATCH_PODS: Final = Metric("revet_watch_pods", "gauge", ("cluster",), "Pods known to be there.")
+WATCH_AGE: Final = Metric(
+    "revet_watch_age_seconds", "gauge", ("cluster",),
+    "Seconds since anything was heard of a watched cluster; absent on a watcher that stands by.",
+    "> 120: nothing is known of what happens there; the log says why",
+)  # fmt: skip
+WATCH_LEADS: Final = Metric(
+    "revet_watch_leads", "gauge", ("cluster",), "1 on the watcher that reads the cluster, 0 where it stands by."
+)
 LOG_SUPPRESSED: Final = Metric(
     "revet_log_suppressed_total", "counter", ("logger",), "Log lines left out because they repeated one another."
 )
@@ -135,7 +155,8 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, BULK_ITEMS,
-    BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, LOG_SUPPRESSED, BUILD,
+    BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
+    WATCH_LEADS, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""
 

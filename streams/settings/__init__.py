@@ -13,6 +13,7 @@ from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of
 from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
+from streams.settings.watched import PodsSettings, WatchedCluster
 
 __all__ = [
     "FILE",
@@ -25,10 +26,12 @@ __all__ = [
     "ListenSettings",
     "Loaded",
     "OwnerSettings",
+    "PodsSettings",
     "Section",
     "ServeSettings",
     "Settings",
     "Values",
+    "WatchedCluster",
     "documented",
     "host_and_port",
     "leaves",

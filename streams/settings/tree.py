@@ -13,6 +13,7 @@ from streams.settings.clustered import AdministratorSettings, ElasticsearchSetti
 from streams.settings.hub import HubSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.watched import PodsSettings
 
 PREFIX: Final = "REVET_"
 
@@ -33,6 +34,7 @@ class Settings(Section):
     quiet: bool = Field(default=False, examples=["true"])
     """Print no messages; they are recorded all the same."""
     listen: ListenSettings = ListenSettings()
+    pods: PodsSettings = PodsSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     owners: OwnerSettings = OwnerSettings()
     kafka: KafkaSettings = KafkaSettings()

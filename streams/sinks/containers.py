@@ -135,7 +135,11 @@ def _now(event: ContainerChanged, sentence: str) -> dict[str, object]:
 
 
 def _run_end(event: ContainerChanged) -> dict[str, object]:
-    return {"provenance.run.ended": instant_or_none(event.ended), "provenance.run.end_reason": event.end_reason}
+    return {
+        "provenance.run.ended": instant_or_none(event.ended),
+        "provenance.run.ended_after": instant_or_none(event.ended_after),
+        "provenance.run.end_reason": event.end_reason,
+    }
 
 
 def _edge(action: str, kind: str, sentence: str) -> Body:

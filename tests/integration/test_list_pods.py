@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from streams.collectors import watch
+from streams.collectors import login, watch
 from streams.collectors.deadletters import Problem
 from streams.collectors.kubeconfig import read_kubeconfig
 from streams.collectors.watch import list_pods
@@ -371,7 +371,7 @@ def test_a_command_fetches_the_token(tmp_path, pki):
 )
 def test_a_command_that_gives_nothing_is_ended_and_told(tmp_path, monkeypatch, program, says):
     if "sleep" in program:
-        monkeypatch.setattr(watch, "EXEC_SECONDS", 0.2)
+        monkeypatch.setattr(login, "EXEC_SECONDS", 0.2)
     text = kubeconfig("https://127.0.0.1:1", command(tmp_path, program))
     with pytest.raises(InputError, match=says) as caught:
         asyncio.run(listed(text, tmp_path))

@@ -14,7 +14,7 @@ from streams.kafka.plan import (
     wanted_topics,
 )
 from streams.settings import KafkaSettings
-from streams.topics import OBSERVATIONS, RAW, STATE, TOPICS, TRUST
+from streams.topics import OBSERVATIONS, PODS, RAW, STATE, TOPICS, TRUST
 from verifier.errors import InputError
 
 SETTINGS = KafkaSettings(bootstrap="127.0.0.1:9092", prefix="staging.", partitions=12, replication=3)
@@ -100,8 +100,9 @@ def test_each_role_gets_what_the_table_says_and_nothing_else():
         assert reads == {t.name for t in TOPICS.values() if part in t.readers}
 
 
-def test_collectors_read_nothing_and_only_people_write_trust():
-    assert {operation for operation, _ in allowed("collectors")} == {"WRITE", "DESCRIBE"}
+def test_collectors_read_only_what_they_keep_and_only_people_write_trust():
+    assert {operation for operation, _ in allowed("collectors")} == {"READ", "WRITE", "DESCRIBE"}
+    assert {name for operation, name in allowed("collectors") if operation == "READ"} & set(TOPICS) == {PODS}
     assert ("WRITE", RAW) in allowed("collectors")
     assert [role for role in ROLES if ("WRITE", TRUST) in allowed(role)] == ["cli"]
 

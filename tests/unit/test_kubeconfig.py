@@ -123,7 +123,9 @@ def test_a_credential():
     found = read_credential(b'{"kind":"ExecCredential","status":{"token":"t","expirationTimestamp":"x"}}', "aws")
     assert (found.token, found.certificate, found.key) == (Secret("t"), "", None)
     pair = b'{"status":{"clientCertificateData":"C","clientKeyData":"K"}}'
-    assert read_credential(pair, "aws") == (None, "C", Secret("K"))
+    assert read_credential(pair, "aws") == (None, "C", Secret("K"), None)
+    ends = b'{"status":{"token":"t","expirationTimestamp":"2026-11-21T13:31:20Z"}}'
+    assert read_credential(ends, "aws").expires == 1_795_267_880_000_000
 
 
 @pytest.mark.parametrize(

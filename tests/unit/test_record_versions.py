@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from streams.codec import OLDEST_VERSION, SCHEMA_VERSION, Event, NewerSchemaError, decode, encode
-from streams.events import EvidenceWanted, ProgressSeen, TrustChanged, VerdictReached
+from streams.events import ContainerChanged, EvidenceWanted, PodObserved, ProgressSeen, TrustChanged, VerdictReached
 from streams.sinks.documents import documents
 from verifier.errors import InputError
 
@@ -59,6 +59,10 @@ def sample(name: str) -> object:
     if not older.exists():
         return _lifecycle()
     event = decode(older.read_bytes())
+    if isinstance(event, PodObserved):
+        return msgspec.structs.replace(event, gone=True, gone_reason="vanished", gone_after=1)
+    if isinstance(event, ContainerChanged):
+        return msgspec.structs.replace(event, ended=2, end_reason="pod-vanished", ended_after=1)
     if isinstance(event, TrustChanged):
         return msgspec.structs.replace(event, previous=b"\1" * 32, signatures=(("a1", b"\2" * 64),))
     if isinstance(event, EvidenceWanted):

@@ -202,6 +202,16 @@ def test_container_ended():
     assert state.body["provenance.run.ended"] == instant(START + MINUTE)
 
 
+def test_container_whose_end_nobody_saw_says_between_which_times_it_was():
+    """The end that is recorded is the latest it can have been."""
+    event = container(state="terminated", ended=START + MINUTE, ended_after=START + 5, end_reason="pod-vanished")
+    state, _, end = documents(event)
+    for made in (state, end):
+        assert made.body["provenance.run.ended"] == instant(START + MINUTE)
+        assert made.body["provenance.run.ended_after"] == instant(START + 5)
+        assert made.body["provenance.run.end_reason"] == "pod-vanished"
+
+
 def test_container_that_waits_has_no_history():
     """Nothing ran yet."""
     (state,) = documents(container(digest="", class_id="", state="waiting", started=None))
@@ -607,6 +617,6 @@ def test_every_field_of_the_table_is_written_by_somebody():
         ),
         *("provenance.admission.impersonated_by", "provenance.image.index_digest", "provenance.deadletter.excerpt"),
         *("provenance.evaluation.valid_until", "provenance.revocation.compromised_since", "provenance.finding.detail"),
-        *("provenance.incident.resolved_at", "provenance.image.reference"),
+        *("provenance.incident.resolved_at", "provenance.image.reference", "provenance.run.ended_after"),
     }
     assert set(FIELDS) - used - rest == set()
