@@ -45,7 +45,7 @@ from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
-from streams.places import EvidenceSource, opened
+from streams.places import EvidenceSource, opened, registry_options
 from streams.settings import Settings, host_and_port, load_settings
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
@@ -367,7 +367,7 @@ class _Run:
 
 def _evidence(settings: Settings) -> EvidenceSource:
     evidence = settings.evidence
-    return evidence_source(
+    source = evidence_source(
         evidence.source,
         plain_http=evidence.plain_http,
         ca_file=evidence.ca_file,
@@ -375,6 +375,7 @@ def _evidence(settings: Settings) -> EvidenceSource:
         mirror=evidence.mirrors.items(),
         platform=evidence.platform,
     )
+    return msgspec.structs.replace(source, registry=registry_options(evidence))
 
 
 def _is_loopback(host: str) -> bool:

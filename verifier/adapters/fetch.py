@@ -29,6 +29,7 @@ KEPT: Final = "evidence-store"
 _ERROR_CODES: Final = frozenset(
     {
         "registry-unauthorized",
+        "registry-not-allowed",
         "registry-not-found",
         "registry-rate-limited",
         "registry-unavailable",
