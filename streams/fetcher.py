@@ -51,10 +51,10 @@ from streams.fetching import (
     unbounded,
 )
 from streams.outputs import output
-from verifier.adapters.fetch import KEPT, Fetched, version_of
+from verifier.adapters.fetch import Fetched, version_of
 from verifier.errors import PlaceRefused, PlaceUnavailable
 from verifier.models import DigestClosure, EvidenceSet, Micros, PlaceAsked
-from verifier.oci.port import Collected
+from verifier.oci.port import KEPT, Collected
 from verifier.reference import names_in
 from verifier.times import SECOND
 from verifier.trust.state import TrustState

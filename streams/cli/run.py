@@ -51,6 +51,7 @@ from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.oci.port import EvidencePlace
 from verifier.policy.check import check_documents
+from verifier.times import HOUR
 from verifier.trust.changes import By
 from verifier.trust.state import TrustState
 
@@ -327,6 +328,7 @@ class _Run:
             dates=first_seen_dates(self.settings.first_seen),
             routes=self.settings.owners.routes(),
             platform=self.settings.evidence.platform,
+            max_age=self.settings.evidence.max_age_hours * HOUR,
             batch=LIVE_BATCH if live else NodeSettings().batch,
         )
         node = LocalNode.open(self.state, made)

@@ -54,6 +54,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     platform: str | None = None
     """`os/arch` of the nodes, so that of an index the child that runs is asked about too."""
     notifier: Notifier | None = None
+    max_age: int = 0
+    """`ShardState.max_age`; nothing in a replay."""
     batch: int = 500
     clock: Callable[[], int] = wall_clock
 
@@ -73,6 +75,7 @@ class LocalNode:
             replay=settings.replay,
             tells=settings.notifier is not None,
         )
+        self.processor.state.max_age = 0 if settings.replay else settings.max_age
         self.notifier = settings.notifier
         self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
         # In a replay the place is of today and the record is of then: only what came with it tells when.

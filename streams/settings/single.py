@@ -78,6 +78,9 @@ class EvidenceSettings(Section):
     """Requests at a time to one host."""
     per_second: int = Field(default=100, ge=0, le=100_000, examples=[100])
     """Requests a second to one host; 0: as many as it answers."""
+    max_age_hours: int = Field(default=24, ge=0, le=8760, examples=[24])
+    """Hours after which an image that runs is asked about again; of twice that without a complete answer a finding
+    (`stale`) tells. 0: only once, and when something changes. Recordings are never asked about again."""
     budgets: dict[str, str] = Field(default={"docker.io": "50/6h"}, examples=["docker.io=50/6h"])
     """Registry -> pulls it may cost, NUMBER/TIME. Docker Hub grants 100 in 6 h to an address without an account, 200
     to a free one; the nodes pull on the same count, so half of it is revet's. What the registry says is left holds
