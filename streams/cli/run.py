@@ -35,6 +35,8 @@ from streams.cli.common import (
 from streams.cli.outcomes import folded
 from streams.cli.sources import evidence_source
 from streams.clock import wall_clock
+from streams.collectors.notifications import NotificationOptions, NotificationServer
+from streams.collectors.notified import Changed
 from streams.collectors.server import CLUSTER, MIB, Receiver, ReceiverOptions
 from streams.engine.sqlite import trust_log
 from streams.garbage import settle_collector
@@ -292,8 +294,26 @@ class _Run:
             service = Service(node)
             receiver = Receiver(service, self._receiver_options())
             service.quiet = receiver.quiet
-            async with self._listening(receiver):
+            async with self._listening(receiver), self._notified(node):
                 await service.run(self.stop)
+
+    @asynccontextmanager
+    async def _notified(self, node: LocalNode) -> AsyncIterator[None]:
+        """Hears registries, where the settings say so."""
+        settings = self.settings.notifications
+        if not settings.address:
+            yield
+            return
+
+        async def take(said: tuple[Changed, ...]) -> int:
+            return node.look_again(said)
+
+        server = NotificationServer(take, NotificationOptions(settings.token_bytes(), settings.per_second))
+        host, port = host_and_port(settings.address)
+        async with server.listening(host, port) as bound:
+            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+            say(f"revet: registries tell of pushes at http://{shown}/registry")
+            yield
 
     @asynccontextmanager
     async def _listening(self, receiver: Receiver) -> AsyncIterator[None]:

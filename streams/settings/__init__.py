@@ -11,7 +11,7 @@ contradict each other. Printing the tree shows no secret. `docs/settings.md` lis
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of
-from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Leaf",
     "ListenSettings",
     "Loaded",
+    "NotificationSettings",
     "OwnerSettings",
     "Section",
     "ServeSettings",

@@ -132,6 +132,40 @@ class EvidenceSettings(Section):
         return store
 
 
+class NotificationSettings(Section):
+    """Where registries say that something was pushed (`revet run`, `revet serve fetch`): POST /registry."""
+
+    address: str = Field(default="", examples=["0.0.0.0:9881"])
+    """HOST:PORT to listen on for webhooks of distribution, Harbor and Quay; empty: do not listen. TLS in front."""
+    token: Annotated[SecretStr | None, AfterValidator(not_empty)] = Field(
+        default=None, examples=["(32 random characters)"]
+    )
+    """Token that registries show as `Authorization: Bearer TOKEN`, or bare. Better in a file:
+    `notifications.token_file`."""
+    token_file: Path | None = Field(default=None, examples=["/run/secrets/revet-registry-token"])
+    """File that holds the token; read at start."""
+    per_second: int = Field(default=20, ge=1, le=10_000, examples=[20])
+    """Notifications a second that are taken; more get 429, and registries send them again."""
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_host_and_port(cls, address: str) -> str:
+        if address:
+            host_and_port(address)
+        return address
+
+    @model_validator(mode="after")
+    def _a_token(self) -> NotificationSettings:
+        not_both(self.token, self.token_file, "token")
+        if self.address and self.token is None and self.token_file is None:
+            raise ValueError("an address needs a token; example: token_file: /run/secrets/revet-registry-token")
+        return self
+
+    def token_bytes(self) -> bytes:
+        """The token. Raises InputError as `secret_of`."""
+        return (secret_of(self.token, self.token_file, "notifications.token") or "").encode()
+
+
 class OwnerSettings(Section):
     """Whose a namespace is, and who is told."""
 

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.section import Section
-from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 
 PREFIX: Final = "REVET_"
 
@@ -33,6 +33,7 @@ class Settings(Section):
     """Print no messages; they are recorded all the same."""
     listen: ListenSettings = ListenSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    notifications: NotificationSettings = NotificationSettings()
     owners: OwnerSettings = OwnerSettings()
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()

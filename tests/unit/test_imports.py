@@ -89,6 +89,7 @@ DOORS = {
     "aiohttp": (
         "verifier/adapters/registry.py",
         "alerting/adapters/*.py",
+        "streams/collectors/notifications.py",
         "streams/collectors/server.py",
         "streams/collectors/watch.py",
         "streams/serving/operations.py",
@@ -112,6 +113,7 @@ PURE = (
     "streams.handlers",
     "streams.collectors.audit",
     "streams.collectors.admission",
+    "streams.collectors.notified",
     "streams.collectors.pods",
     "streams.sinks.bulk",
     "streams.sinks.documents",

@@ -60,6 +60,13 @@ class Pace:
         self._next = place + self._gap
         return max(0.0, place - now)
 
+    def has_room(self, now: float) -> bool:
+        """Takes the next place if it is reached already; else leaves it."""
+        if self._gap and max(self._next, now - 1.0) > now:
+            return False
+        self.wait(now)
+        return True
+
 
 class Budget:
     """What may be spent of a quota, counted here, and held against what the host says."""
