@@ -9,6 +9,7 @@ contradict each other. Printing the tree shows no secret. `docs/settings.md` lis
 """
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
+from streams.settings.keys import KeySettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
@@ -21,6 +22,7 @@ __all__ = [
     "ElasticsearchSettings",
     "EvidenceSettings",
     "KafkaSettings",
+    "KeySettings",
     "Leaf",
     "ListenSettings",
     "Loaded",

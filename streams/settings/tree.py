@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
+from streams.settings.keys import KeySettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 
@@ -35,6 +36,7 @@ class Settings(Section):
     evidence: EvidenceSettings = EvidenceSettings()
     notifications: NotificationSettings = NotificationSettings()
     owners: OwnerSettings = OwnerSettings()
+    keys: KeySettings = KeySettings()
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     serve: ServeSettings = ServeSettings()

@@ -185,8 +185,9 @@ async def test_in_a_cluster_what_a_registry_says_is_a_durable_request_before_it_
     process = Process("fetch", settings)
     await link.start()
     async with notified(process, shared, link), aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{port}/registry"
         for body, expected in ((PUSH.replace(b'"1"', f'"sha256-{image[7:]}.sig"'.encode()), "1 images"), (PUSH, "0 ")):
-            async with session.post(f"http://127.0.0.1:{port}/registry", data=body, headers=shown("planted-token-77aa")) as answer:
+            async with session.post(url, data=body, headers=shown("planted-token-77aa")) as answer:
                 assert answer.status == 202
                 assert (await answer.text()).startswith(expected)
     written = [record for number in range(4) for record in broker.records(Slot(REQUESTS, number))]

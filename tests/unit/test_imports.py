@@ -89,6 +89,7 @@ DOORS = {
     "aiohttp": (
         "verifier/adapters/registry.py",
         "alerting/adapters/*.py",
+        "streams/collectors/keysources.py",
         "streams/collectors/notifications.py",
         "streams/collectors/server.py",
         "streams/collectors/watch.py",
