@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -16,7 +17,7 @@ from streams.cli.trustplace import Cluster, Place
 from streams.collectors.keysources import KeyAccess, KeySource, source_of
 from streams.serving.process import Process, run_process
 from streams.settings import Settings
-from verifier.canonical import stable_id
+from verifier.canonical import canonical_json
 from verifier.errors import InputError, RevetError
 from verifier.trust.keysources import Followed, follow
 from verifier.trust.records import TRUST_RECORD
@@ -92,7 +93,8 @@ async def _look(process: Process, name: str, source: KeySource) -> RevetError | 
     for problem in told.problems:
         process.log.warning("key-not-taken", source=name, problem=problem)
     if told.records:
-        process.log.info("keys-changed", source=name, changes=[record.kind for record in told.records])
+        event = "keys-proposed" if process.settings.keys.proposals and process.settings.clustered else "keys-changed"
+        process.log.info(event, source=name, changes=[record.kind for record in told.records])
     return None
 
 
@@ -128,5 +130,5 @@ def _proposal(settings: Settings, name: str, trust: TrustState, made: Followed) 
     if folder is None or not settings.clustered:
         return None
     said = [TRUST_RECORD.dump_python(record, mode="json", exclude={"at", "effective"}) for record in made.records]
-    content = stable_id("key-proposal", name, trust.epoch, said).rpartition(":")[2]
-    return folder / f"keys-{name}-{trust.epoch + 1}-{content[:12]}.json"
+    content = hashlib.sha256(canonical_json(said)).hexdigest()[:12]
+    return folder / f"keys-{name}-{trust.epoch + 1}-{content}.json"
