@@ -372,6 +372,42 @@ FINDINGS: Final[dict[str, FindingRow]] = {
         detail=("signer", "before"),
         paging=False,
     ),
+    "evidence-vanished": FindingRow(
+        title="evidence that was published is gone",
+        feeds=("pods", "evidence"),
+        subject="digest",
+        severity="medium",
+        sentence="evidence of {image} in {workload} was published and is no longer: {lost}",
+        meaning="A signature or an attestation was seen where it is published, and is not there any more, or the image "
+        "itself is gone from its registry. What was seen is kept from first sight and still counts here: verdicts do "
+        "not change. But nobody else can verify this image now, and a node that pulls it again may find nothing.",
+        benign="Clean-up of a registry (retention of tags, `.sig` and `.att` tags among them), a move to another "
+        "repository, a signature that was made again in a newer format.",
+        todo="Ask who cleans up this repository. Publish the evidence again, with the image where that is gone too: "
+        "`revet evidence show` tells what is kept. If nobody did it: somebody may hide what was signed, and when.",
+        closes=("converged", *_ENDS),
+        closes_when="It is published again, or no container runs the digest any more.",
+        detail=("lost",),
+        digest_in_id=True,
+    ),
+    "stale": FindingRow(
+        title="what is known about an image is old",
+        feeds=("pods", "evidence"),
+        subject="policy-repository",
+        severity="medium",
+        sentence="{image} in {workload} satisfies {policy} by what was known at {asked}; nobody could ask since: "
+        "{reason}",
+        meaning="Evidence that was seen is kept, so the verdict stands. But where it is published could not be asked "
+        "completely for twice `evidence.max_age_hours`: what was published, replaced or taken away since is not known.",
+        benign="A registry that is down, moved or cleaned up, or a credential that has ended. Nothing says that the "
+        "image is bad.",
+        todo="Mend what the reason names (access, network, limits); `revet doctor` lists the places that do not "
+        "answer. An image that is gone from its registry wants to be replaced by one that can be verified.",
+        closes=_JUDGED,
+        closes_when="Every place has answered again, or the image stops running or is judged otherwise.",
+        detail=("asked", "reason"),
+        paging=False,
+    ),
     "mixed-digests": FindingRow(
         title="one workload runs different digests of one image",
         feeds=("pods",),
@@ -435,14 +471,15 @@ FINDINGS: Final[dict[str, FindingRow]] = {
         feeds=("pods",),
         subject="workload",
         severity="low",
-        sentence="{image} in {workload} meant {before} and means {digest} now",
-        meaning="The same tag was pulled with different content at different times.",
+        sentence="{image} in {workload} meant {before} and means {now} now",
+        meaning="The same tag was pulled with different content at different times, or names other content in the "
+        "registry than what runs here.",
         benign="Moving tags (`latest`, `1.4`) are made to move; only tags that are never to move make this "
         "interesting.",
         todo="Pin by digest what must not change by itself.",
         closes=("converged", "quiet", *_ENDS),
-        closes_when="The workload runs one digest for a while, or ends.",
-        detail=("before",),
+        closes_when="The workload runs one digest for a while, the one that the tag names, or ends.",
+        detail=("before", "now"),
         paging=False,
     ),
     "expires-soon": FindingRow(

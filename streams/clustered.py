@@ -42,9 +42,12 @@ class ClusterJudge:
 
     topics = (TRUST, CLUSTER_SIGHT, FACTS, OBSERVATIONS)
 
-    def __init__(self, shard: int, shards: int, shared: Shared, clock: Callable[[], int] | None = None) -> None:
-        """`clock`: now, microseconds UTC; None: time comes with the records alone."""
+    def __init__(
+        self, shard: int, shards: int, shared: Shared, clock: Callable[[], int] | None = None, max_age: int = 0
+    ) -> None:
+        """`clock`: now, microseconds UTC; None: time comes with the records alone. `max_age`: `ShardState.max_age`."""
         self.state = ShardState(shard, shards)
+        self.state.max_age = max_age
         self._clock = clock
         self.state.on_new_image = self._know
         self._shared = shared

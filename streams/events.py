@@ -258,7 +258,8 @@ class EvidenceWanted(msgspec.Struct, frozen=True, tag="evidence-wanted", gc=Fals
     repository: str
     digest: str
     reference: str = ""
-    why: Literal["new-digest", "keys-added", "retry", "stale"] = "new-digest"
+    why: Literal["new-digest", "keys-added", "retry", "stale", "notified"] = "new-digest"
+    """`stale`: the daily sweep; `notified`: the registry says that something changed there."""
     epoch: int = 0
     """Trust epoch of the judge that asks: an answer under an older trust would not answer what was asked."""
 

@@ -11,6 +11,7 @@ at the same time, and one answer reaches them all. What a request needs:
                     candidates of now; else the registry
     keys-added      an answer under the candidates of now; else what is known, read again from the evidence store
     retry, stale    the registry, unless this worker has just asked it
+    notified        the registry, unless it was asked since it spoke
 
 An answer under an older trust than the request's would leave its image pending: the worker waits until its own trust
 has come as far. Where that takes too long, or the epoch is none that ever was, the answer says so and is not complete,
@@ -51,10 +52,10 @@ from streams.fetching import (
     unbounded,
 )
 from streams.outputs import output
-from verifier.adapters.fetch import KEPT, Fetched, version_of
+from verifier.adapters.fetch import Fetched, version_of
 from verifier.errors import PlaceRefused, PlaceUnavailable
 from verifier.models import DigestClosure, EvidenceSet, Micros, PlaceAsked
-from verifier.oci.port import Collected
+from verifier.oci.port import KEPT, Collected
 from verifier.reference import names_in
 from verifier.times import SECOND
 from verifier.trust.state import TrustState
@@ -97,6 +98,8 @@ class FetchOptions(msgspec.Struct, frozen=True):
     """How old an answer may be for a shard that meets the digest for the first time."""
     again_seconds: float = 30.0
     """A registry that was asked about a digest so lately is not asked again; less than the judge's shortest wait."""
+    push_seconds: float = 2.0
+    """How long a push may go on behind the word of the registry about it."""
     trust_seconds: float = 60.0
     """How long a request waits for the trust it was made under."""
     recorded: bool = False
@@ -286,6 +289,8 @@ class FetchWorker:
             grace = int(self._options.fresh_seconds * SECOND) if known.set.complete else 0
             heard = set(names_in(reference_of(wanted), wanted.digest)) <= set(known.set.names)
             enough = heard and known.set.fetched_at >= wanted.time - grace
+        elif wanted.why == "notified":  # an answer from the middle of a push may have missed the end of it
+            enough = known.set.fetched_at >= wanted.time + int(self._options.push_seconds * SECOND)
         else:
             asked, made = self._asked.get((wanted.repository, wanted.digest), (float("-inf"), 0))
             lately = self._monotonic() - asked < self._options.again_seconds

@@ -25,7 +25,7 @@ import msgspec
 
 from streams.codec import encode
 from streams.events import EvidenceFound, EvidenceWanted
-from verifier.adapters.fetch import Fetched, keep, rekey, version_of
+from verifier.adapters.fetch import Fetched, keep, moved_tags, rekey, version_of
 from verifier.canonical import stable_id
 from verifier.errors import ImageReferenceError, PlaceError, PlaceRefused, PlaceUnavailable
 from verifier.facts.candidates import KeySet, key_set
@@ -152,8 +152,11 @@ class EvidenceAnswerer:
         if answer is None:  # what was known when it was asked for has been forgotten since
             answer = PlaceUnavailable("registry-unavailable", "what was known is gone; ask again")
         reference = reference_of(wanted)
+        before = () if known is None else known.set.places
+        # In a recording today's meaning of a tag says nothing of then.
+        tags = moved_tags(answer, reference, before) if self._date_of is None else ()
         fetched = keep(
-            self.store, answer, reference, wanted.digest, keys, keys.id, now, observed, self._platform, names
+            self.store, answer, reference, wanted.digest, keys, keys.id, now, observed, self._platform, names, tags
         )
         return evidence_found(fetched, now)
 

@@ -7,8 +7,8 @@ with open_store(settings.evidence.store, registry_options(settings.evidence)) as
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,8 +23,11 @@ from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.registry import RegistryOptions, RegistryPlace
 from verifier.adapters.sqlite import opened_evidence_file
 from verifier.adapters.trustdata_dir import TrustDataPlace
-from verifier.errors import InputError, PlaceError
+from verifier.errors import ImageReferenceError, InputError, PlaceError
+from verifier.oci.addresses import Reach
+from verifier.oci.pacing import parse_quota
 from verifier.oci.port import EvidencePlace, EvidenceStore
+from verifier.reference import parse_reference
 
 LAYOUT: Final = "oci-layout:"
 LOOKASIDE: Final = "lookaside:"
@@ -51,6 +54,15 @@ class EvidenceSource(msgspec.Struct, frozen=True):
     registry: RegistryOptions = RegistryOptions()
     platform: str | None = None
     """`os/arch[/variant]`: of a multi-platform image, the child that is looked at too."""
+
+    def asking(self, images: Iterable[str]) -> EvidenceSource:
+        """The same, which may also ask the registries of images that a person named, wherever they are."""
+        hosts = []
+        for image in images:
+            with suppress(ImageReferenceError):  # said where it is looked up
+                hosts.append(parse_reference(image).registry)
+        reach = self.registry.reach.with_hosts(tuple(hosts))
+        return msgspec.structs.replace(self, registry=msgspec.structs.replace(self.registry, reach=reach))
 
 
 def source_of(settings: EvidenceSettings) -> EvidenceSource:
@@ -79,6 +91,10 @@ def registry_options(settings: EvidenceSettings) -> RegistryOptions:
         ca_file=settings.ca_file,
         plain_http=frozenset({"*"} if settings.plain_http else ()),
         mirrors=dict(settings.mirrors),
+        reach=Reach(settings.hosts, settings.other_hosts),
+        per_host=settings.at_once,
+        per_second=settings.per_second,
+        budgets={registry: parse_quota(quota) for registry, quota in settings.budgets.items()},
     )
 
 

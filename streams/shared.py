@@ -40,6 +40,8 @@ class Shared:
         self._facts: dict[str, Record] = {}
         self._sight: dict[str, Record] = {}
         self._positions: dict[str, int] = {}
+        self._by_path: dict[str, dict[str, None]] | None = None
+        """Repository without its host -> keys of facts; None: nobody asked yet."""
         self.waits_for: NewerSchemaError | None = None
         """A record of a newer program stands in one of the topics: nothing may be decided without it."""
 
@@ -59,6 +61,8 @@ class Shared:
                     self._refused.append(found)
             elif record.topic == FACTS:
                 self._facts[record.key] = record
+                if self._by_path is not None:
+                    self._by_path.setdefault(_path_of(record.key), {})[record.key] = None
             elif record.topic == CLUSTER_SIGHT:
                 self._sight[record.key] = record
             self._positions[record.topic] = record.position + 1
@@ -92,6 +96,18 @@ class Shared:
         found = read(record)
         return found if isinstance(found, EvidenceFound) else None
 
+    def images_of(self, path: str) -> Iterator[EvidenceFound]:
+        """The newest answers about images of a repository, whatever its host. What cannot be read is left out."""
+        if self._by_path is None:
+            self._by_path = {}
+            for key in self._facts:
+                self._by_path.setdefault(_path_of(key), {})[key] = None
+        for key in tuple(self._by_path.get(path, ())):
+            repository, _, digest = key.rpartition("@")
+            found = self.evidence(repository, digest)
+            if found is not None:
+                yield found
+
     def cluster_sight(self) -> Iterator[object]:
         """The newest of every feed, namespace and configuration. Signs of life of our own processes are left out.
 
@@ -106,3 +122,8 @@ class Shared:
     def positions(self) -> Mapping[str, int]:
         """Topic -> position behind what was taken."""
         return self._positions
+
+
+def _path_of(key: str) -> str:
+    """`payments/api` of `registry.example.com/payments/api@sha256:…`."""
+    return key.rpartition("@")[0].partition("/")[2]

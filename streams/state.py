@@ -210,7 +210,10 @@ class Workload:
 class Image:
     """One (repository, digest): its evidence and the classes that run it."""
 
-    __slots__ = ("asked", "asked_epoch", "attempts", "classes", "evidence", "key", "key_epoch", "shapes", "shapes_of")
+    __slots__ = (
+        *("asked", "asked_epoch", "attempts", "classes", "complete_at"),
+        *("evidence", "key", "key_epoch", "shapes", "shapes_of"),
+    )
 
     def __init__(self, evidence: ImageEvidence) -> None:
         self.evidence = evidence
@@ -220,6 +223,8 @@ class Image:
         self.asked_epoch = -1
         """Trust epoch of the newest request."""
         self.attempts = 0
+        self.complete_at: Micros = 0
+        """When every place last answered, as far as this shard knows; 0: it does not."""
         self.key: tuple[int, ...] = ()
         """Interned shape under the current trust (see handlers.judging)."""
         self.key_epoch = -1
@@ -295,6 +300,8 @@ class ShardState:
     def __init__(self, shard: int = 0, shards: int = 1) -> None:
         self.shard, self.shards = shard, shards
         self.now: Micros = 0
+        self.max_age: Micros = 0
+        """How old an answer about an image may become before it is asked again; 0: any age, as in recordings."""
         self.sequence = 0
         self.trust = TrustState.empty()
         self.pods: dict[PodKey, bytes] = {}
@@ -551,7 +558,7 @@ def _pack_image(state: ShardState, key: str) -> bytes | None:
         return None
     event = EvidenceFound(
         id="",
-        time=0,
+        time=found.complete_at,
         set=found.evidence.set,
         facts=found.evidence.facts,
         first_seen=tuple(sorted(found.evidence.first_seen.items())),
@@ -565,11 +572,9 @@ def _unpack_image(state: ShardState, key: str, value: bytes) -> None:
     evidence = ImageEvidence(
         repository=repository, digest=digest, set=event.set, facts=event.facts, first_seen=dict(event.first_seen)
     )
-    image = state.images.get((repository, digest))
-    if image is None:
-        state.images[(repository, digest)] = Image(evidence)
-    else:
-        image.evidence = evidence
+    image = state.images.setdefault((repository, digest), Image(evidence))
+    image.evidence = evidence
+    image.complete_at = event.time
 
 
 _PACK: Final[dict[str, Callable[[ShardState, str], bytes | None]]] = {

@@ -230,6 +230,12 @@ REASONS: Final[dict[str, ReasonRow]] = {
     "registry-unauthorized": ReasonRow(
         "unverifiable", "{place}: access refused", "401 or 403.", "Give revet read access."
     ),
+    "registry-not-allowed": ReasonRow(
+        "unverifiable",
+        "{place}: may not be asked ({detail})",
+        "The host of the image, or one it sent revet to, is not listed or is at an address that is not public.",
+        "If it is yours, list it: evidence.hosts. If not, ask who runs an image of that name.",
+    ),
     "registry-not-found": ReasonRow(
         "unverifiable",
         "{place}: the image is not there",

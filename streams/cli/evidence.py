@@ -69,7 +69,7 @@ def show_evidence(image: str, source: EvidenceSource, trust: TrustState, instant
     Raises:
         PlaceRefused, InputError: the evidence source as a whole cannot be used.
     """
-    known, store = asyncio.run(_ask(source, image, trust, instant))
+    known, store = asyncio.run(_ask(source.asking([image]), image, trust, instant))
     closure, kept = known.closure, known.set
     found = tuple(
         shown(fact, evidence, closure, trust, instant)

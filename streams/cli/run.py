@@ -35,6 +35,8 @@ from streams.cli.common import (
 from streams.cli.outcomes import folded
 from streams.cli.sources import evidence_source
 from streams.clock import wall_clock
+from streams.collectors.notifications import NotificationOptions, NotificationServer
+from streams.collectors.notified import Changed
 from streams.collectors.server import CLUSTER, Receiver
 from streams.engine.sqlite import trust_log
 from streams.garbage import settle_collector
@@ -46,13 +48,14 @@ from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
 from streams.local.watching import watching
-from streams.places import EvidenceSource, opened
+from streams.places import EvidenceSource, opened, registry_options
 from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.oci.port import EvidencePlace
 from verifier.policy.check import check_documents
+from verifier.times import HOUR
 from verifier.trust.changes import By
 from verifier.trust.state import TrustState
 
@@ -299,8 +302,30 @@ class _Run:
             service = Service(node)
             receiver = Receiver(service, receiver_options(self.settings), stale=_say_stale)
             service.quiet = receiver.quiet
-            async with self._listening(receiver), watching(service, self.settings.pods, say):
+            async with (
+                self._listening(receiver),
+                watching(service, self.settings.pods, say),
+                self._notified(node),
+            ):
                 await service.run(self.stop)
+
+    @asynccontextmanager
+    async def _notified(self, node: LocalNode) -> AsyncIterator[None]:
+        """Hears registries, where the settings say so."""
+        settings = self.settings.notifications
+        if not settings.address:
+            yield
+            return
+
+        async def take(said: tuple[Changed, ...]) -> int:
+            return node.look_again(said)
+
+        server = NotificationServer(take, NotificationOptions(settings.token_bytes(), settings.per_second))
+        host, port = host_and_port(settings.address)
+        async with server.listening(host, port) as bound:
+            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+            say(f"revet: registries tell of pushes at http://{shown}/registry")
+            yield
 
     @asynccontextmanager
     async def _listening(self, receiver: Receiver) -> AsyncIterator[None]:
@@ -330,6 +355,7 @@ class _Run:
             dates=first_seen_dates(self.settings.first_seen),
             routes=self.settings.owners.routes(),
             platform=self.settings.evidence.platform,
+            max_age=self.settings.evidence.max_age_hours * HOUR,
             batch=LIVE_BATCH if live else NodeSettings().batch,
         )
         node = LocalNode.open(self.state, made)
@@ -370,7 +396,7 @@ class _Run:
 
 def _evidence(settings: Settings) -> EvidenceSource:
     evidence = settings.evidence
-    return evidence_source(
+    source = evidence_source(
         evidence.source,
         plain_http=evidence.plain_http,
         ca_file=evidence.ca_file,
@@ -378,6 +404,7 @@ def _evidence(settings: Settings) -> EvidenceSource:
         mirror=evidence.mirrors.items(),
         platform=evidence.platform,
     )
+    return msgspec.structs.replace(source, registry=registry_options(evidence))
 
 
 def _is_loopback(host: str) -> bool:

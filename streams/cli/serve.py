@@ -15,6 +15,7 @@ PROCESSES: Final[dict[str, str]] = {
     "judge": "Judge what runs: the shards that are given to this process.",
     "fetch": "Ask registries for evidence, once for everybody.",
     "index": "Write what was decided and seen to Elasticsearch.",
+    "keys": "Watch keys that are kept elsewhere, and write what changes into the trust log.",
     "alert": "Decide what people are told, and tell them.",
 }
 """Process -> what its help says first; its command is `streams.cli.serve_<process>.command`."""

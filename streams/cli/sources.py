@@ -48,6 +48,7 @@ from verifier.errors import ImageReferenceError, InputError, PlaceError, PolicyE
 from verifier.evidence.keys import load_public_key
 from verifier.facts.candidates import KeySet
 from verifier.models import ImageReference, Micros, Reason
+from verifier.oci.addresses import Reach, check_listed
 from verifier.oci.port import EvidencePlace, EvidenceStore
 from verifier.policy.attestors import PUBLIC_GOOD, Attestor
 from verifier.policy.check import Problem, check_documents
@@ -91,7 +92,7 @@ def source_options(function: F) -> F:
 
     @functools.wraps(function)
     def wrapped(*args: Any, **values: Any) -> Any:  # noqa: ANN401  # a decorator of commands passes on what click gives
-        given = {name: values.pop(name) for name in ("evidence", "plain_http", "ca_file", "docker_config", "mirror")}
+        given = {name: values.pop(name) for name in _PLACE_OPTIONS}
         return function(*args, source=evidence_source(**given, platform=values.pop("platform")), **values)
 
     for option in reversed(_SOURCE_OPTIONS):
@@ -99,6 +100,7 @@ def source_options(function: F) -> F:
     return wrapped  # type: ignore[return-value]  # click keeps the function's type in the same way
 
 
+_PLACE_OPTIONS: Final = ("evidence", "plain_http", "ca_file", "docker_config", "mirror", "allow_host")
 _FILE: Final = click.Path(path_type=Path)
 _SOURCE_OPTIONS: Final = (
     click.option(
@@ -123,6 +125,12 @@ _SOURCE_OPTIONS: Final = (
         metavar="HOST=URL",
         help="Ask http(s)://host[:port] in the place of registry HOST. Repeatable.",
     ),
+    click.option(
+        "--allow-host",
+        multiple=True,
+        metavar="HOST[:PORT]",
+        help="A host of yours that may be asked at a private address; images you name have theirs. Repeatable.",
+    ),
     click.option("--platform", metavar="OS/ARCH", help="Of a multi-platform image, look at this child too."),
 )
 
@@ -134,6 +142,7 @@ def evidence_source(
     ca_file: Path | None = None,
     docker_config: Path | None = None,
     mirror: Iterable[tuple[str, str]] = (),
+    allow_host: Sequence[str] = (),
     platform: str | None = None,
 ) -> EvidenceSource:
     """The source that the options name; nothing is opened yet.
@@ -147,8 +156,10 @@ def evidence_source(
     lookaside, trust_data = _beside(evidence, others)
     mirrors = dict(mirror)
     if main.startswith(LAYOUT):
-        if plain_http or ca_file or docker_config or mirrors:
-            raise click.UsageError("--plain-http, --ca-file, --docker-config and --mirror are for registries only")
+        if plain_http or ca_file or docker_config or mirrors or allow_host:
+            raise click.UsageError(
+                "--plain-http, --ca-file, --docker-config, --mirror and --allow-host are for registries only"
+            )
         return EvidenceSource(Path(main.removeprefix(LAYOUT) or "."), lookaside, trust_data, platform=platform)
     if main != REGISTRY:
         expected = "expected registry or oci-layout:DIR first; lookaside:DIR and trust-data:DIR stand beside it"
@@ -156,8 +167,17 @@ def evidence_source(
     if docker_config is not None and docker_config.is_dir():
         docker_config = docker_config / "config.json"
     plain = frozenset({"*"} if plain_http else ())
-    options = RegistryOptions(docker_config=docker_config, ca_file=ca_file, plain_http=plain, mirrors=mirrors)
+    options = RegistryOptions(
+        docker_config=docker_config, ca_file=ca_file, plain_http=plain, mirrors=mirrors, reach=_reach(allow_host)
+    )
     return EvidenceSource(None, lookaside, trust_data, options, platform)
+
+
+def _reach(hosts: Sequence[str]) -> Reach:
+    try:
+        return Reach(tuple(map(check_listed, hosts)))
+    except ValueError as error:
+        raise click.UsageError(f"--allow-host: {error}") from error
 
 
 def _beside(evidence: str, places: Sequence[str]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:

@@ -150,6 +150,7 @@ def verify_targets(
     Raises:
         PlaceRefused, InputError: the evidence source as a whole cannot be used.
     """
+    source = source.asking(target.image for target in targets if target.container is None)
     evidence = asyncio.run(look_up_all(source, (target.image for target in targets), trust, instant))
     policies = compiled_policies(trust)
     how = {"allow_ungoverned": allow_ungoverned, "explained": explained}

@@ -141,3 +141,38 @@ async def _session(
         trust_env=False,  # would read proxies and passwords (.netrc) that the kubeconfig does not name
     ) as session:
         yield session
+
+
+async def get_once(access: Access, folder: Path, path: str, limit: int) -> tuple[int, bytes]:
+    """One GET of the API server: status and body, whatever the status.
+
+    Args:
+        access: of `read_kubeconfig`.
+        folder: of the kubeconfig.
+        path: behind the server, begins with `/`.
+        limit: bytes of the body that are taken.
+
+    Raises:
+        InputError, PlaceRefused, PlaceUnavailable: as `list_pods`; PlaceRefused too for a longer body.
+    """
+    login = await logged_in(access, folder)
+    headers = {"Accept": "application/json"}
+    if (token := token_of(login, folder)) is not None:
+        if access.server.startswith("http:"):
+            raise InputError(f"context {access.context}: a token is not sent to {access.server}, which speaks no TLS")
+        headers["Authorization"] = f"Bearer {token.value}"
+    async with _session(access, login, folder, headers) as session:
+        name = access.server_name or None
+        try:
+            async with session.get(f"{access.server}{path}", allow_redirects=False, server_hostname=name) as answer:
+                body = bytearray()
+                async for chunk in answer.content.iter_chunked(_CHUNK):
+                    body += chunk
+                    if len(body) > limit:
+                        raise PlaceRefused("cluster-protocol", f"{access.server}: an answer of more than {limit} bytes")
+                return answer.status, bytes(body)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise PlaceRefused("cluster-unauthorized", f"{access.server}: its certificate is not trusted") from error
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            # The error's own text may quote headers; the type says enough.
+            raise PlaceUnavailable("cluster-unavailable", f"{access.server}: {type(error).__name__}") from error

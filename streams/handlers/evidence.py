@@ -9,6 +9,7 @@ from alerting.models import Finding
 from streams.events import ContainerChanged, EvidenceFound, EvidenceWanted, VerdictReached
 from streams.handlers.classes import image_of, want_evidence
 from streams.handlers.findings import refresh
+from streams.handlers.freshness import keep_fresh
 from streams.handlers.judging import judge
 from streams.handlers.pods import settle
 from streams.handlers.shapes import identity_groups
@@ -32,6 +33,7 @@ def on_evidence(state: ShardState, event: EvidenceFound) -> Iterator[Output]:
     if not _newer(image.evidence, event):
         return
     learn(state, image, event)
+    keep_fresh(state, image, f"{event.set.repository}\0{event.set.digest}")
     state.touch("image", f"{event.set.repository}\0{event.set.digest}")
     if not event.set.complete:
         wait = RETRY_AFTER[min(image.attempts, len(RETRY_AFTER)) - 1] if image.attempts else RETRY_AFTER[0]

@@ -23,6 +23,7 @@ from alerting.findings import (
 )
 from alerting.models import Cause, Finding, IncidentPart, Member
 from streams.handlers.causes import cause_of, listed_certificate, revocation_cause, root_cause
+from streams.handlers.freshness import is_stale, lost, why_not_asked
 from streams.handlers.judging import UNVERIFIABLE_AFTER, rules
 from streams.handlers.signers import signer_change, why_settled
 from streams.state import Class, Judged, PartRow, ShardState, Workload, part_text
@@ -76,7 +77,7 @@ def refresh(state: ShardState, workload: Workload) -> Iterator[Finding]:
                 yield changed
     for text, finding_id in list(workload.findings.items()):
         slot = Slot(*text.split("\0"))
-        if slot in wanted or (slot.container, slot.policy) in held:
+        if slot in wanted or (slot.container, slot.policy) in held or _not_known(state, workload, slot):
             continue
         del workload.findings[text]
         yield _close(state, finding_id, _why_closed(state, workload, slot, state.findings[finding_id]))
@@ -97,12 +98,14 @@ def _wanted(state: ShardState, workload: Workload) -> tuple[dict[Slot, Raised], 
             code = _code_of(state, cls, judged)
             if code is None:
                 _add_signer_change(state, workload, cls, policy_id, names, wanted)
+                _add_stale(state, cls, policy_id, names, wanted)
                 continue
             cause = cause_of(state, cls, policy_id, judged, code)
             code = "policy-changed" if cause.kind == "policy-change" else code
             for name, count in names.items():
                 slot = Slot(code, name, policy_id, cls.row.digest if FINDINGS[code].digest_in_id else "")
                 _add(wanted, slot, count, cls, judged, cause)
+        _add_lost(cls, names, wanted)
     _add_suspects(state, workload, wanted)
     return wanted, held
 
@@ -112,7 +115,7 @@ def _add(
     slot: Slot,
     count: int,
     cls: Class,
-    judged: Judged,
+    judged: Judged | None,
     cause: Cause,
     detail: dict[str, str] = _NO_DETAIL,
 ) -> None:
@@ -142,6 +145,35 @@ def _add_signer_change(
         for name, count in names.items():
             slot = Slot("signer-changed", name, policy_id, "")
             _add(wanted, slot, count, cls, judged, Cause(), change._asdict())
+
+
+def _add_stale(
+    state: ShardState, cls: Class, policy_id: str, names: dict[str, int], wanted: dict[Slot, Raised]
+) -> None:
+    """It counts by what was seen, and nobody could look again for long."""
+    judged = cls.judged[policy_id]
+    if judged.decided.outcome == "valid" and is_stale(state, cls):
+        asked, why = show_instant(cls.image.complete_at), why_not_asked(cls.image.evidence.set)
+        for name, count in names.items():
+            _add(
+                wanted, Slot("stale", name, policy_id, ""), count, cls, judged, Cause(), {"asked": asked, "reason": why}
+            )
+
+
+def _add_lost(cls: Class, names: dict[str, int], wanted: dict[Slot, Raised]) -> None:
+    """What was published is gone; whatever policies say."""
+    what = lost(cls.image.evidence.set)
+    if what:
+        for name, count in names.items():
+            slot = Slot("evidence-vanished", name, "", cls.row.digest)
+            _add(wanted, slot, count, cls, None, Cause(), {"lost": what})
+
+
+def _not_known(state: ShardState, workload: Workload, slot: Slot) -> bool:
+    """What was gone is so until somebody can tell: a registry that is down has not published it again."""
+    running = [state.classes[name] for name, names in workload.classes.items() if slot.container in names]
+    same = [cls for cls in running if cls.row.digest == slot.digest]
+    return slot.code == "evidence-vanished" and any(lost(cls.image.evidence.set) is None for cls in same)
 
 
 def _add_suspects(state: ShardState, workload: Workload, wanted: dict[Slot, Raised]) -> None:
@@ -354,7 +386,7 @@ def _why_closed(state: ShardState, workload: Workload, slot: Slot, finding: Find
 
 def _detail(state: ShardState, slot: Slot, raised: Raised, cause: Cause) -> dict[str, str]:
     """What the finding's sentence needs beyond its own fields."""
-    if raised.cls is None or raised.judged is None or slot.code == "signer-changed":
+    if raised.cls is None or raised.judged is None or slot.code in ("signer-changed", "stale"):
         return raised.detail
     reason, certificate = _reason_text(state, slot, raised.cls)
     detail = {"reason": reason}

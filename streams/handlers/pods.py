@@ -27,6 +27,7 @@ from streams.state import (
 )
 from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference
+from verifier.oci.port import TAGGED
 from verifier.reference import parse_reference
 from verifier.times import MINUTE
 
@@ -303,7 +304,27 @@ def _digest_suspects(state: ShardState, container: ContainerRow, workload: Workl
         workload.row.tags[tag] = container.digest
         state.touch("workload", workload_text(workload.key))
     elif not _same_image(state, container, first):
-        yield Suspect("tag-moved", container.name, container.digest, (("before", first),))
+        detail = (("before", first), ("now", container.digest))
+        yield Suspect("tag-moved", container.name, container.digest, detail)
+        return
+    moved = _moved_since(state, container, reference.tag)
+    if moved:
+        detail = (("before", container.digest), ("now", moved))
+        yield Suspect("tag-moved", container.name, container.digest, detail)
+
+
+def _moved_since(state: ShardState, container: ContainerRow, tag: str) -> str:
+    """What the registry says that the tag means, when that is not what runs; empty when it is, or nobody asked."""
+    cls = state.classes.get(container.class_id)
+    found = cls.image.evidence.set if cls is not None else None
+    if found is None:
+        return ""
+    named = [
+        place.digest
+        for place in found.places
+        if place.place == TAGGED and place.outcome == "found" and place.detail == tag
+    ]
+    return next((digest for digest in named if found.closure.via(digest) is None), "")
 
 
 def _parsed(image: str) -> ImageReference | None:

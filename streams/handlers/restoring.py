@@ -9,6 +9,7 @@ from streams.handlers.classes import EMPTY_CLASS_KEPT, join, want_evidence
 from streams.handlers.decisions import FAILED_OPEN_QUIET
 from streams.handlers.evidence import RETRY_AFTER, index_keys
 from streams.handlers.findings import REOPEN_WITHIN, Slot
+from streams.handlers.freshness import keep_fresh
 from streams.handlers.judging import UNVERIFIABLE_AFTER, govern
 from streams.handlers.pods import ENDED_KEPT, UNADMITTED_GRACE, alive, members, settle
 from streams.handlers.signers import index_rollouts
@@ -93,5 +94,6 @@ def _timers(state: ShardState) -> None:
         if finding.closed is not None:
             state.schedule(finding.closed + REOPEN_WITHIN, "finding", finding.id)
     for (repository, digest), image in state.images.items():
+        keep_fresh(state, image, f"{repository}\0{digest}")
         if image.evidence.set is not None and not image.evidence.set.complete:
             state.schedule(state.now + RETRY_AFTER[0], "retry", f"{repository}\0{digest}")

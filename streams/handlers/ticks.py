@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from streams.events import Tick
-from streams.handlers import evidence
+from streams.handlers import evidence, freshness
 from streams.handlers.classes import forget_class, forget_image
 from streams.handlers.decisions import check_admission, quiet_again
 from streams.handlers.findings import refresh
@@ -87,6 +87,12 @@ def _signer(state: ShardState, key: str) -> Iterator[Output]:
     yield from refresh(state, state.workload(workload_key(key)))
 
 
+def _stale(state: ShardState, key: str) -> Iterator[Output]:
+    """Nobody could ask about an image for long enough to tell somebody."""
+    for workload in freshness.workloads_of(state, key):
+        yield from refresh(state, state.workload(workload))
+
+
 DUE: Final[dict[str, Callable[[ShardState, str], Iterator[Output]]]] = {
     "class": _class,
     "uncertain": _uncertain,
@@ -98,5 +104,7 @@ DUE: Final[dict[str, Callable[[ShardState, str], Iterator[Output]]]] = {
     "failed-open": _failed_open,
     "retry": evidence.retry,
     "signer": _signer,
+    "sweep": freshness.sweep,
+    "stale": _stale,
 }
 """What can be due; `ShardState.schedule` takes these kinds."""

@@ -27,8 +27,8 @@ ASKED: Final = "local-asked"
 KEPT_KINDS: Final = frozenset({DUE, ASKED})
 
 _Due = tuple[Micros, str, str]
-_JUDGED: Final = "class"
-"""Kind of due times that judging makes; what a restore judges anew may make one that was not stored yet."""
+_MADE: Final = frozenset({"class", "sweep", "stale"})
+"""Kinds of due times that judging and settings make; what a restore makes anew may not have been stored yet."""
 
 
 class KeptState(ShardState):
@@ -84,7 +84,7 @@ class KeptState(ShardState):
     def load_due(self, entries: Iterable[Dirty]) -> None:
         """Put the stored due times in the place of those that `handlers.restored` derived."""
         stored = {_due(key) for kind, key, _ in entries if kind == DUE}
-        made = {entry for entry in self.due_set if entry[1] == _JUDGED} - stored
+        made = {entry for entry in self.due_set if entry[1] in _MADE} - stored
         self.due_set = stored | made
         self.due = list(self.due_set)
         heapq.heapify(self.due)

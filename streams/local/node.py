@@ -21,6 +21,7 @@ from alerting.adapters.sqlite import SqliteNotifier, Stream
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
 from streams.clock import wall_clock
+from streams.collectors.notified import Changed, KnownImage, requests
 from streams.engine.port import Output, Record
 from streams.engine.reading import Unreadable, read
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
@@ -54,6 +55,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     platform: str | None = None
     """`os/arch` of the nodes, so that of an index the child that runs is asked about too."""
     notifier: Notifier | None = None
+    max_age: int = 0
+    """`ShardState.max_age`; nothing in a replay."""
     batch: int = 500
     clock: Callable[[], int] = wall_clock
 
@@ -73,6 +76,7 @@ class LocalNode:
             replay=settings.replay,
             tells=settings.notifier is not None,
         )
+        self.processor.state.max_age = 0 if settings.replay else settings.max_age
         self.notifier = settings.notifier
         self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
         # In a replay the place is of today and the record is of then: only what came with it tells when.
@@ -249,6 +253,16 @@ class LocalNode:
             self.engine.move(FETCHER, records[-1].position)
         return True
 
+    def look_again(self, said: Sequence[Changed]) -> int:
+        """Ask again about images of which a registry says that something changed; durable when this returns. Gives
+        how many. Raises PlaceUnavailable.
+        """
+        images = self.processor.state.images.values()
+        known = (_known_image(image.evidence.set) for image in images if image.evidence.set is not None)
+        wanted = list(requests(said, known, self.now, self.trust.epoch))
+        self.engine.append([output(one) for one in wanted])
+        return len(wanted)
+
     async def fetch(self, record: Record) -> None:
         """Answer one request for evidence; the answer is durable when this returns, the request is not ticked off."""
         wanted = read(record)
@@ -281,3 +295,8 @@ class LocalNode:
 
     def _write_record(self, outputs: Sequence[Output]) -> None:
         self.record.write([o.event for o in outputs])  # type: ignore[misc]  # only documents are routed here
+
+
+def _known_image(found: EvidenceSet) -> KnownImage:
+    related = (*found.closure.indexes, *found.closure.children)
+    return KnownImage(found.repository, found.digest, found.names, related)

@@ -19,6 +19,7 @@ from streams.local.dated import Dates, first_seen_dates, mark_of
 from streams.places import open_store, opened, registry_options, source_of
 from streams.serving import wiring
 from streams.serving.metrics import FETCH_SECONDS, FETCHES
+from streams.serving.notifying import notified
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve
 from streams.shared import Shared
@@ -75,7 +76,8 @@ async def fetch(process: Process) -> None:
             )  # fmt: skip
             beats = Beats(process, "fetch", instance, link, meter, settings.kafka.partitions, view, shared.gate)
             try:
-                await serve(process, worker.run, beats, view)
+                async with notified(process, shared, link):
+                    await serve(process, worker.run, beats, view)
             finally:
                 fetcher.close()
 

@@ -17,6 +17,7 @@ from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, sou
 from streams.shared import Shared
 from streams.topics import OBSERVATIONS, STATE, TOPICS
 from streams.trustlog import gate_of
+from verifier.times import HOUR
 
 NEEDED: Final = tuple(t.name for t in TOPICS.values() if "judge" in t.readers + t.writers)
 """Topics without which a judge does not start."""
@@ -30,6 +31,7 @@ async def judge(process: Process) -> None:
     instance, meter = new_instance("judge"), ProcessMeter(process, "judge")
     shards = settings.kafka.partitions
     clock = wall_clock if settings.serve.clock == "wall" else None
+    max_age = 0 if clock is None else settings.evidence.max_age_hours * HOUR
     options = LaneOptions(tick_seconds=None if clock is None else 1.0)
     spec = ShardSpec((OBSERVATIONS,), STATE, shards, instance, settings.serve.accept_gaps)
 
@@ -40,7 +42,7 @@ async def judge(process: Process) -> None:
     view = BroadcastView(link, Shared.topics, take)
     worker = ShardWorker(
         spec, link, source_of(settings.kafka, "judge", (OBSERVATIONS,)),
-        lambda shard: ClusterJudge(shard, shards, shared, clock),
+        lambda shard: ClusterJudge(shard, shards, shared, clock, max_age),
         view=view, options=options, meter=meter, stale_seconds=settings.serve.stale_trust_seconds,
     )  # fmt: skip
     worker.prepare = _prepare

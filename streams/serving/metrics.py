@@ -104,6 +104,11 @@ FETCHES: Final = Metric(
     "a rising share of anything but `ok`",
 )  # fmt: skip
 FETCH_SECONDS: Final = Metric("revet_fetch_seconds", "histogram", (), "Time of one fetch, all its requests together.")
+NOTIFICATIONS: Final = Metric(
+    "revet_notifications_total", "counter", ("result",),
+    "Notifications of registries, by result: taken, refused (token), garbage, limited, failed.",
+    "none for a day although something was pushed: the webhook; `refused`: a token that was changed on one side",
+)  # fmt: skip
 BULK_ITEMS: Final = Metric(
     "revet_bulk_items_total", "counter", ("outcome",),
     "Documents sent to Elasticsearch, by outcome of the item.",
@@ -154,7 +159,7 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
-    REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, BULK_ITEMS,
+    REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, NOTIFICATIONS, BULK_ITEMS,
     BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
     WATCH_LEADS, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip

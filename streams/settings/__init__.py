@@ -9,9 +9,10 @@ contradict each other. Printing the tree shows no secret. `docs/settings.md` lis
 """
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
+from streams.settings.keys import KeySettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of
-from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
 from streams.settings.watched import PodsSettings, WatchedCluster
 
@@ -22,9 +23,11 @@ __all__ = [
     "ElasticsearchSettings",
     "EvidenceSettings",
     "KafkaSettings",
+    "KeySettings",
     "Leaf",
     "ListenSettings",
     "Loaded",
+    "NotificationSettings",
     "OwnerSettings",
     "PodsSettings",
     "Section",

@@ -10,6 +10,8 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from alerting.routing import OwnerRule, Routes
 from streams.collectors.senders import SenderRule
 from streams.settings.section import Section, host_and_port, not_both, not_empty, secret_of
+from verifier.oci.addresses import check_listed
+from verifier.oci.pacing import parse_quota
 
 LAYOUT: Final = "oci-layout:"
 STORES: Final = ("sqlite:", "directory:", "oci:")
@@ -115,7 +117,24 @@ class EvidenceSettings(Section):
     docker_config: Path | None = Field(default=None, examples=["/home/revet/.docker/config.json"])
     """Docker config.json with credentials; none: anonymous."""
     mirrors: dict[str, str] = Field(default={}, examples=["registry.example.com=http://127.0.0.1:5000"])
-    """Registry -> origin that is asked in its place."""
+    """Registry -> origin that is asked in its place; several with a space between, tried in order. With `itself` as one
+    of them the registry is asked too, and alone for tags and lists, of which a mirror's word may be old."""
+    hosts: tuple[str, ...] = Field(default=(), examples=["registry.corp.example,10.0.0.7:5000,*.blobs.example"])
+    """Hosts of yours, HOST[:PORT] or *.DOMAIN: asked at private and loopback addresses too. Registries, and what they
+    send revet to (token services, blob stores). Link-local and metadata addresses are never asked."""
+    other_hosts: bool = Field(default=True, examples=["false"])
+    """Hosts that are not listed are asked too, at public addresses. `false`: only `evidence.hosts` and mirrors."""
+    at_once: int = Field(default=8, ge=1, le=256, examples=[8])
+    """Requests at a time to one host."""
+    per_second: int = Field(default=100, ge=0, le=100_000, examples=[100])
+    """Requests a second to one host; 0: as many as it answers."""
+    max_age_hours: int = Field(default=24, ge=0, le=8760, examples=[24])
+    """Hours after which an image that runs is asked about again; of twice that without a complete answer a finding
+    (`stale`) tells. 0: only once, and when something changes. Recordings are never asked about again."""
+    budgets: dict[str, str] = Field(default={"docker.io": "50/6h"}, examples=["docker.io=50/6h"])
+    """Registry -> pulls it may cost, NUMBER/TIME. Docker Hub grants 100 in 6 h to an address without an account, 200
+    to a free one; the nodes pull on the same count, so half of it is revet's. What the registry says is left holds
+    beside it, and its last tenth is never touched."""
     platform: str | None = Field(
         default=None, pattern=r"^[a-z0-9]+/[a-z0-9_]+(/[a-z0-9.]+)?$", examples=["linux/amd64"]
     )
@@ -141,6 +160,18 @@ class EvidenceSettings(Section):
             raise ValueError("beside the first place expected lookaside:DIR or trust-data:DIR")
         return source
 
+    @field_validator("hosts")
+    @classmethod
+    def _hosts_are_hosts(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(check_listed, hosts))
+
+    @field_validator("budgets")
+    @classmethod
+    def _budgets_are_quotas(cls, budgets: dict[str, str]) -> dict[str, str]:
+        for quota in budgets.values():
+            parse_quota(quota)
+        return budgets
+
     @field_validator("store")
     @classmethod
     def _store_is_known(cls, store: str) -> str:
@@ -149,6 +180,40 @@ class EvidenceSettings(Section):
         if store and (not kind or not place or (kind == "oci:" and "/" not in place.strip("/"))):
             raise ValueError("expected sqlite:PATH, directory:PATH or oci:REGISTRY/REPOSITORY")
         return store
+
+
+class NotificationSettings(Section):
+    """Where registries say that something was pushed (`revet run`, `revet serve fetch`): POST /registry."""
+
+    address: str = Field(default="", examples=["0.0.0.0:9881"])
+    """HOST:PORT to listen on for webhooks of distribution, Harbor and Quay; empty: do not listen. TLS in front."""
+    token: Annotated[SecretStr | None, AfterValidator(not_empty)] = Field(
+        default=None, examples=["(32 random characters)"]
+    )
+    """Token that registries show as `Authorization: Bearer TOKEN`, or bare. Better in a file:
+    `notifications.token_file`."""
+    token_file: Path | None = Field(default=None, examples=["/run/secrets/revet-registry-token"])
+    """File that holds the token; read at start."""
+    per_second: int = Field(default=20, ge=1, le=10_000, examples=[20])
+    """Notifications a second that are taken; more get 429, and registries send them again."""
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_host_and_port(cls, address: str) -> str:
+        if address:
+            host_and_port(address)
+        return address
+
+    @model_validator(mode="after")
+    def _a_token(self) -> NotificationSettings:
+        not_both(self.token, self.token_file, "token")
+        if self.address and self.token is None and self.token_file is None:
+            raise ValueError("an address needs a token; example: token_file: /run/secrets/revet-registry-token")
+        return self
+
+    def token_bytes(self) -> bytes:
+        """The token. Raises InputError as `secret_of`."""
+        return (secret_of(self.token, self.token_file, "notifications.token") or "").encode()
 
 
 class OwnerSettings(Section):

@@ -11,8 +11,9 @@ from pydantic.fields import FieldInfo
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.hub import HubSettings
+from streams.settings.keys import KeySettings
 from streams.settings.section import Section
-from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.watched import PodsSettings
 
 PREFIX: Final = "REVET_"
@@ -36,7 +37,9 @@ class Settings(Section):
     listen: ListenSettings = ListenSettings()
     pods: PodsSettings = PodsSettings()
     evidence: EvidenceSettings = EvidenceSettings()
+    notifications: NotificationSettings = NotificationSettings()
     owners: OwnerSettings = OwnerSettings()
+    keys: KeySettings = KeySettings()
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     serve: ServeSettings = ServeSettings()

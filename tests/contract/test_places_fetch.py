@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.registry_server import Layout, tag_of
-from verifier.adapters.fetch import KEPT, Fetched, fetch, rekey
+from verifier.adapters.fetch import Fetched, fetch, rekey
 from verifier.adapters.memory import MemoryEvidenceStore
 from verifier.adapters.ocilayout import OciLayoutPlace
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
@@ -16,7 +16,7 @@ from verifier.errors import PlaceRefused, PlaceUnavailable
 from verifier.evidence.keys import load_public_key
 from verifier.facts.candidates import KeySet, key_set
 from verifier.models import DigestClosure, ImageReference, PlaceAsked
-from verifier.oci.port import Collected
+from verifier.oci.port import KEPT, Collected
 from verifier.reference import parse_reference
 
 pytestmark = pytest.mark.asyncio

@@ -201,6 +201,10 @@ class Behaviour:
     realm: str = ""
     """Another realm than the registry's own."""
     faults: list[Fault] = field(default_factory=list)
+    digest_header: bool = False
+    """Tell the digest of a manifest, as most registries do; else a lie."""
+    budget: int | None = None
+    """GETs of manifests it grants, told and enforced as Docker Hub does; a HEAD costs nothing."""
 
 
 @dataclass
@@ -220,6 +224,7 @@ class FakeRegistry:
         self.behaviour = behaviour
         self.asked: list[Asked] = []
         self.origin = ""
+        self.pulls = 0
 
     @property
     def host(self) -> str:
@@ -259,7 +264,20 @@ class FakeRegistry:
         if request.path == "/token":
             return self._token(request)
         refused = self._authorize(request)
-        return refused or self._answer(request)
+        return refused or self._counted(request)
+
+    def _counted(self, request: web.Request) -> web.Response:
+        """Docker Hub: GETs of manifests count, what is left is told, and above it there is 429."""
+        budget = self.behaviour.budget
+        if budget is None or "/manifests/" not in request.path:
+            return self._answer(request)
+        counts = request.method == "GET"
+        over = counts and self.pulls >= budget
+        answer = web.Response(status=429) if over else self._answer(request)
+        self.pulls += counts and not over
+        answer.headers["ratelimit-limit"] = f"{budget};w=21600"
+        answer.headers["ratelimit-remaining"] = f"{budget - self.pulls};w=21600"
+        return answer
 
     def _answer(self, request: web.Request) -> web.Response:
         parts = re.fullmatch(r"/v2/(?P<path>.+)/(?P<kind>manifests|blobs|referrers)/(?P<name>[^/]+)", request.path)
@@ -280,7 +298,8 @@ class FakeRegistry:
         if data is None:
             return _error(404, "MANIFEST_UNKNOWN")
         media_type = entry["mediaType"] if entry else json.loads(data).get("mediaType", OCI_MANIFEST)
-        return web.Response(body=data, headers={"Content-Type": media_type, "Docker-Content-Digest": "sha256:a-lie"})
+        told = sha256(data) if self.behaviour.digest_header else "sha256:a-lie"
+        return web.Response(body=data, headers={"Content-Type": media_type, "Docker-Content-Digest": told})
 
     def _is_child(self, named: Mapping[str, dict], digest: str) -> bool:
         return any(digest.encode() in (self.blob(entry["digest"]) or b"") for entry in named.values())

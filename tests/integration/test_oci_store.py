@@ -18,6 +18,7 @@ from verifier.adapters import oci_store
 from verifier.adapters.oci_store import OciEvidenceStore
 from verifier.adapters.registry import RegistryOptions
 from verifier.errors import InputError, PlaceError, PlaceRefused, PlaceUnavailable
+from verifier.oci.addresses import Reach
 from verifier.oci.manifests import IndexChild
 
 pytestmark = pytest.mark.needs("registry")
@@ -39,7 +40,7 @@ def fresh(require) -> Iterator[str]:
 
 
 def plain(config: Path | None = None) -> RegistryOptions:
-    return RegistryOptions(plain_http=frozenset("*"), docker_config=config)
+    return RegistryOptions(plain_http=frozenset("*"), docker_config=config, reach=Reach(("127.0.0.1",)))
 
 
 def docker_config(folder: Path, host: str, password: str = PASSWORD) -> Path:

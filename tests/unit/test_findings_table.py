@@ -43,7 +43,6 @@ CLOSE_REASONS = {
 }
 
 NOT_YET = {
-    "evidence-vanished",
     "visibility-lost",
     "ledger-broken",
 }

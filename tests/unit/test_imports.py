@@ -89,6 +89,8 @@ DOORS = {
     "aiohttp": (
         "verifier/adapters/registry.py",
         "alerting/adapters/*.py",
+        "streams/collectors/keysources.py",
+        "streams/collectors/notifications.py",
         "streams/collectors/server.py",
         "streams/collectors/watch.py",
         "streams/collectors/apiserver.py",
@@ -113,6 +115,7 @@ PURE = (
     "streams.handlers",
     "streams.collectors.audit",
     "streams.collectors.admission",
+    "streams.collectors.notified",
     "streams.collectors.pods",
     "streams.collectors.podwatch",
     "streams.collectors.lines",

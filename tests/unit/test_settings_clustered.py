@@ -106,7 +106,8 @@ def test_each_value_says_where_it_came_from(tmp_path, monkeypatch):
 
 def test_the_secret_settings_are_known_as_such():
     assert {leaf.name for leaf in leaves() if leaf.is_secret} == {
-        *("listen.token", "kafka.password", "elasticsearch.password", "elasticsearch.api_key", "hub.password")
+        *("listen.token", "notifications.token", "keys.vault_token", "kafka.password", "hub.password"),
+        *("elasticsearch.password", "elasticsearch.api_key"),
     }
 
 
@@ -168,6 +169,7 @@ def test_every_example_is_a_value_that_would_do():
         "hub": {"security": "sasl_ssl", "username": "u", "password_file": "/x"},
         "listen.push_keys_file": {"push_audience": "a"},
         "listen.push_audience": {"push_keys_file": "/x"},
+        "notifications.address": {"token_file": "/x"},
     }
     for leaf in leaves():
         for example in leaf.field.examples or ():

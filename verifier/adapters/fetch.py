@@ -21,14 +21,12 @@ from verifier.facts.candidates import KeySet
 from verifier.facts.derive import derive_facts, is_open
 from verifier.models import DigestClosure, Evidence, EvidenceSet, Fact, ImageReference, Micros, PlaceAsked
 from verifier.oci.manifests import child_of_platform
-from verifier.oci.port import Collected, EvidencePlace, EvidenceStore
-
-KEPT: Final = "evidence-store"
-"""`PlaceAsked.place` of evidence that only the store still has."""
+from verifier.oci.port import KEPT, TAGGED, Collected, EvidencePlace, EvidenceStore
 
 _ERROR_CODES: Final = frozenset(
     {
         "registry-unauthorized",
+        "registry-not-allowed",
         "registry-not-found",
         "registry-rate-limited",
         "registry-unavailable",
@@ -98,10 +96,11 @@ def keep(
     observed_time: Micros | None,
     platform: str | None = None,
     names: tuple[str, ...] = (),
+    tags: tuple[PlaceAsked, ...] = (),
 ) -> Fetched:
     """The second half of `fetch`, which waits for nothing but the store: what a place has answered, kept and judged.
 
-    `names` are those asked about (`EvidenceSet.names`).
+    `names` are those asked about (`EvidenceSet.names`), `tags` what they mean by now, where that is something else.
 
     Raises:
         PlaceUnavailable, PlaceRefused: the store failed.
@@ -117,7 +116,7 @@ def keep(
     found = _all_kept(store, repository, closure)
     shown = {evidence.id for evidence in collected.evidence}
     gone = [evidence for evidence in found if evidence.id not in shown]
-    places = (*collected.places, *_kept_lines(gone))
+    places = (*collected.places, *tags, *_kept_lines(gone))
     framed = _frame(repository, closure, places, instant, keyset_id, names)
     return _fetched(store, framed, found, keyset)._replace(retry_after=collected.retry_after)
 
@@ -137,6 +136,21 @@ def rekey(
     framed = msgspec.structs.replace(known, keyset=keyset.id, fetched_at=max(instant, known.fetched_at + 1))
     settled = {fact.evidence_id: fact for fact in facts if not is_open(fact, keyset)}
     return _fetched(store, framed, _all_kept(store, known.repository, known.closure), keyset, settled)
+
+
+def moved_tags(
+    answer: Collected | PlaceError, reference: ImageReference, before: Iterable[PlaceAsked] = ()
+) -> tuple[PlaceAsked, ...]:
+    """What the tags of an image mean by now, where it is another image: the reference's, as it was answered, and those
+    that were told before (`before`, lines of the last set) and not asked about this time.
+    """
+    kept = tuple(place for place in before if place.place == TAGGED and place.outcome == "found")
+    if not isinstance(answer, Collected) or not answer.tag_digest:
+        return kept
+    others = tuple(place for place in kept if place.detail != reference.tag)
+    if answer.closure.via(answer.tag_digest) is not None:
+        return others
+    return (*others, PlaceAsked(TAGGED, answer.tag_digest, "found", "", reference.tag))
 
 
 def _failed(error: PlaceError, digest: str, known: tuple[str, ...]) -> Collected:

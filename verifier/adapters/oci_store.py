@@ -119,8 +119,10 @@ class OciEvidenceStore:
 
     def __init__(self, repository: str, options: RegistryOptions | None = None) -> None:
         self._registry, self._path = _registry_and_path(repository)
-        # Which registries may be asked about images says nothing of the one evidence is kept in.
-        self._client = RegistryClient(msgspec.structs.replace(options or RegistryOptions(), allowed=None))
+        # Which hosts may be asked about images says nothing of the one evidence is kept in: it was named for that.
+        chosen = options or RegistryOptions()
+        reach = chosen.reach.with_hosts((self._registry,))
+        self._client = RegistryClient(msgspec.structs.replace(chosen, reach=reach))
         self._loop = _Loop()
         self._ready: set[str] = set()
         """Repositories that are known to have their mark."""

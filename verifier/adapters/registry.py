@@ -6,15 +6,17 @@
 It moves bytes and decides nothing: which question comes next is `verifier.oci.collect`'s, what an answer means is
 `verifier.oci.http`'s. Kept here: time-outs, the byte cap while reading, requests at a time per host, repeating what a
 short fault broke, and waiting as long as a registry asks. A place only ever sends GET; what is written to a registry,
-by `verifier.adapters.oci_store`, goes through the same client. No proxy and no `.netrc` of the environment is used;
-cloud metadata and other link-local addresses are not spoken to, whatever a name resolves to.
+by `verifier.adapters.oci_store`, goes through the same client. No proxy and no `.netrc` of the environment is used.
+Every request, of redirects and token services too, is held against `verifier.oci.addresses`: its host before it is
+made, and the addresses its name resolves to in the moment of connecting. How often a host is asked says
+`verifier.oci.pacing`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -32,9 +34,11 @@ from yarl import URL
 
 from verifier.errors import InputError, PlaceRefused
 from verifier.models import ImageReference
+from verifier.oci.addresses import NOT_LISTED, Reach
 from verifier.oci.auth import CredentialBook, parse_docker_config
 from verifier.oci.collect import collect, place_error, resolve
 from verifier.oci.http import (
+    ITSELF,
     SECOND,
     Endpoint,
     HttpFailure,
@@ -42,27 +46,32 @@ from verifier.oci.http import (
     HttpRequest,
     Login,
     Outcome,
+    agreed,
+    asked_for,
     endpoint_of,
+    endpoints_of,
     exchange,
     origin_of,
 )
 from verifier.oci.limits import DOCKER_CONFIG_BYTES, ERROR_BYTES, Limits
+from verifier.oci.pacing import Budget, Pace, Quota
 from verifier.oci.port import Collected
-from verifier.oci.wire import Failed, Request, Response, run_async
+from verifier.oci.remembered import Remembered
+from verifier.oci.wire import Failed, Found, Request, Response, run_async
 
 T = TypeVar("T")
 
 _CHUNK: Final = 64 * 1024
+_HOSTS: Final = 4096
+"""Hosts that something is remembered of; strangers choose their names."""
 _BACK_OFF: Final = (0.2, 0.8)
 """Seconds before a GET is repeated: three tries over one second ride out a restart, not an outage."""
 _REPEATED: Final = frozenset({500, 502, 503, 504})
 _USER_AGENT: Final = "revet"
-
-REFUSED_NETWORKS: Final = tuple(
-    map(ipaddress.ip_network, ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "192.0.0.192/32"))
-)
-"""Link-local networks and the metadata services of clouds that lie elsewhere: an image name must not make revet read
-the credentials of the machine it runs on."""
+_MANIFEST: Final = re.compile(r"/v2/.+/manifests/[^/]+")
+"""Paths whose GET a host may count as a pull."""
+_DOCKER_HUB: Final = "registry-1.docker.io"
+_DEFAULT_PORT: Final = {"http": 80, "https": 443}
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -87,13 +96,42 @@ class RegistryOptions(msgspec.Struct, frozen=True):
     plain_http: frozenset[str] = frozenset()
     """Registries (`host[:port]`) without TLS; `*` for all."""
     mirrors: Mapping[str, str] = msgspec.field(default_factory=dict)
-    """Registry -> origin asked in its place, e.g. `registry.example.com` -> `http://127.0.0.1:5000`."""
-    allowed: frozenset[str] | None = None
-    """Registries that may be asked at all; None: every one."""
+    """Registry -> origins asked in its place, e.g. `registry.example.com` -> `http://127.0.0.1:5000`; several with a
+    space between, tried in order. `itself` among them is the registry (`verifier.oci.http.asked_for`)."""
+    reach: Reach = Reach()
+    """Hosts that may be asked; those of mirrors are listed by being mirrors."""
     per_host: int = 8
     """Requests at a time to one host."""
+    per_second: float = 0.0
+    """Requests a second to one host; 0: as many as it answers."""
+    budgets: Mapping[str, Quota] = msgspec.field(default_factory=dict)
+    """Registry -> pulls (GETs of manifests) that revet may make."""
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
+
+
+class _Host(NamedTuple):
+    """How often one host may be asked."""
+
+    pace: Pace
+    budget: Budget
+
+    def held(self, request: HttpRequest) -> float:
+        """Seconds for which a request that counts has to wait; 0: it is counted now, and may be made."""
+        if request.method != "GET" or not _MANIFEST.fullmatch(urlsplit(request.url).path):
+            return 0.0
+        now = time.monotonic()
+        if left := self.budget.blocked(now):
+            return left
+        self.budget.spend(now)
+        return 0.0
+
+    def learn(self, outcome: Outcome) -> Outcome:
+        """From what the host says of itself; gives the answer back."""
+        if isinstance(outcome, HttpReply):
+            limit, remaining = outcome.first("ratelimit-limit"), outcome.first("ratelimit-remaining")
+            self.budget.learn(limit, remaining, time.monotonic())
+        return outcome
 
 
 class RegistryClient:
@@ -114,9 +152,9 @@ class RegistryClient:
         self._session: aiohttp.ClientSession | None = None
         self._gates: dict[str, asyncio.Semaphore] = {}
         self._paused: dict[str, float] = {}
-        for origin in self._options.mirrors.values():
-            if origin_of(origin) is None or "@" in origin:
-                raise InputError("a mirror is given as http(s)://host[:port], without user and password")
+        self._hosts: dict[str, _Host] = {}
+        self._remembered = Remembered()
+        self._reach = self._options.reach.with_hosts(_mirror_hosts(self._options.mirrors))
 
     async def close(self) -> None:
         """Closes all connections; the client may be used again."""
@@ -133,9 +171,31 @@ class RegistryClient:
         self, registry: str, machine: Callable[[Endpoint, Login], Generator[HttpRequest, Outcome, T]], deadline: float
     ) -> T | Failed:
         """What a machine that speaks to `registry` comes to, or why it could not be asked. Raises nothing."""
-        if self._options.allowed is not None and registry not in self._options.allowed:
-            return Failed("registry-unauthorized", f"{registry} is not among the registries revet may ask")
-        endpoint = endpoint_of(registry, self._options.mirrors, self._options.plain_http)
+        return await self._driven(
+            endpoint_of(registry, self._options.mirrors, self._options.plain_http), machine, deadline
+        )
+
+    async def read(self, request: Request, deadline: float) -> Response:
+        """The answer to a request, of the registry or of its mirrors. Raises nothing."""
+        registry = request.registry
+        if not self._reach.others and not self._reach.lists(*_host_and_port(f"https://{registry}")):
+            return Failed("registry-not-allowed", f"{registry} is {NOT_LISTED}")
+        answers: list[Response] = []
+        for endpoint in asked_for(request, endpoints_of(registry, self._options.mirrors, self._options.plain_http)):
+            # What was read before is of use where reading is counted; elsewhere a HEAD would be one question more.
+            remembered = self._remembered if self._host(endpoint.origin).budget.counts else None
+            machine = partial(exchange, request, remembered=remembered)
+            answers.append(await self._driven(endpoint, machine, deadline))
+            if isinstance(answers[-1], Found):
+                break
+        return agreed(tuple(answers))
+
+    async def _driven(
+        self,
+        endpoint: Endpoint,
+        machine: Callable[[Endpoint, Login], Generator[HttpRequest, Outcome, T]],
+        deadline: float,
+    ) -> T | Failed:
         left = deadline - time.monotonic()
         if left <= 0:
             return Failed("registry-unavailable", f"no time left after {self._options.timeouts.collect:g} s", True)
@@ -174,9 +234,17 @@ class RegistryClient:
             return await self._request(request)
 
     async def _request(self, request: HttpRequest) -> Outcome:
-        host = urlsplit(request.url).hostname or ""
-        if _is_refused(host):
-            return HttpFailure("registry-unavailable", f"{host} is a link-local or metadata address, not asked", False)
+        url = URL(request.url, encoded=True)
+        name = url.host or ""
+        host = self._host(request.url)
+        # The host that is connected to, read by the client that connects: two readers of a URL may differ.
+        if why := self._reach.refuses_host(name, url.port or 0):
+            return HttpFailure("registry-not-allowed", f"{name}: {why}", False)
+        if left := host.held(request):
+            told = f"{name}: the budget of pulls is used up; the next in {left:.0f} s at most"
+            return HttpFailure("registry-rate-limited", told, retry_after=int(left * SECOND))
+        if wait := host.pace.wait(time.monotonic()):
+            await self._sleep(wait)
         headers = {"Accept": ", ".join(request.accept), "Accept-Encoding": "identity"}
         if request.authorization is not None:
             headers["Authorization"] = request.authorization.reveal()
@@ -185,21 +253,31 @@ class RegistryClient:
         try:
             async with self._opened_session().request(
                 request.method,
-                URL(request.url, encoded=True),
+                url,
                 headers=headers,
                 data=io.BytesIO(request.body) if request.method in {"POST", "PUT"} else None,
                 allow_redirects=False,
             ) as answer:
-                return await _read(answer, request.limit)
+                return host.learn(await _read(answer, request.limit))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             # The error's own text may quote the URL with its signature; the type says enough.
-            return _failure(error, host)
+            return _failure(error, name)
+
+    def _host(self, url: str) -> _Host:
+        host = urlsplit(url).netloc
+        if host not in self._hosts:
+            if len(self._hosts) >= _HOSTS:
+                self._hosts = {name: kept for name, kept in self._hosts.items() if kept.budget.counts}
+            budgets = self._options.budgets
+            quota = budgets.get("docker.io" if host == _DOCKER_HUB else host)
+            self._hosts[host] = _Host(Pace(self._options.per_second), Budget(quota))
+        return self._hosts[host]
 
     def _opened_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             times = self._options.timeouts
             timeout = aiohttp.ClientTimeout(total=times.request, sock_connect=times.connect, sock_read=times.read)
-            connector = aiohttp.TCPConnector(ssl=self._ssl, resolver=_GuardedResolver(), limit=0)
+            connector = aiohttp.TCPConnector(ssl=self._ssl, resolver=_GuardedResolver(self._reach), limit=0)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=timeout,
@@ -265,7 +343,7 @@ class RegistryPlace:
     def _answering(self) -> Callable[[Request], Awaitable[Response]]:
         """The answers of one round, which end together at the round's deadline."""
         deadline = self._client.deadline()
-        return lambda request: self._client.drive(request.registry, partial(exchange, request), deadline)
+        return lambda request: self._client.read(request, deadline)
 
 
 async def _read(answer: aiohttp.ClientResponse, limit: int) -> Outcome:
@@ -289,6 +367,10 @@ async def _read(answer: aiohttp.ClientResponse, limit: int) -> Outcome:
 class _RefusedAddressError(OSError):
     """A name that resolves to an address revet does not speak to."""
 
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
 
 class _Row(NamedTuple):
     error: type[Exception]
@@ -300,7 +382,6 @@ class _Row(NamedTuple):
 _FAILURES: Final = (
     _Row(aiohttp.ClientConnectorCertificateError, "its certificate is not trusted (see the CA file option)", False),
     _Row(aiohttp.ClientSSLError, "no TLS connection", False),
-    _Row(_RefusedAddressError, "resolves to a link-local or metadata address, not asked", False),
     _Row(aiohttp.ClientConnectorDNSError, "its name does not resolve"),
     _Row(TimeoutError, "no answer in time"),
     _Row(aiohttp.ClientConnectorError, "no connection", repeat=True),
@@ -315,6 +396,8 @@ _FAILURES: Final = (
 
 def _failure(error: Exception, host: str) -> HttpFailure:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, _RefusedAddressError):
+        return HttpFailure("registry-not-allowed", f"{host}: resolves to {cause.why}", False)
     row = next(row for row in _FAILURES if isinstance(error, row.error) or isinstance(cause, row.error))
     return HttpFailure("registry-unavailable", f"{host}: {row.detail}", row.retryable, row.repeat)
 
@@ -324,32 +407,48 @@ def _worth_repeating(outcome: Outcome) -> bool:
     return outcome.status in _REPEATED if isinstance(outcome, HttpReply) else outcome.repeat
 
 
-def _is_refused(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return False  # a name: its addresses are looked at when it is resolved
-    if isinstance(address, ipaddress.IPv6Address):
-        address = address.ipv4_mapped or address.sixtofour or address
-    return any(address.version == network.version and address in network for network in REFUSED_NETWORKS)
-
-
 class _GuardedResolver(AbstractResolver):
-    """The system's resolver, without the addresses that are not spoken to."""
+    """The system's resolver, without the addresses that are not spoken to. The client connects to what this gives it,
+    so a name that means another address a moment later gains nothing.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Reach) -> None:
         self._resolver = aiohttp.ThreadedResolver()
+        self._reach = reach
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
-        if any(_is_refused(result["host"]) for result in found):
-            raise _RefusedAddressError(f"{host} resolves to an address that is not asked")
+        for result in found:
+            if why := self._reach.refuses_address(host, port, result["host"]):
+                raise _RefusedAddressError(why)
         return found
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+def _host_and_port(origin: str) -> tuple[str, int]:
+    parts = urlsplit(origin)
+    return parts.hostname or "", parts.port or _DEFAULT_PORT.get(parts.scheme, 0)
+
+
+def _mirror_hosts(mirrors: Mapping[str, str]) -> tuple[str, ...]:
+    """`host:port` of every mirror: whoever wrote it there wants it asked.
+
+    Raises:
+        InputError: one is no origin.
+    """
+    hosts = []
+    for origin in (name for written in mirrors.values() for name in written.split() or [""]):
+        if origin == ITSELF:
+            continue
+        if origin_of(origin) is None or "@" in origin:
+            raise InputError("a mirror is given as http(s)://host[:port], without user and password, or as `itself`")
+        host, port = _host_and_port(origin)
+        hosts.append(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    return tuple(hosts)
 
 
 def _credentials(path: Path | None) -> CredentialBook:

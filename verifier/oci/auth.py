@@ -75,7 +75,9 @@ class CredentialBook:
         return None
 
     def wants_helper(self, host: str) -> bool:
-        """True when the configuration names a credential helper for this host, which revet does not run."""
+        """True when the configuration has for this host only what revet does not use: a credential helper, which is a
+        program, or an identity token.
+        """
         return not self._helpers.isdisjoint({_canonical(host), "*"})
 
     def __repr__(self) -> str:
@@ -100,6 +102,7 @@ class _AuthEntry(msgspec.Struct, frozen=True):
     username: str = ""
     password: str = ""
     registrytoken: str = ""
+    identitytoken: str = ""
 
 
 class _DockerConfig(msgspec.Struct, frozen=True, rename={"cred_helpers": "credHelpers", "creds_store": "credsStore"}):
@@ -120,7 +123,10 @@ def parse_docker_config(data: bytes) -> CredentialBook:
     except (EvidenceError, msgspec.ValidationError, ValueError):
         # `from None`: the chained error could quote the file, which holds passwords.
         raise PlaceRefused("registry-unauthorized", "the Docker configuration is no JSON with `auths`") from None
-    helpers = [*config.cred_helpers, *(["*"] if config.creds_store else [])]
+    # An identity token is traded for others by an exchange of its own (OAuth 2), which revet does not make.
+    traded = [name for name, entry in config.auths.items() if entry.identitytoken and not entry.registrytoken]
+    helpers = [*config.cred_helpers, *traded, *(["*"] if config.creds_store else [])]
+    entries = {name: entry for name, entry in entries.items() if name not in traded}
     return CredentialBook({name: entry for name, entry in entries.items() if entry is not None}, helpers)
 
 

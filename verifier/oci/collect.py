@@ -131,6 +131,7 @@ class _Problem(NamedTuple):
 _FIRST_TOLD: Final[tuple[FailureCode, ...]] = (
     "registry-rate-limited",
     "registry-unavailable",
+    "registry-not-allowed",
     "registry-unauthorized",
     "registry-not-found",
     "registry-protocol",

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final, Literal, NamedTuple, TypeVar
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -28,6 +29,7 @@ from verifier.evidence.strictjson import loads_strict
 from verifier.oci.auth import Challenge, CredentialBook, Secret, parse_challenges, parse_token, token_url
 from verifier.oci.limits import ERROR_BYTES, REDIRECTS, RETRY_AFTER_SECONDS, TOKEN_BYTES
 from verifier.oci.media import ACCEPT, OCI_INDEX
+from verifier.oci.remembered import Remembered
 from verifier.oci.wire import Absent, Failed, FailureCode, Found, Request, Response
 
 SECOND: Final = 1_000_000
@@ -75,6 +77,8 @@ class HttpFailure(msgspec.Struct, frozen=True):
     """Worth asking again later."""
     repeat: bool = False
     """Worth asking again at once: it broke in the middle, or nobody was there for a moment."""
+    retry_after: int | None = None
+    """Microseconds to wait, where that is known without an answer."""
 
 
 Outcome = HttpReply | HttpFailure
@@ -86,6 +90,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """Where a registry answers: `https://registry.example.com`, without a path."""
 
     origin: str
+    itself: bool = False
+    """It is the registry that references name, not a mirror."""
 
     @property
     def host(self) -> str:
@@ -116,16 +122,45 @@ def endpoint_of(registry: str, mirrors: Mapping[str, str], plain_http: frozenset
 
     Args:
         registry: `host[:port]`.
-        mirrors: registry -> origin (`http://127.0.0.1:5000`) that is asked in its place.
+        mirrors: registry -> origins (`http://127.0.0.1:5000`) that are asked in its place; the first counts here.
         plain_http: registries without TLS; `*` for all.
     """
-    if registry in mirrors:
-        return Endpoint(mirrors[registry].rstrip("/"))
+    return endpoints_of(registry, mirrors, plain_http)[0]
+
+
+ITSELF: Final = "itself"
+"""Among the mirrors of a registry: the registry, asked as well."""
+
+
+def endpoints_of(registry: str, mirrors: Mapping[str, str], plain_http: frozenset[str]) -> tuple[Endpoint, ...]:
+    """Where a registry may be asked, in the order of the mirrors; `mirrors` gives one or more with a space between."""
     scheme = "http" if {registry, "*"} & plain_http else "https"
-    return Endpoint(f"{scheme}://{_API_HOSTS.get(registry, registry)}")
+    own = Endpoint(f"{scheme}://{_API_HOSTS.get(registry, registry)}", itself=True)
+    written = mirrors.get(registry, "").split()
+    return tuple(own if name == ITSELF else Endpoint(name.rstrip("/")) for name in written) or (own,)
 
 
-_HELPER: Final = "; a credential helper is configured, which revet does not run: write the credential into `auths`"
+def asked_for(request: Request, endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints that may answer a request. What bytes a digest names every mirror knows as well as the registry;
+    what a tag means, and what refers to an image, the registry itself knows best: a mirror's word may be old.
+    """
+    if request.kind == "blob" or (request.kind == "manifest" and ":" in request.reference):
+        return endpoints
+    return tuple(endpoint for endpoint in endpoints if endpoint.itself) or endpoints
+
+
+def agreed(answers: tuple[Response, ...]) -> Response:
+    """What several endpoints said, asked one after the other until one had it: absent only if each of them says so."""
+    last = answers[-1]
+    if isinstance(last, Found):
+        return last
+    return next((answer for answer in answers if isinstance(answer, Failed)), last)
+
+
+_HELPER: Final = (
+    "; a credential helper or an identity token is configured, which revet does not use: write user and password into"
+    " `auths`"
+)
 _REMEMBERED: Final = 4096
 """Repositories whose authorization is kept; a token has some kilobytes."""
 
@@ -170,7 +205,7 @@ def _token(url: str, basic: Secret | None) -> Steps[Secret | Failed]:
     """A bearer token from the realm (GET with service and scope; Basic credentials, or anonymous)."""
     reply = (yield from follow(HttpRequest(url, ("application/json",), basic, TOKEN_BYTES))).outcome
     if isinstance(reply, HttpFailure):
-        return Failed(reply.code, f"token service: {reply.detail}", reply.retryable)
+        return Failed(reply.code, f"token service: {reply.detail}", reply.retryable, reply.retry_after)
     if reply.status != 200:
         failed = failed_by_status(reply)
         return msgspec.structs.replace(failed, detail=f"token service: {failed.detail}")
@@ -180,17 +215,43 @@ def _token(url: str, basic: Secret | None) -> Steps[Secret | Failed]:
     return Secret(f"Bearer {token.reveal()}")
 
 
-def exchange(request: Request, endpoint: Endpoint, login: Login) -> Steps[Response]:
-    """One request to its response; the steps are those of the module. Raises nothing."""
+def exchange(
+    request: Request, endpoint: Endpoint, login: Login, remembered: Remembered | None = None
+) -> Steps[Response]:
+    """One request to its response; the steps are those of the module. Raises nothing.
+
+    With `remembered`, for hosts that count manifests: a HEAD comes first, and what it names need not be read again.
+    """
     url = endpoint.url(request)
     if url is None:
         return Failed("registry-protocol", "a referrers page on another host")
     accept = {"manifest": ACCEPT, "referrers": (OCI_INDEX,), "blob": ("*/*",)}[request.kind]
     asked = HttpRequest(url, accept, limit=request.limit)
+    if remembered is not None and request.kind == "manifest":
+        short = yield from _headed(asked, request, endpoint, login, remembered)
+        if short is not None:
+            return short
     # 1, 2, 3 ask, follow, answer a challenge
     outcome = yield from authorized(asked, endpoint, request.path, login)
     # 4 what it means
-    return outcome if isinstance(outcome, Failed) else _meaning(request.kind, outcome)
+    answer = outcome if isinstance(outcome, Failed) else _meaning(request.kind, outcome)
+    if remembered is not None and request.kind == "manifest" and isinstance(answer, Found):
+        remembered.put(endpoint.origin, request.path, request.reference, answer)
+    return answer
+
+
+def _headed(
+    asked: HttpRequest, request: Request, endpoint: Endpoint, login: Login, remembered: Remembered
+) -> Steps[Response | None]:
+    """What a HEAD comes to: not there, why nobody can tell, or bytes known from before; None: it has to be read."""
+    outcome = yield from authorized(msgspec.structs.replace(asked, method="HEAD"), endpoint, request.path, login)
+    if isinstance(outcome, Failed):
+        return outcome
+    if isinstance(outcome, HttpReply) and outcome.status in {200, 405, 501}:
+        digest = request.reference if ":" in request.reference else outcome.first("docker-content-digest").strip()
+        known = remembered.get(endpoint.origin, request.path, digest) if outcome.status == 200 else None
+        return known if known is None or len(known.body) <= request.limit else None
+    return _meaning(request.kind, outcome)
 
 
 def authorized(asked: HttpRequest, endpoint: Endpoint, path: str, login: Login) -> Steps[Outcome | Failed]:
@@ -283,7 +344,7 @@ answer to an unknown route, and what go-containerregistry, cosign's library, rea
 
 def _meaning(kind: str, outcome: Outcome) -> Response:
     if isinstance(outcome, HttpFailure):
-        return Failed(outcome.code, outcome.detail, outcome.retryable)
+        return Failed(outcome.code, outcome.detail, outcome.retryable, outcome.retry_after)
     if outcome.status == 200:
         next_page = next_link(outcome.every("link")) if kind == "referrers" else ""
         return Found(outcome.body, outcome.first("content-type"), next_page)
@@ -298,20 +359,30 @@ def failed_by_status(reply: HttpReply) -> Failed:
     if status in {401, 403}:
         return Failed("registry-unauthorized", f"HTTP {status}")
     if status == 429:
-        wait = retry_after(reply.first("retry-after"))
+        wait = _wait_of(reply)
         told = "" if wait is None else f", retry after {wait // SECOND} s"
         return Failed("registry-rate-limited", f"HTTP 429{told}", retryable=True, retry_after=wait)
     if status >= 500 or status == 408:
-        return Failed("registry-unavailable", f"HTTP {status}", True, retry_after(reply.first("retry-after")))
+        return Failed("registry-unavailable", f"HTTP {status}", True, _wait_of(reply))
     return Failed("registry-protocol", f"HTTP {status}, which is no answer to this question")
 
 
-def retry_after(value: str) -> int | None:
-    """Microseconds of a `Retry-After` in seconds, capped; None for a date, which needs a clock."""
+def _wait_of(reply: HttpReply) -> int | None:
+    return retry_after(reply.first("retry-after"), reply.first("date"))
+
+
+def retry_after(value: str, date: str = "") -> int | None:
+    """Microseconds of a `Retry-After`, capped; None for what is none. A date counts from the answer's own `Date`: whose
+    clock is wrong does not matter then.
+    """
     text = value.strip()
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
+    if text.isascii() and text.isdigit() and len(text) <= 9:
+        return min(int(text), RETRY_AFTER_SECONDS) * SECOND
+    try:
+        seconds = (parsedate_to_datetime(text) - parsedate_to_datetime(date)).total_seconds()
+    except (ValueError, TypeError, OverflowError):  # no date, or one with a time zone and one without
         return None
-    return min(int(text), RETRY_AFTER_SECONDS) * SECOND
+    return min(max(int(seconds), 0), RETRY_AFTER_SECONDS) * SECOND
 
 
 class _Error(msgspec.Struct, frozen=True):

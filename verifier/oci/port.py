@@ -6,12 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from verifier.models import DigestClosure, Evidence, ImageReference, Micros, PlaceAsked
 from verifier.oci.manifests import IndexChild
+
+KEPT: Final = "evidence-store"
+"""`PlaceAsked.place` of evidence that only the store still has."""
+
+TAGGED: Final = "tag"
+"""`PlaceAsked.place` that says, where its outcome is `found`, which digest (`digest`) a tag (`detail`) means by now:
+another than the one that was asked about."""
 
 
 class Collected(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ Kind = Literal["manifest", "blob", "referrers"]
 
 FailureCode = Literal[
     "registry-unauthorized",
+    "registry-not-allowed",
     "registry-not-found",
     "registry-rate-limited",
     "registry-unavailable",
