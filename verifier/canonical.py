@@ -20,6 +20,7 @@ ID_LENGTH: Final = 27
 
 ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "decision": ("cluster", "server", "audit_id", "stage", "received", "verb", "request_uri"),
+    "admission": ("cluster", "request_uid"),
     "pod": ("cluster", "uid", "resource_version", "content", "gone"),
     "namespace": ("cluster", "name", "content", "time"),
     "configuration": ("cluster", "server", "audit_id", "stage", "received", "verb", "request_uri"),

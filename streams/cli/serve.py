@@ -10,6 +10,7 @@ import click
 PROCESSES: Final[dict[str, str]] = {
     "files": "Recordings of audit events and pods, into Kafka.",
     "audit": "The API servers' audit webhook, into Kafka.",
+    "admission": "The validating webhook: asked by the API server before an image runs.",
     "judge": "Judge what runs: the shards that are given to this process.",
     "fetch": "Ask registries for evidence, once for everybody.",
     "index": "Write what was decided and seen to Elasticsearch.",

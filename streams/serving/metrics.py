@@ -127,6 +127,36 @@ SEARCHABLE_DELAY: Final = Metric(
     "From the event's own time to the acknowledgement of its document; searchable within a second after it.",
     "p99 > 2.5 s outside catching up",
 )  # fmt: skip
+ADMISSION_REVIEWS: Final = Metric(
+    "revet_admission_reviews_total", "counter", ("outcome", "answer"),
+    "Requests for admission: what was judged (`valid`, `violates`, `unverifiable`, `ungoverned`, `out-of-scope`,"
+    " `skipped`, `unreadable`, `failed`) and what was answered (`allowed`, `warned`, `denied`, `error`).",
+    "`failed` at all; a rising share of `unverifiable`",
+)  # fmt: skip
+ADMISSION_SECONDS: Final = Metric(
+    "revet_admission_seconds", "histogram", (),
+    "From a request for admission to its answer, the write to the spool included.",
+    "p99 > 0.05 s with facts at hand; near `admission.budget_seconds`: registries are slow, see `revet_fetches_total`",
+)  # fmt: skip
+ADMISSION_SPOOL: Final = Metric(
+    "revet_admission_spool", "gauge", (),
+    "Outputs that wait in the spool for the brokers, or for the state file.",
+    "growing for minutes: `revet_trouble_seconds` names what does not take them",
+)  # fmt: skip
+ADMISSION_UNRECORDED: Final = Metric(
+    "revet_admission_unrecorded_total", "counter", ("what",),
+    "Decisions that were not on disk when they were answered (`late`; they are written later), and outputs that were"
+    " lost because memory held too many (`lost`).",
+    "any: is the disk of `admission.spool` full?",
+)  # fmt: skip
+ADMISSION_LOOKUPS: Final = Metric(
+    "revet_admission_lookups", "gauge", (), "Images and tags looked up at registries for admission since the start."
+)
+ADMISSION_CERTIFICATE: Final = Metric(
+    "revet_admission_certificate_seconds", "gauge", (),
+    "Seconds until the certificate that is served ends.",
+    "< 604800: renew it; it is read again when its files change",
+)  # fmt: skip
 LOG_SUPPRESSED: Final = Metric(
     "revet_log_suppressed_total", "counter", ("logger",), "Log lines left out because they repeated one another."
 )
@@ -135,7 +165,9 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, BULK_ITEMS,
-    BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, LOG_SUPPRESSED, BUILD,
+    BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY,
+    ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED, ADMISSION_LOOKUPS,
+    ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""
 
