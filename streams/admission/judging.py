@@ -53,6 +53,10 @@ MAX_TOLD: Final = 5
 """Images that a denial or warnings tell of; the rest is counted."""
 MAX_WARNING: Final = 256
 """Characters of one warning; the API server may cut longer ones (KEP-1693)."""
+IMAGE_IN_WARNING: Final = 80
+"""Of these, for the image: its name and the ends of its digest."""
+TAIL: Final = 60
+"""Characters kept of the end of one: the last words say where to read on."""
 MAX_ANNOTATION: Final = 512
 MAX_LINE: Final = 600
 """Characters about one image in a denial."""
@@ -179,7 +183,9 @@ def _offences(image: JudgedImage, conduct: Conduct) -> Iterator[_Offence]:
     if not image.pinned:
         found = safe(image.asked.submitted, ascii_only=True)
         said = reason("unpinned", found=found, digest=image.digest or "nothing that could be found")
-        yield _Offence(image, "", "unverifiable", said, webhook if conduct.refuse_unpinned else min(webhook, 1))
+        governed = any(verdict.policy for verdict in image.verdicts)
+        act = webhook if conduct.refuse_unpinned else min(webhook, 1) if governed else 0
+        yield _Offence(image, "", "unverifiable", said, act)
 
 
 def _of_outcome(outcome: Outcome, conduct: Conduct) -> int:
@@ -233,15 +239,21 @@ def _denial(denials: Sequence[_Offence]) -> str:
 
 
 def _warnings(warned: Sequence[_Offence]) -> tuple[str, ...]:
-    lines = [cut(f"revet: {_line(offence)}", MAX_WARNING) for offence in warned[:MAX_TOLD]]
+    lines = [_plain(f"revet: {_line(offence, IMAGE_IN_WARNING)}") for offence in warned[:MAX_TOLD]]
     more = len(warned) - len(lines)
     return (*lines, *([f"revet: and {more} more like these"] if more else []))
 
 
-def _line(offence: _Offence) -> str:
+def _plain(text: str) -> str:
+    """ASCII within `MAX_WARNING`: warnings travel in a header, whose length is counted in bytes."""
+    whole = safe(text.replace("…", ".."), MAX_LINE, ascii_only=True).replace("\\u2026", "..").replace("…", "..")
+    return whole if len(whole) <= MAX_WARNING else f"{whole[: MAX_WARNING - TAIL - 2]}..{whole[-TAIL:]}"
+
+
+def _line(offence: _Offence, longest: int = 160) -> str:
     """Image, policy, reason, what to do: in one line of plain characters."""
     asked, said = offence.image.asked, offence.reason
-    image = safe(asked.submitted, 160, ascii_only=True)
+    image = safe(asked.submitted, longest, ascii_only=True)
     policy = f"policy {safe(offence.policy, 80)}: " if offence.policy else ""
     container = f"container {safe(asked.container, 63, ascii_only=True)}"
     todo = REASONS[said.code].todo if said.code in REASONS else ""

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 
 from streams.codec import encode
 from streams.engine.port import Output, Record
-from streams.engine.reading import Unreadable, read, trust_record
+from streams.engine.reading import read, trust_record
 from streams.engine.sqlite import connect
 from streams.events import EvidenceFound, TrustChanged
 from streams.topics import FACTS, TRUST
@@ -146,7 +146,7 @@ def _translated(what: str) -> Iterator[None]:
 class StateFile:
     """Trust and facts of a state file as another process writes them, and its log. Implements `View`.
 
-    `look` and `append` may be called from a thread, one at a time; what was read is swapped in whole.
+    `look` and `append` may be called from threads.
     """
 
     def __init__(self, path: Path) -> None:
@@ -157,7 +157,9 @@ class StateFile:
             PlaceUnavailable: it is locked or cannot be written.
         """
         self._connection = connect(path, create=True)
-        self._lock = threading.Lock()
+        self._writing = connect(path, create=True)
+        """A writer may wait for the service's batch; meanwhile reading goes on."""
+        self._lock, self._write_lock = threading.Lock(), threading.Lock()
         self._position = 0
         self._version = -1
         self._facts: dict[str, Record] = {}
@@ -167,6 +169,7 @@ class StateFile:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+        self._writing.close()
 
     def look(self) -> bool:
         """Read what others have written since; False when nothing was.
@@ -215,19 +218,18 @@ class StateFile:
         Raises:
             PlaceUnavailable: the file is locked, full, or cannot be written.
         """
-        with self._lock, _translated("the state file"):
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._write_lock, _translated("the state file"):
+            self._writing.execute("BEGIN IMMEDIATE")
             try:
-                self._connection.executemany(
+                self._writing.executemany(
                     "INSERT OR IGNORE INTO log (topic, key, id, time, value) VALUES (?, ?, ?, ?, ?)",
                     [(k.topic, k.key, k.id, k.time, k.value) for k in kept],
                 )
-                self._connection.execute("COMMIT")
+                self._writing.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                if self._writing.in_transaction:
+                    self._writing.execute("ROLLBACK")
                 raise
-            self._version = -1  # a connection does not see its own writes as news
 
 
-__all__ = ["Kept", "Spool", "StateFile", "Unreadable", "opened_spool"]
+__all__ = ["Kept", "Spool", "StateFile", "opened_spool"]
