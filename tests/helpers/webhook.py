@@ -142,6 +142,8 @@ class WebhookWorld:
     def __init__(self, folder: Path, registry: str, mode: str = "enforce") -> None:
         self.folder, self.registry = folder, registry
         self.state = folder / "revet.sqlite"
+        self.evidence: dict[str, object] = {}
+        """Further settings of evidence."""
         self.authority = Authority()
         self.authority.write(folder)
         (folder / "ca.crt").write_bytes(self.authority.pem)
@@ -170,7 +172,7 @@ class WebhookWorld:
         tree: Mapping[str, object] = {
             "state": str(self.state),
             "cluster": "prod-eu",
-            "evidence": {"mirrors": {"registry.example.com": f"http://{self.registry}"}},
+            "evidence": {"mirrors": {"registry.example.com": f"http://{self.registry}"}, **self.evidence},
             "serve": {"operations": ""},
             "admission": own,
         }
