@@ -28,8 +28,9 @@ import msgspec
 from alerting.text import cut, safe
 from streams.collectors.admission import FORBIDDEN, Asked
 from streams.collectors.decisions import MAX_AUDITED
+from streams.collectors.engines import REVET, only_doubts
 from streams.collectors.reduce import MAX_MESSAGE
-from streams.events import DecisionObserved, ImageAsked
+from streams.events import DecisionObserved, DecisionOutcome, ImageAsked
 from verifier.canonical import stable_id
 from verifier.errors import ImageReferenceError
 from verifier.models import ImageReference, Micros, Outcome, Reason, Scope, Verdict
@@ -43,7 +44,6 @@ from verifier.verify import SEVERITY_OF_OUTCOME, ImageEvidence, ungoverned, veri
 Mode = Literal["observe", "warn", "enforce"]
 Doubt = Literal["admit", "deny"]
 
-ENGINE: Final = "revet"
 SOURCE: Final = "admission"
 MIRROR_PODS: Final = "mirror-pods"
 """How mirror pods are named into scope."""
@@ -306,7 +306,7 @@ def _decision(
         cluster=asked.cluster,
         namespace=asked.namespace,
         owner=asked.owner,
-        outcome="denied" if denied else "admitted",
+        outcome=_outcome(denials),
         operation=asked.operation,
         resource=asked.resource,
         name=asked.name,
@@ -315,7 +315,7 @@ def _decision(
         groups=asked.groups,
         code=FORBIDDEN if denied else 0,
         reason="Forbidden" if denied else "",
-        engine=ENGINE,
+        engine=REVET,
         by=conduct.webhook,
         message=_denial(denials),
         break_glass=asked.break_glass,
@@ -325,6 +325,13 @@ def _decision(
         images=tuple(_image(image, denied=denied) for image in asked.images),
         source=SOURCE,
     )
+
+
+def _outcome(denials: Sequence[_Offence]) -> DecisionOutcome:
+    """`errored`: refused because it could not be told, as of any other engine."""
+    if not denials:
+        return "admitted"
+    return "errored" if only_doubts(offence.reason.code for offence in denials) else "denied"
 
 
 def _image(image: ImageAsked, *, denied: bool) -> ImageAsked:

@@ -83,10 +83,16 @@ class WebhookServer:
     """Takes reviews over HTTPS."""
 
     def __init__(
-        self, deciding: Deciding, options: WebhookOptions, tls: ssl.SSLContext | None, ready: Callable[[], bool]
+        self,
+        deciding: Deciding,
+        options: WebhookOptions,
+        tls: ssl.SSLContext,
+        ready: Callable[[], bool],
+        ending: Callable[[], bool],
     ) -> None:
-        """`tls`: None only where somebody else ends TLS in front of it, and in benchmarks."""
-        self._deciding, self._options, self._tls, self._ready = deciding, options, tls, ready
+        """`ready`: requests can be answered; `ending`: they still are, and new ones had better go elsewhere."""
+        self._deciding, self._options, self._tls = deciding, options, tls
+        self._ready, self._ending = ready, ending
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
@@ -157,7 +163,8 @@ class WebhookServer:
         return _text(200, "ok")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
-        return _text(200, "ready") if self._ready() else _text(503, "not ready")
+        ready = self._ready() and not self._ending()
+        return _text(200, "ready") if ready else _text(503, "not ready")
 
 
 def patience(text: str) -> float | None:

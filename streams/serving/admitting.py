@@ -64,6 +64,8 @@ RENEW_SECONDS: Final = 24 * 3600.0
 """So long before its end a certificate is a trouble that health names."""
 LEAST_SECONDS: Final = 0.25
 """For the spool, of a budget that a registry has used up."""
+DRAIN_SECONDS: Final = 2.0
+"""After it was told to end: requests are still answered, while `/readyz` sends new ones elsewhere."""
 MIB: Final = 1024 * 1024
 UNRECORDED: Final = "revet cannot record its decision now (admission.unrecorded: deny); see its log"
 
@@ -96,12 +98,13 @@ async def _answer(
 ) -> None:
     """Listen; ready as soon as everything is read whole."""
     options = WebhookOptions(cluster=process.settings.cluster)
-    server = WebhookServer(deciding, options, certificates.front, known.is_whole)
+    server = WebhookServer(deciding, options, certificates.front, known.is_whole, process.stop.is_set)
     async with server.listening(*address) as bound:
         shown = f"[{address[0]}]:{bound}" if ":" in address[0] else f"{address[0]}:{bound}"
         process.log.info("listening", url=f"https://{shown}/admit", mode=process.settings.admission.mode)
         process.spawn("watch", _watch(process, known, certificates, deciding))
         await process.stopping()
+        await asyncio.sleep(DRAIN_SECONDS)  # who has not heard yet that it ends is still answered
 
 
 async def _watch(process: Process, known: Known, certificates: Certificates, deciding: Deciding) -> None:

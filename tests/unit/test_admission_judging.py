@@ -19,6 +19,7 @@ from streams.admission.judging import (
 )
 from streams.collectors.admission import Asked, answer_json, read_review
 from streams.collectors.deadletters import CODES, Problem
+from streams.collectors.engines import classify
 from streams.collectors.reduce import MAX_MESSAGE
 from tests.helpers.webhook import pod, review
 from tests.helpers.world import START, World, policy
@@ -93,6 +94,16 @@ def test_what_cannot_be_told_is_admitted_unless_somebody_said_otherwise(doubt, m
     assert answer.outcome == "unverifiable"
     denied = (doubt, mode) == ("deny", "enforce")
     assert said(answer) == ("denied" if denied else "allowed" if mode == "observe" else "warned")
+    assert answer.decision is not None
+    assert answer.decision.outcome == ("errored" if denied else "admitted")
+
+
+@pytest.mark.parametrize(("code", "outcome"), [("unsigned", "denied"), ("budget", "errored"), ("unpinned", "denied")])
+def test_the_audit_event_of_a_denial_is_read_as_the_webhook_recorded_it(code, outcome):
+    words = f"image r.example/a (container c): policy signed: {code}: said. Do it. (revet explain {code})"
+    judgement = classify(f'admission webhook "{Conduct().webhook}" denied the request: {words}', 403)
+    assert judgement is not None
+    assert (judgement.outcome, judgement.engine, judgement.by) == (outcome, "revet", Conduct().webhook)
 
 
 @pytest.mark.parametrize(("doubt", "mode"), list(product(("admit", "deny"), ("observe", "warn", "enforce"))))
