@@ -167,9 +167,10 @@ class StateFile:
         """At the epoch reached."""
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
-        self._writing.close()
+        """Close the file; a connection that a thread waits with is left to the end of the process."""
+        for lock, connection in ((self._lock, self._connection), (self._write_lock, self._writing)):
+            if lock.acquire(timeout=1.0):
+                connection.close()
 
     def look(self) -> bool:
         """Read what others have written since; False when nothing was.

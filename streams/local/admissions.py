@@ -148,7 +148,7 @@ def recorded_admissions(
 
 
 def _each_once(hits: Sequence[Hit], ran: Mapping[str, object]) -> Collection[Hit]:
-    """A creation that audit log and webhook both tell of, once: as its containers name it, else as it was told first."""
+    """A creation that audit log and webhook both tell of, once: as its containers name it, else as first told."""
     kept: dict[tuple[str, ...], Hit] = {}
     for hit in hits:
         uid = text_of(hit.body, "orchestrator.resource.id")

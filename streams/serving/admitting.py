@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from streams.admission.admitter import Admission, Admitter
 from streams.admission.judging import SOURCE, Answer, Conduct
@@ -84,13 +84,26 @@ async def admission(process: Process) -> None:
         told = _Told(process)
         with opened_spool(_spool(settings), settings.admission.spool_mib * MIB) as spool:
             async with Spooling(spool, outlet, told) as spooling:
-                process.spawn("spool", spooling.watch())
                 deciding = Deciding(process, known, fetcher, place, spooling)
+                watching = (("spool", spooling.watch()), ("watch", _watch(process, known, certificates)))
                 try:
-                    await _answer(process, known, certificates, deciding, (host, port))
+                    with ExitStack() as stack:
+                        for name, work in watching:
+                            stack.enter_context(_beside(process, name, work))
+                        await _answer(process, known, certificates, deciding, (host, port))
                 finally:
-                    process.end()
                     await deciding.close()
+
+
+@contextmanager
+def _beside(process: Process, name: str, work: Coroutine[Any, Any, None]) -> Iterator[None]:
+    """`work` beside the block; an end of it ends the process, and the end of the block ends it."""
+    task = process.spawn(name, work)
+    try:
+        yield
+    finally:
+        process.end()  # so that its end is no surprise
+        task.cancel()
 
 
 async def _answer(
@@ -102,12 +115,11 @@ async def _answer(
     async with server.listening(*address) as bound:
         shown = f"[{address[0]}]:{bound}" if ":" in address[0] else f"{address[0]}:{bound}"
         process.log.info("listening", url=f"https://{shown}/admit", mode=process.settings.admission.mode)
-        process.spawn("watch", _watch(process, known, certificates, deciding))
         await process.stopping()
         await asyncio.sleep(DRAIN_SECONDS)  # who has not heard yet that it ends is still answered
 
 
-async def _watch(process: Process, known: Known, certificates: Certificates, deciding: Deciding) -> None:
+async def _watch(process: Process, known: Known, certificates: Certificates) -> None:
     """Look, every second, at what changes by itself."""
     began, ready = time.monotonic(), False
     while True:
@@ -115,15 +127,14 @@ async def _watch(process: Process, known: Known, certificates: Certificates, dec
             ready = True
             process.health.ready()
             process.log.info("ready", seconds=round(time.monotonic() - began, 3), epoch=known.trust.epoch)
-        _tell(process, known, deciding)
+        _tell(process, known)
         _renew(process, certificates)
         await asyncio.sleep(LOOK_SECONDS if ready else 0.05)
 
 
-def _tell(process: Process, known: Known, deciding: Deciding) -> None:
+def _tell(process: Process, known: Known) -> None:
     health, lag = process.health, known.lag()
     process.metrics.set(TRUST_EPOCH, known.trust.epoch)
-    process.metrics.set(ADMISSION_LOOKUPS, deciding.looked_up)
     if known.is_whole():
         process.metrics.set(BROADCAST_LAG, lag, FACTS)
     if known.is_whole() and lag > process.settings.serve.stale_trust_seconds:
@@ -188,11 +199,7 @@ class Deciding:
         self._own = process.settings.admission
         self._conduct = conduct_of(self._own)
         self._admitter = Admitter(known, fetcher, place, limits_of(process.settings), spooling.later)
-
-    @property
-    def looked_up(self) -> int:
-        """Images and tags looked up since the start."""
-        return self._admitter.looked_up
+        process.metrics.watch(ADMISSION_LOOKUPS, lambda: {(): float(self._admitter.looked_up)})
 
     async def close(self) -> None:
         """End what is being looked up."""
@@ -314,7 +321,10 @@ async def _ends(process: Process) -> AsyncIterator[tuple[Known, Outlet]]:
     if settings.state is None:
         raise InputError("state: which state file? example: state: /var/lib/revet/revet.sqlite")
     file = FileKnown(settings.state)
-    yield file, file
+    try:
+        yield file, file
+    finally:
+        file.close()
 
 
 @asynccontextmanager
@@ -333,11 +343,10 @@ async def _evidence(process: Process, known: Known) -> AsyncIterator[tuple[Fetch
             )
             options = FetchOptions(again_seconds=settings.admission.again_seconds)
             fetcher = FetchWorker(answerer, known, options, meter=FetchMeter(process))
-            process.spawn("view", known.run(fetcher.trust_moved))
             try:
-                yield fetcher, place
+                with _beside(process, "view", known.run(fetcher.trust_moved)):
+                    yield fetcher, place
             finally:
-                process.end()
                 fetcher.close()
 
 

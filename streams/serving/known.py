@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -112,19 +113,18 @@ class FileKnown:
             NewerSchemaError: an entry was written by a newer revet.
             TrustError: the trust log is out of order.
         """
-        try:
-            while True:
-                begun, before = time.monotonic(), self._file.trust
-                try:
-                    await asyncio.to_thread(self._file.look)
-                    self._looked = begun
-                except PlaceError:
-                    pass  # told by its age
-                if self._file.trust is not before:
-                    moved()
-                await asyncio.sleep(FILE_SECONDS)
-        finally:
-            self._file.close()
+        while True:
+            begun, before = time.monotonic(), self._file.trust
+            with suppress(PlaceError):  # told by its age
+                await asyncio.to_thread(self._file.look)
+                self._looked = begun
+            if self._file.trust is not before:
+                moved()
+            await asyncio.sleep(FILE_SECONDS)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     async def deliver(self, kept: Sequence[Kept]) -> None:
         """See `Outlet`."""

@@ -142,6 +142,7 @@ class WebhookWorld:
     def __init__(self, folder: Path, registry: str, mode: str = "enforce") -> None:
         self.folder, self.registry = folder, registry
         self.state = folder / "revet.sqlite"
+        self.operations = ""
         self.evidence: dict[str, object] = {}
         """Further settings of evidence."""
         self.authority = Authority()
@@ -173,7 +174,7 @@ class WebhookWorld:
             "state": str(self.state),
             "cluster": "prod-eu",
             "evidence": {"mirrors": {"registry.example.com": f"http://{self.registry}"}, **self.evidence},
-            "serve": {"operations": ""},
+            "serve": {"operations": self.operations},
             "admission": own,
         }
         file = self.folder / "revet.yaml"

@@ -1,9 +1,11 @@
 """`revet serve admission` as a process: what it answers, records and survives, without an API server."""
 
 import json
+import signal
 import ssl
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -227,6 +229,50 @@ def test_a_tag_is_judged_by_what_it_means_and_marked(world):
         gone = running.admit(review(pod("gone", "registry.example.com/payments/api:never-was")))
         assert gone["allowed"]
         assert "registry-not-found" in gone["auditAnnotations"]["reasons"]
+
+
+def got(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_health_and_metrics_say_how_it_goes(world):
+    world.operations = "127.0.0.1:0"
+    with world.started(mode="enforce") as running:
+        address = running.process.said(r"operations=(\S+)")
+        running.admit(review(pod("good", SIGNED)))
+        running.admit(review(pod("bad", UNSIGNED)))
+        running.ask(b"garbage")
+        world.recorded(2)
+        status, metrics = got(f"http://{address}/metrics")
+        assert status == 200
+        for line in (
+            'revet_admission_reviews_total{answer="allowed",outcome="valid"} 1.0',
+            'revet_admission_reviews_total{answer="denied",outcome="violates"} 1.0',
+            'revet_admission_reviews_total{answer="error",outcome="unreadable"} 1.0',
+            "revet_admission_seconds_count 2.0",
+            "revet_admission_lookups 2.0",
+            "revet_trust_epoch 4.0",
+        ):
+            assert line in metrics, line
+        assert got(f"http://{address}/readyz")[0] == got(f"http://{address}/healthz")[0] == 200
+        world.authority.write(world.folder, seconds=3000)
+        deadline = time.monotonic() + 10
+        while "certificate" not in (body := got(f"http://{address}/healthz")[1]):
+            assert time.monotonic() < deadline, body
+            time.sleep(0.1)
+
+
+def test_a_process_that_is_told_to_end_answers_until_it_has(world):
+    with world.started() as running:
+        running.process.process.send_signal(signal.SIGTERM)
+        running.process.said("(stopping)")
+        assert running.admit(review(pod("late", SIGNED)))["allowed"]
+        assert running.process.wait(20) == 0
+    assert [decision.name for decision in world.decisions()] == ["late"]
 
 
 def test_a_process_without_what_it_needs_says_which_setting(world):
