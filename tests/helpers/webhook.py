@@ -121,13 +121,13 @@ class Running:
     def ready(self) -> None:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            if "ready" in self.process.err and self._answers():
+            if "ready" in self.process.err and self.is_ready():
                 return
             assert self.process.process.poll() is None, self.process.err
             time.sleep(0.05)
         raise AssertionError(self.process.err)
 
-    def _answers(self) -> bool:
+    def is_ready(self) -> bool:
         request = urllib.request.Request(f"https://127.0.0.1:{self.port}/readyz")
         try:
             with urllib.request.urlopen(request, timeout=5, context=self._context) as answer:

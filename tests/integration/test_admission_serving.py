@@ -258,12 +258,9 @@ def test_health_and_metrics_say_how_it_goes(world):
             "revet_trust_epoch 4.0",
         ):
             assert line in metrics, line
-        assert got(f"http://{address}/readyz")[0] == got(f"http://{address}/healthz")[0] == 200
-        world.authority.write(world.folder, seconds=3000)
-        deadline = time.monotonic() + 10
-        while "certificate" not in (body := got(f"http://{address}/healthz")[1]):
-            assert time.monotonic() < deadline, body
-            time.sleep(0.1)
+        status, body = got(f"http://{address}/healthz")
+        assert (status, "certificate" in body) == (200, True)  # it ends within a day
+        assert running.is_ready()  # which is no reason to ask nobody
 
 
 def test_a_process_that_is_told_to_end_answers_until_it_has(world):
