@@ -54,6 +54,8 @@ T = TypeVar("T")
 
 FLIGHTS: Final = 256
 """Images and tags that are being looked up at a time; beyond, a new one is `unverifiable: budget` at once."""
+TOGETHER: Final = 16
+"""Images of one request that are judged at a time."""
 TAGS: Final = 10_000
 """Resolutions remembered."""
 _FINE: Final = frozenset({"valid", "ungoverned"})
@@ -134,15 +136,18 @@ class Admitter:
             return answered(asked, (), conduct, self._view.trust.epoch)
         deadline = self._monotonic() + (self._options.budget_seconds if budget is None else budget)
         instant, trust = self._clock(), self._view.trust
-        if self._judge.trust is not trust:
-            self._judge = Judge(trust)
-        judge = self._judge
+        judge = self._judge_of(trust)
         problem = self._stale()
         if problem is not None:
             images: Sequence[JudgedImage] = [self._told(judge, asked, i, instant, problem) for i in asked.images]
         else:
             images = await self._in_turn(judge, asked, instant, deadline)
-        return answered(asked, images, conduct, judge.trust.epoch)
+        return answered(asked, images, conduct, max((v.epoch for i in images for v in i.verdicts), default=trust.epoch))
+
+    def _judge_of(self, trust: TrustState) -> Judge:
+        if self._judge.trust is not trust:
+            self._judge = Judge(trust)
+        return self._judge
 
     def _stale(self) -> Reason | None:
         lag = self._view.lag()
@@ -162,9 +167,20 @@ class Admitter:
         finally:
             self._waiting -= 1
         try:
-            return await asyncio.gather(*(self._image(judge, asked, i, instant, deadline) for i in asked.images))
+            return await self._images(judge, asked, instant, deadline)
         finally:
             self._gate.release()
+
+    async def _images(self, judge: Judge, asked: Asked, instant: Micros, deadline: float) -> Sequence[JudgedImage]:
+        """Each distinct image once, some at a time: a request with hundreds does not hold up the others."""
+        distinct = list({image.submitted: image for image in asked.images}.values())
+        found: dict[str, JudgedImage] = {}
+        for start in range(0, len(distinct), TOGETHER):
+            some = distinct[start : start + TOGETHER]
+            judged = await asyncio.gather(*(self._image(judge, asked, image, instant, deadline) for image in some))
+            found.update((image.asked.submitted, image) for image in judged)
+            await asyncio.sleep(0)
+        return [found[image.submitted]._replace(asked=image) for image in asked.images]
 
     def _over(self, detail: str) -> Reason:
         return reason("budget", limit=f"{self._options.budget_seconds:g} s", detail=detail)
@@ -216,7 +232,8 @@ class Admitter:
             if any(verdict.outcome == "unverifiable" for verdict in verdicts):
                 raise
             return verdicts  # known whole and not good: that stands until the registry says something else
-        return judge.verdicts(scope, self._known(scope.image, digest), self._clock())
+        later = self._judge_of(self._view.trust)  # trust may have moved on, and facts with it
+        return later.verdicts(scope, self._known(scope.image, digest), self._clock())
 
     def _known(self, reference: ImageReference, digest: str) -> ImageEvidence:
         found = self._fetcher.known(reference.repository, digest)

@@ -26,7 +26,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from alerting.text import cut, safe
-from streams.collectors.admission import FORBIDDEN, Asked
+from streams.collectors.admission import FORBIDDEN, MAX_IMAGES, Asked
 from streams.collectors.decisions import MAX_AUDITED
 from streams.collectors.engines import REVET, only_doubts
 from streams.collectors.reduce import MAX_MESSAGE
@@ -188,6 +188,19 @@ def _offences(image: JudgedImage, conduct: Conduct) -> Iterator[_Offence]:
         yield _Offence(image, "", "unverifiable", said, act)
 
 
+def _each(images: Iterable[JudgedImage], conduct: Conduct) -> Iterator[_Offence]:
+    for image in images:
+        yield from _offences(image, conduct)
+
+
+def _too_many(asked: Asked, images: Sequence[JudgedImage], conduct: Conduct) -> Iterator[_Offence]:
+    """Images that nobody looks at are no way in: the webhook's mode alone acts."""
+    if asked.left_out and images:
+        found, what = len(asked.images) + asked.left_out, "the number of containers"
+        said = reason("evidence-too-large", what=what, found=found, limit=f"{MAX_IMAGES} different images")
+        yield _Offence(images[-1], "", "unverifiable", said, _OF_WEBHOOK[conduct.mode])
+
+
 def _of_outcome(outcome: Outcome, conduct: Conduct) -> int:
     """The strongest act an outcome may lead to. Nobody is warned of what no policy asks for."""
     if outcome == "violates":
@@ -211,10 +224,11 @@ def answered(asked: Asked, images: Sequence[JudgedImage], conduct: Conduct, epoc
     if why := out_of_scope(asked, conduct):
         decision = _decision(asked, (), (), conduct, exempt=f"out of scope: {why}")
         return Answer(True, "", (), {"out-of-scope": cut(safe(why), MAX_ANNOTATION)}, decision, "out-of-scope")
-    offences = sorted((o for i in images for o in _offences(i, conduct)), key=lambda o: -o.act)
+    offences = sorted((*_too_many(asked, images, conduct), *_each(images, conduct)), key=lambda o: -o.act)
     denials = [o for o in offences if _ACTS[o.act] == "deny"]
     warned = [o for o in offences if _ACTS[o.act] == "warn"]
-    outcome = worst([v.outcome for i in images for v in i.verdicts])
+    outcomes: list[Outcome] = [v.outcome for i in images for v in i.verdicts]
+    outcome = worst([*outcomes, "unverifiable"] if asked.left_out else outcomes)
     decision = _decision(asked, denials, offences, conduct, exempt=_exempted(images))
     return Answer(
         allowed=not denials,

@@ -23,6 +23,8 @@ from verifier.errors import PlaceError
 
 HELD: Final = 10_000
 """Outputs held in memory while the spool cannot be written; beyond, the oldest is lost, and counted."""
+UNAWAITED: Final = 1_000
+"""Of these, outputs that nobody waits for, such as facts: others can find those again."""
 BATCH: Final = 200
 """Outputs that are offered to the outlet together."""
 BACK_OFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -116,7 +118,10 @@ class Spooling:
     def later(self, outputs: Sequence[Output]) -> None:
         """Write outputs that nobody waits for."""
         for made in outputs:
-            self._put(made, None)
+            if len(self._waiting) < UNAWAITED:
+                self._put(made, None)
+            else:
+                self._told.lost(1)
 
     def _put(self, made: Output, future: asyncio.Future[None] | None) -> None:
         self._waiting.append((made, future))

@@ -26,11 +26,16 @@ from streams.collectors.images import images_asked
 from streams.collectors.owners import stable_labels
 from streams.collectors.reduce import MAX_NAME
 from streams.events import ImageAsked, Owner
+from verifier.reference import REFERENCE_CHARACTERS
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 MAX_UID: Final = 256
 """Characters of a request's uid; the API server sends 36."""
+MAX_IMAGES: Final = 512
+"""Distinct images of one request that are judged. Real pods have a few; an object can name 20,000."""
+MAX_IMAGE: Final = REFERENCE_CHARACTERS + 1
+"""Characters of an image that are kept: one more than a reference has, so that what was cut is none."""
 MIRROR: Final = "kubernetes.io/config.mirror"
 
 KINDS: Final[Mapping[tuple[str, str], str]] = {
@@ -144,7 +149,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     labels: tuple[tuple[str, str], ...]
     """Of the pods that it is about, as `stable_labels`."""
     images: tuple[ImageAsked, ...]
-    """New or changed ones."""
+    """New or changed ones, at most `MAX_IMAGES` distinct ones."""
     user: str
     groups: tuple[str, ...]
     mirror: bool = False
@@ -152,6 +157,8 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     break_glass: str = ""
     skipped: str = ""
     """Of `SKIPPED`; then there are no images."""
+    left_out: int = 0
+    """Images beyond `MAX_IMAGES`."""
 
 
 def read_review(body: bytes, cluster: str, time: int) -> Asked | Problem:
@@ -188,7 +195,9 @@ def read_review(body: bytes, cluster: str, time: int) -> Asked | Problem:
     if item.metadata is not None and item.metadata.deletion_timestamp:
         return _asked(request, request.resource, kind, item, (), "ending", cluster, time)
     images = _new_images(item, None if request.operation == "CREATE" else old)
-    return _asked(request, request.resource, kind, item, images, "" if images else "unchanged", cluster, time)
+    kept = _bounded(images)
+    made = _asked(request, request.resource, kind, item, kept, "" if images else "unchanged", cluster, time)
+    return made if len(kept) == len(images) else msgspec.structs.replace(made, left_out=len(images) - len(kept))
 
 
 def _asked(
@@ -209,9 +218,9 @@ def _asked(
         time=time,
         resource=f"{resource.resource}/{request.sub_resource}" if request.sub_resource else resource.resource,
         operation=_OPERATIONS.get(request.operation, request.operation[:MAX_NAME].lower()),
-        namespace=request.namespace,
-        name=name,
-        object_uid=(item.metadata.uid or "") if item and item.metadata else "",
+        namespace=request.namespace[:MAX_NAME],
+        name=name[:MAX_NAME],
+        object_uid=((item.metadata.uid or "") if item and item.metadata else "")[:MAX_NAME],
         owner=pod_owner(item, name) if kind == "Pod" else workload_owner(kind, item, name),
         service_account=_service_account(kind, item.spec if item else None),
         labels=_labels(kind, item),
@@ -239,6 +248,19 @@ def _new_images(item: _Object, old: _Object | None) -> tuple[ImageAsked, ...]:
     """Images of the object that the old one does not run under the same container."""
     known = set(images_asked(old, old, ()))
     return tuple(image for image in images_asked(item, item, ()) if image not in known)
+
+
+def _bounded(images: Sequence[ImageAsked]) -> tuple[ImageAsked, ...]:
+    """As many as are judged, each text as long as a reference may be."""
+    distinct: set[str] = set()
+    kept: list[ImageAsked] = []
+    for image in images:
+        text = image.submitted[:MAX_IMAGE]
+        distinct.add(text)
+        if len(distinct) > MAX_IMAGES:
+            break
+        kept.append(ImageAsked(image.container[:MAX_NAME], image.kind, text, text))
+    return tuple(kept)
 
 
 def _pods_spec(spec: _WorkloadSpec | None) -> _Spec | _WorkloadSpec | None:

@@ -253,3 +253,16 @@ async def test_one_bad_image_of_several_is_told_and_the_good_ones_are_not(world)
     assert not answer.allowed
     assert digest(2) in answer.message
     assert digest(1) not in answer.message
+
+
+async def test_a_request_with_hundreds_of_images_does_not_hold_up_another(world):
+    good = world.sign()
+    many = [f"{REPOSITORY}@{digest(number)}" for number in range(2, 302)]
+    world.bench.place.slow["r.example"] = 0.001
+    hostile = asyncio.create_task(world.admit(*many))
+    await asyncio.sleep(0)
+    assert (await world.admit(good)).outcome == "valid"
+    assert not hostile.done()
+    answer = await hostile
+    assert not answer.allowed
+    assert len(answer.decision.images) == 300

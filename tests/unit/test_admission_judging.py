@@ -17,7 +17,7 @@ from streams.admission.judging import (
     reference_of,
     scope_of,
 )
-from streams.collectors.admission import Asked, answer_json, read_review
+from streams.collectors.admission import MAX_IMAGES, Asked, answer_json, read_review
 from streams.collectors.deadletters import CODES, Problem
 from streams.collectors.engines import classify
 from streams.collectors.reduce import MAX_MESSAGE
@@ -291,6 +291,19 @@ def test_hostile_text_is_spelt_out_and_bounded_everywhere(mode):
     assert len(answer.message) <= MAX_MESSAGE
     assert sum(map(len, answer.warnings)) <= 4096
     assert "more like these" in (answer.message or answer.warnings[-1])
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("observe", "allowed"), ("warn", "warned"), ("enforce", "denied")])
+def test_more_images_than_are_judged_are_no_way_in(mode, expected):
+    asked = asked_of(pod("p", *(f"r.example/a{n}:1" for n in range(20_000))))
+    assert (len(asked.images), asked.left_out) == (MAX_IMAGES, 20_000 - MAX_IMAGES)
+    world = World()
+    image = JudgedImage(asked.images[0], Judge(world.state.trust).verdicts(
+        scope_of(asked, reference_of("r.example/a0:1")[0], world.state.trust), ImageEvidence("", ""), world.now
+    ), "", pinned=True)  # fmt: skip
+    answer = answered(asked, [image], Conduct(mode=mode), 0)
+    assert (said(answer), answer.outcome) == (expected, "unverifiable")
+    assert asked_of(pod("p", *(["r.example/same:1"] * 2000))).left_out == 0  # one image, however often
 
 
 def test_a_denial_names_image_policy_reason_and_what_to_do():
