@@ -60,8 +60,7 @@ _RULES: Final = """\
 """
 
 _CONDITIONS: Final = """\
-    # Asked in the API server, so that these requests do not wait for revet. No part of a pod that is set by who asks
-    # takes a pod out of scope, save the mark of mirror pods, which only kubelets may set.
+    # Asked in the API server, so that these requests do not wait for revet.
     matchConditions:
       # To refuse what is being deleted would keep it for ever.
       - name: is-not-being-deleted
@@ -74,7 +73,8 @@ _CONDITIONS: Final = """\
 """
 
 _NO_MIRROR: Final = f"""\
-      # Kubelets make these of files of their node; nobody can keep them from running.
+      # Kubelets make these of files of their node, and nobody can keep them from running. The mark is no way past
+      # revet: a kubelet deletes a pod that has it and that it did not make.
       - name: is-no-mirror-pod
         expression: >-
           !has(object.metadata.annotations) || !('{MIRROR}' in object.metadata.annotations)

@@ -21,9 +21,11 @@ from streams.collectors.admission import MAX_IMAGES, Asked, answer_json, read_re
 from streams.collectors.deadletters import CODES, Problem
 from streams.collectors.engines import classify
 from streams.collectors.reduce import MAX_MESSAGE
+from streams.events import ContainerChanged, DecisionObserved
 from tests.helpers.webhook import pod, review
 from tests.helpers.world import START, World, policy
 from verifier.reasons import REASONS
+from verifier.times import MINUTE
 from verifier.trust.records import ClusterPut
 from verifier.verify import ImageEvidence
 
@@ -348,3 +350,56 @@ def test_garbage_is_a_problem_with_a_name(name):
     assert isinstance(found, Problem)
     assert found.code in CODES
     assert found.code == code or name == "no UTF-8"
+
+
+# ------------------------------------------------------------------------------------------- what comes of a decision
+
+
+def decided(world: World, name: str, image: str, mode: str = "enforce") -> DecisionObserved:
+    item = pod(name, image)
+    item["metadata"]["uid"] = f"uid-pay-{name}"
+    asked = msgspec.structs.replace(asked_of(item), time=world.now)
+    decision = answered(asked, judged(world, asked), Conduct(mode=mode), 2).decision  # type: ignore[arg-type]  # a mode
+    assert decision is not None
+    return decision
+
+
+def test_what_was_let_in_is_admitted_by_that_decision_also_without_an_audit_log():
+    world = World()
+    image = pinned(world, "api", ("dev",))
+    world.feeds()
+    world.now += MINUTE
+    decision = decided(world, "api-1", image)
+    running = world.pod("pay", "api-1", {"c0": (image, image.partition("@")[2])}, owner=("Pod", "api-1"))
+    world.send(decision, running)
+    world.now += MINUTE
+    world.feeds("audit", since=START)
+    world.wait(5 * MINUTE)
+    assert world.open_codes() == []
+    changed = [out for out in world.outputs if isinstance(out, ContainerChanged)]
+    assert changed[-1].admitted_by == decision.id
+
+
+def test_what_was_denied_and_runs_anyway_is_found():
+    world = World()
+    world.trust(policy("signed", signed_by=("dev",), mode="enforce"))
+    image = pinned(world, "bare")
+    world.feeds()
+    world.now += MINUTE
+    decision = decided(world, "bad-1", image)
+    assert decision.outcome == "denied"
+    running = world.pod("pay", "bad-1", {"c0": (image, image.partition("@")[2])}, owner=("Pod", "bad-1"))
+    world.send(decision, running)
+    world.now += MINUTE
+    world.feeds("audit", since=START)
+    world.wait(5 * MINUTE)
+    assert "denied-but-running" in world.open_codes()
+
+
+def test_a_dry_run_leaves_no_trace_in_what_runs():
+    world = World()
+    world.trust(policy("signed", signed_by=("dev",), mode="enforce"))
+    image = pinned(world, "bare")
+    tried = msgspec.structs.replace(decided(world, "bad-1", image), dry_run=True)
+    world.send(tried)
+    assert world.state.workloads == {} or all(not w.row.denials for w in world.state.workloads.values())
