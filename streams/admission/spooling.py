@@ -14,12 +14,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Protocol, Self
 
 from streams.admission.sqlite import Kept, Spool
 from streams.engine.port import Output
-from verifier.errors import PlaceError
+from verifier.errors import PlaceError, RevetError
 
 HELD: Final = 10_000
 """Outputs held in memory while the spool cannot be written; beyond, the oldest is lost, and counted."""
@@ -29,6 +30,10 @@ BATCH: Final = 200
 """Outputs that are offered to the outlet together."""
 BACK_OFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the spool or the outlet is tried again; the last one repeats."""
+
+
+FLUSH_SECONDS: Final = 2.0
+"""At the end: for the outlet to take what it can."""
 
 
 class Outlet(Protocol):
@@ -70,6 +75,8 @@ class Spooling:
         self._waiting: deque[tuple[Output, asyncio.Future[None] | None]] = deque()
         self._stirred = asyncio.Event()
         self._written = asyncio.Event()
+        self._empty = asyncio.Event()
+        """Nothing is in the spool, as far as is known."""
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self._failing = False
@@ -84,11 +91,16 @@ class Spooling:
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        """What is held is written; what is in the spool waits for the next start."""
+        """What is held is written; what the outlet does not take within moments waits for the next start."""
         self._closing = True
         self._stirred.set()
         writer, relay = self._tasks
         await asyncio.wait([writer], timeout=BACK_OFF[-1])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._empty.wait()
+        if self._waiting:
+            self._told.lost(len(self._waiting))
         for task in (writer, relay):
             task.cancel()
         await asyncio.wait([writer, relay])
@@ -153,6 +165,7 @@ class Spooling:
             self._told.well("spool")
             self._forget(taken)
             self._answer(taken, None)
+            self._empty.clear()
             self._written.set()
 
     def _forget(self, taken: Sequence[tuple[Output, asyncio.Future[None] | None]]) -> None:
@@ -186,7 +199,9 @@ class Spooling:
                     self._told.well("outlet")
                     attempt = 0
                 self._told.waits(0)
-            except PlaceError as error:
+                if not self._written.is_set():
+                    self._empty.set()
+            except RevetError as error:  # also what a newer revet left in the spool: held, never dropped
                 self._told.trouble("outlet", str(error))
                 await asyncio.sleep(BACK_OFF[min(attempt, len(BACK_OFF) - 1)])
                 attempt += 1

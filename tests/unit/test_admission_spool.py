@@ -11,6 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from streams.admission import spooling as spooling_module
 from streams.admission.configuration import webhook_configuration
 from streams.admission.spooling import Spooling
 from streams.admission.sqlite import Kept, Spool, StateFile, opened_spool
@@ -184,6 +185,34 @@ async def test_a_slow_disk_is_not_waited_for_longer_than_said(tmp_path, monkeypa
         async with Spooling(spool, outlet, told) as spooling:
             assert not await spooling.keep(output(decision("a")), 0.05)
             await until(lambda: outlet.took == ["a"])
+
+
+@pytest.mark.asyncio
+async def test_at_the_end_what_can_be_delivered_is_and_what_cannot_waits(tmp_path):
+    outlet, told = Outlet(), Told()
+    with opened_spool(tmp_path / "spool", MIB) as spool:
+        async with Spooling(spool, outlet, told) as spooling:
+            assert await spooling.keep(output(decision("a")), 5)
+        assert (outlet.took, spool.waiting()) == (["a"], 0)
+        outlet.down = True
+        async with Spooling(spool, outlet, told) as spooling:
+            assert await spooling.keep(output(decision("b")), 5)
+        assert (outlet.took, spool.waiting(), told.lost_ones) == (["a"], 1, 0)
+
+
+@pytest.mark.asyncio
+async def test_what_is_lost_with_the_memory_is_counted(tmp_path, monkeypatch):
+    told = Told()
+    monkeypatch.setattr(spooling_module, "BACK_OFF", (0.05,))
+
+    def full(_self: Spool, _outputs: object) -> int:
+        raise PlaceUnavailable("spool-unavailable", "the spool cannot be written: database or disk is full")
+
+    with opened_spool(tmp_path / "spool", MIB) as spool:
+        monkeypatch.setattr(Spool, "add", full)
+        async with Spooling(spool, Outlet(), told) as spooling:
+            assert not await spooling.keep(output(decision("a")), 5)
+    assert told.lost_ones == 1
 
 
 # ---------------------------------------------------------------------------------------------------------- state file
