@@ -32,6 +32,8 @@ BACK_OFF: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 """Seconds before the spool or the outlet is tried again; the last one repeats."""
 
 
+GATHER_SECONDS: Final = 0.05
+"""What is written within is offered together: a write of the outlet costs as much for many as for one."""
 FLUSH_SECONDS: Final = 2.0
 """At the end: for the outlet to take what it can."""
 
@@ -189,6 +191,8 @@ class Spooling:
         attempt = 0
         while True:
             await self._written.wait()
+            if not self._closing:
+                await asyncio.sleep(GATHER_SECONDS)
             self._written.clear()
             try:
                 while kept := await asyncio.to_thread(self._spool.oldest, BATCH):

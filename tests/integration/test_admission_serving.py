@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from streams.codec import decode
+from streams.collectors.webhook import MAX_BODY
 from streams.engine.sqlite import Connection, connect
 from streams.events import DeadLetter, EvidenceFound
 from streams.topics import DEADLETTERS, FACTS
@@ -229,6 +230,14 @@ def test_a_tag_is_judged_by_what_it_means_and_marked(world):
         gone = running.admit(review(pod("gone", "registry.example.com/payments/api:never-was")))
         assert gone["allowed"]
         assert "registry-not-found" in gone["auditAnnotations"]["reasons"]
+
+
+def test_what_is_too_large_or_asked_in_another_way_is_turned_away(world):
+    with world.started() as running:
+        status, _ = running.ask(b" " * (MAX_BODY + 1))
+        assert status == 413
+        assert running.ask(b"{}", "elsewhere")[0] == 404
+        assert running.admit(review(pod("after", SIGNED)))["allowed"]
 
 
 def got(url: str) -> tuple[int, str]:
