@@ -229,6 +229,21 @@ class FetchWorker:
 
     # ------------------------------------------------------------------------------------------------- one digest
 
+    def known(self, repository: str, digest: str) -> EvidenceFound | None:
+        """The newest answer about an image, whether it has come back to us or not; None: nobody asked yet."""
+        return self._known((repository, digest))
+
+    async def ask(self, wanted: EvidenceWanted) -> tuple[EvidenceFound | None, tuple[EvidenceWanted, ...]]:
+        """One request outside of any batch: the answer that is to be broadcast (None: it is already), and requests for
+        images that an index lists.
+
+        Raises:
+            PlaceUnavailable, PlaceRefused: the evidence store failed for longer than the budget.
+        """
+        answer, found = await self._answer((wanted.repository, wanted.digest), [wanted])
+        made = [(answer, found)] if found is not None else []
+        return found, tuple(left_out(made, self._known_set))
+
     async def _answer(self, slot: Slot, group: Sequence[EvidenceWanted]) -> tuple[Answer | None, EvidenceFound | None]:
         """What the place said, and the one answer to all requests of a batch; None: there is one already."""
         begun = self._monotonic()

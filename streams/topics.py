@@ -73,24 +73,25 @@ TOPICS: Final[dict[str, Topic]] = {
     for t in (
         Topic(
             OBSERVATIONS, "cluster/namespace/owner", "keyed", (PodObserved, DecisionObserved),
-            ("collectors",), ("judge", "indexer"), indexed=(DecisionObserved,),
+            ("collectors", "admission"), ("judge", "indexer"), indexed=(DecisionObserved,),
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
             (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, Tick),
-            ("collectors", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"), keep="newest",
+            ("collectors", "admission", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"),
+            keep="newest",
             indexed=(FeedSeen, NamespaceObserved, ConfigurationObserved),
         ),
         Topic(
-            TRUST, "", "broadcast", (TrustChanged,), ("cli",), ("judge", "alerter", "fetcher", "indexer"),
-            keep="forever", indexed=(TrustChanged,),
+            TRUST, "", "broadcast", (TrustChanged,), ("cli",),
+            ("judge", "alerter", "fetcher", "indexer", "admission"), keep="forever", indexed=(TrustChanged,),
         ),
         Topic(
-            FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher",), ("judge", "fetcher", "indexer"),
-            keep="newest", indexed=(EvidenceFound,),
+            FACTS, "repository@digest", "broadcast", (EvidenceFound,), ("fetcher", "admission"),
+            ("judge", "fetcher", "indexer", "admission"), keep="newest", indexed=(EvidenceFound,),
         ),
         # By repository: one fetcher learns of an index and answers for the images it lists, in an order.
-        Topic(REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher"), ("fetcher",)),
+        Topic(REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher", "admission"), ("fetcher",)),
         Topic(ACTIONS, "incident", "single", (IncidentAction,), ("cli",), ("alerter",), days=30),
         Topic(
             VERDICTS, "class", "keyed", (VerdictReached,), ("judge",), ("indexer",), indexed=(VerdictReached,),
@@ -106,8 +107,9 @@ TOPICS: Final[dict[str, Topic]] = {
             indexed=(Incident, Lifecycle),
         ),
         Topic(
-            DEADLETTERS, "source", "single", (DeadLetter,), ("collectors", "judge", "alerter", "fetcher", "indexer"),
-            ("indexer",), days=30, indexed=(DeadLetter,),
+            DEADLETTERS, "source", "single", (DeadLetter,),
+            ("collectors", "admission", "judge", "alerter", "fetcher", "indexer"), ("indexer",), days=30,
+            indexed=(DeadLetter,),
         ),
         Topic(RAW, "source", "keyed", (), ("collectors",), ("cli",)),
         # What a pod watcher told last of each pod, and how far it is: whoever takes over finds what ended meanwhile.

@@ -275,6 +275,24 @@ REASONS: Final[dict[str, ReasonRow]] = {
         "The reference follows no known grammar.",
         "Correct the reference.",
     ),
+    "budget": ReasonRow(
+        "unverifiable",
+        "no verdict within {limit}: {detail}",
+        "Admission answers within its budget (`admission.budget_seconds`), whatever a registry does.",
+        "Try again: the search goes on meanwhile. Where it lasts, check the registry.",
+    ),
+    "trust-stale": ReasonRow(
+        "unverifiable",
+        "trust as this process knows it is {detail} old",
+        "Admission does not judge by trust that may have changed since (`serve.stale_trust_seconds`).",
+        "Check the brokers, or the state file; see `revet doctor`.",
+    ),
+    "unpinned": ReasonRow(
+        "unverifiable",
+        "{found} names no digest; it meant {digest} when it was judged",
+        "A tag is judged by what it means now, and the node pulls later: nothing ties the two together.",
+        "Pin the image by its digest.",
+    ),
     "evidence-too-large": ReasonRow(
         "unverifiable",
         "{what} is {found}, limit {limit}",

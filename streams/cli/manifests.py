@@ -23,7 +23,7 @@ import msgspec
 import yaml
 
 from streams.cli.common import encodable, read_text
-from streams.collectors.pods import stable_labels
+from streams.collectors.owners import stable_labels
 from streams.events import ContainerKind
 from verifier.errors import InputError
 

@@ -13,11 +13,13 @@ so the frame is what is matched (k8s.io/apiserver pkg/admission/plugin/webhook/e
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from streams.events import DecisionOutcome
+from verifier.reasons import REASONS
 
 Engine = str
 
@@ -52,6 +54,7 @@ _BY_WEBHOOK: Final[tuple[tuple[re.Pattern[str], Engine], ...]] = tuple(
         ),
         (r"(^|\.)warden-(validating|mutating)\..*gke\.io$", "gke-warden"),
         (r"(^|\.)securityenforcement\.admission\.cloud\.ibm\.com$", "portieris"),
+        (r"(^|\.)admission\.revet$", "revet"),
     )
 )
 """Name of the webhook -> engine; the names are the engines' own defaults."""
@@ -82,9 +85,26 @@ _KNEW: Final = re.compile(
 """The verifier looked and found wanting. Beats `_COULD_NOT`: one bad image of several is a violation."""
 
 
+REVET: Final[Engine] = "revet"
+_EXPLAIN: Final = re.compile(r"\(revet explain ([a-z0-9-]{1,60})\)")
+"""How each line of a denial of ours ends."""
+_OUR_DOUBTS: Final = frozenset(code for code, row in REASONS.items() if row.effect == "unverifiable") - {"unpinned"}
+"""Reasons by which revet refused because it could not tell. That a tag is no digest, it knows."""
+
+
+def only_doubts(codes: Iterable[str]) -> bool:
+    """Whether revet refused for nothing but what it could not tell."""
+    found = set(codes)
+    return bool(found) and found <= _OUR_DOUBTS
+
+
 def _by_webhook(name: str, words: str) -> Judgement:
-    could_not = _COULD_NOT.search(words) and not _KNEW.search(words)
-    return Judgement("errored" if could_not else "denied", engine_of(name), name)
+    engine = engine_of(name)
+    if engine == REVET:
+        could_not = only_doubts(_EXPLAIN.findall(words))
+    else:
+        could_not = bool(_COULD_NOT.search(words) and not _KNEW.search(words))
+    return Judgement("errored" if could_not else "denied", engine, name)
 
 
 _DENIED: Final = re.compile(r'admission webhook "([^"]+)" (denied the request|does not support dry run)')

@@ -80,6 +80,11 @@ def _of_replica_set(name: str, template_hash: str, argo: bool) -> Owner:
     return Owner("ReplicaSet", name)
 
 
+def stable_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Labels that all pods of a workload share, sorted."""
+    return tuple(sorted(item for item in (labels or {}).items() if item[0] not in ROLLOUT_LABELS))
+
+
 def controller_of(references: Iterable[OwnerRef] | None) -> OwnerRef | None:
     """The managing owner: the one marked `controller`, else the first. None without owners."""
     first = None

@@ -16,7 +16,7 @@ import msgspec
 
 from streams.collectors import wire
 from streams.collectors.deadletters import Problem
-from streams.collectors.owners import ARGO_HASH_LABEL, ROLLOUT_LABELS, controller_of, naked_owner, top_owner
+from streams.collectors.owners import ARGO_HASH_LABEL, controller_of, naked_owner, stable_labels, top_owner
 from streams.events import (
     ContainerKind,
     ObservedContainer,
@@ -166,11 +166,6 @@ def _owner(meta: wire.PodMeta, node: str, *, static: bool) -> Owner:
     if static:
         return Owner("Node", node)
     return naked_owner(meta.name or "", meta.generate_name or "")
-
-
-def stable_labels(labels: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Labels that all pods of a workload share, sorted."""
-    return tuple(sorted(item for item in (labels or {}).items() if item[0] not in ROLLOUT_LABELS))
 
 
 def reduced_pod(pod: wire.Pod, cluster: str) -> Pod | Problem:

@@ -25,6 +25,7 @@ COMPACTED_SEGMENT: Final = 100 * 1024 * 1024
 
 ROLES: Final[dict[str, str]] = {
     "collectors": "collectors",
+    "admission": "admission",
     "judge": "judge",
     "fetch": "fetcher",
     "index": "indexer",

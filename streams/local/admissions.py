@@ -143,8 +143,20 @@ def recorded_admissions(
     ran: dict[str, list[Hit]] = {}
     for hit in with_values(reader, "containers", "provenance.admission.id", [hit.id for hit in hits]):
         ran.setdefault(text_of(hit.body, "provenance.admission.id"), []).append(hit)
-    for hit in hits:
+    for hit in _each_once(hits, ran):
         yield _admission(hit, ran.get(hit.id, []), teams)
+
+
+def _each_once(hits: Sequence[Hit], ran: Mapping[str, object]) -> Collection[Hit]:
+    """A creation that audit log and webhook both tell of, once: as its containers name it, else as first told."""
+    kept: dict[tuple[str, ...], Hit] = {}
+    for hit in hits:
+        uid = text_of(hit.body, "orchestrator.resource.id")
+        created = uid and text_of(hit.body, "provenance.admission.operation") == "create"
+        key = (text_of(hit.body, "orchestrator.cluster.id"), uid) if created else (hit.id,)
+        if key not in kept or (hit.id in ran and kept[key].id not in ran):
+            kept[key] = hit
+    return kept.values()
 
 
 def _lets_in(hit: Hit) -> bool:

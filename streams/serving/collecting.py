@@ -99,8 +99,8 @@ class DurableDoor:
 
 
 @asynccontextmanager
-async def collector_door(process: Process, part: str) -> AsyncIterator[DurableDoor]:
-    """Connected, with every topic a collector writes.
+async def collector_door(process: Process, part: str, topics: Sequence[str] = COLLECTED) -> AsyncIterator[DurableDoor]:
+    """Connected, with every topic a collector writes, or those that are named.
 
     Raises:
         PlaceError: no broker answers or lets us in, or a topic is missing; says what to do.
@@ -114,7 +114,7 @@ async def collector_door(process: Process, part: str) -> AsyncIterator[DurableDo
     def connect() -> KafkaDoor:
         made = KafkaDoor(process.settings.kafka, part=part, counted=counted)
         try:
-            made.require(*COLLECTED)
+            made.require(*topics)
         except BaseException:
             made.close()
             raise

@@ -61,7 +61,7 @@ async def fetch(process: Process) -> None:
                 date_of=date_of if recorded else None,
             )  # fmt: skip
             options = RECORDED if recorded else FetchOptions()
-            fetcher = FetchWorker(answerer, shared, options, meter=_FetchMeter(process), clock=clock)
+            fetcher = FetchWorker(answerer, shared, options, meter=FetchMeter(process), clock=clock)
 
             def take(records: Sequence[Record]) -> None:
                 shared.take(records)
@@ -106,7 +106,9 @@ class Fetching:
             return (await self._fetcher.handle(records)).outputs
 
 
-class _FetchMeter:
+class FetchMeter:
+    """Tells metrics how fetches go. Implements `streams.fetcher.Meter`."""
+
     def __init__(self, process: Process) -> None:
         self._metrics = process.metrics
 

@@ -152,6 +152,36 @@ WATCH_AGE: Final = Metric(
 WATCH_LEADS: Final = Metric(
     "revet_watch_leads", "gauge", ("cluster",), "1 on the watcher that reads the cluster, 0 where it stands by."
 )
+ADMISSION_REVIEWS: Final = Metric(
+    "revet_admission_reviews_total", "counter", ("outcome", "answer"),
+    "Requests for admission: what was judged (`valid`, `violates`, `unverifiable`, `ungoverned`, `out-of-scope`,"
+    " `skipped`, `unreadable`, `failed`) and what was answered (`allowed`, `warned`, `denied`, `error`).",
+    "`failed` at all; a rising share of `unverifiable`",
+)  # fmt: skip
+ADMISSION_SECONDS: Final = Metric(
+    "revet_admission_seconds", "histogram", (),
+    "From a request for admission to its answer, the write to the spool included.",
+    "p99 > 0.05 s with facts at hand; near `admission.budget_seconds`: registries are slow, see `revet_fetches_total`",
+)  # fmt: skip
+ADMISSION_SPOOL: Final = Metric(
+    "revet_admission_spool", "gauge", (),
+    "Outputs that wait in the spool for the brokers, or for the state file.",
+    "growing for minutes: `revet_trouble_seconds` names what does not take them",
+)  # fmt: skip
+ADMISSION_UNRECORDED: Final = Metric(
+    "revet_admission_unrecorded_total", "counter", ("what",),
+    "Decisions that were not on disk when they were answered (`late`; they are written later), and outputs that were"
+    " lost because memory held too many (`lost`).",
+    "any: is the disk of `admission.spool` full?",
+)  # fmt: skip
+ADMISSION_LOOKUPS: Final = Metric(
+    "revet_admission_lookups", "gauge", (), "Images and tags looked up at registries for admission since the start."
+)
+ADMISSION_CERTIFICATE: Final = Metric(
+    "revet_admission_certificate_seconds", "gauge", (),
+    "Seconds until the certificate that is served ends.",
+    "< 604800: renew it; it is read again when its files change",
+)  # fmt: skip
 LOG_SUPPRESSED: Final = Metric(
     "revet_log_suppressed_total", "counter", ("logger",), "Log lines left out because they repeated one another."
 )
@@ -161,7 +191,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, NOTIFICATIONS, BULK_ITEMS,
     BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
-    WATCH_LEADS, LOG_SUPPRESSED, BUILD,
+    WATCH_LEADS, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED, ADMISSION_LOOKUPS,
+    ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""
 

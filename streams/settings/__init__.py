@@ -8,6 +8,7 @@ error that names the setting, what it got, and an example; an unknown one is an 
 contradict each other. Printing the tree shows no secret. `docs/settings.md` lists them all.
 """
 
+from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.keys import KeySettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
@@ -20,6 +21,7 @@ __all__ = [
     "FILE",
     "PREFIX",
     "AdministratorSettings",
+    "AdmissionSettings",
     "ElasticsearchSettings",
     "EvidenceSettings",
     "KafkaSettings",

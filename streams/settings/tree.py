@@ -9,6 +9,7 @@ from typing import Annotated, Final, NamedTuple
 from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 
+from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.hub import HubSettings
 from streams.settings.keys import KeySettings
@@ -43,6 +44,7 @@ class Settings(Section):
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     serve: ServeSettings = ServeSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     administrators: AdministratorSettings = AdministratorSettings()
     hub: HubSettings = HubSettings()
 

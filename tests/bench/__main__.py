@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from tests.bench import (
+    bench_admission,
     bench_engine,
     bench_fetch,
     bench_fleet,
@@ -37,6 +38,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "fleet": (bench_fleet.run, partial(bench_fleet.run, 2_000)),
     "pods": (bench_pods.run, partial(bench_pods.run, 2_000)),
     "intake": (bench_intake.run, partial(bench_intake.run, 10_000)),
+    "admission": (bench_admission.run, partial(bench_admission.run, 2_000, 60)),
     "engine": (bench_engine.run, partial(bench_engine.run, 4_000, 2_000)),
     "index": (bench_index.run, partial(bench_index.run, 4_000)),
     "pipeline": (bench_pipeline.run, bench_pipeline.quick),

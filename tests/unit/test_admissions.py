@@ -1,10 +1,13 @@
 """What admission let in, judged again: who would have been turned away, by team, and what cannot be told."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from streams.local.admissions import Admission, AskedImage, rejudge
+from streams.local.admissions import Admission, AskedImage, recorded_admissions, rejudge
+from streams.local.node import LocalNode, NodeSettings
+from streams.queries.sqlite import SqliteReader
 from tests.helpers.demo_state import copy_of_demo
 from tests.helpers.statefile import Shop, a_policy, document
 from tests.helpers.world import MINUTE, START, World, policy
@@ -98,6 +101,20 @@ def test_a_namespace_without_a_team_stands_for_itself():
     assert judged(world, admitted(world, "x", world.image("r.example/x:1"), team="")).teams == (
         ("namespace shop", 1, 1, 0),
     )
+
+
+def test_a_creation_that_audit_log_and_webhook_both_tell_of_counts_once(tmp_path):
+    world = World()
+    pod = world.pod("shop", "web-1", {"app": world.image("r.example/web:1")})
+    told = [world.decision(pod), world.decision(pod, engine="revet")]
+    other = world.decision(world.pod("shop", "web-2", {"app": world.image("r.example/web:1")}))
+    node = LocalNode.open(tmp_path / "state", NodeSettings(replay=True))
+    node.ingest([*told, other, pod])
+    asyncio.run(node.drain())
+    found = list(recorded_admissions(SqliteReader(node.connection), START, world.now, {}))
+    node.close()
+    assert sorted(admission.id for admission in found) == sorted([min(one.id for one in told), other.id])
+    assert all(image.digest for admission in found if admission.id != other.id for image in admission.images)
 
 
 # --------------------------------------------------------------------------------------------------------- the command
