@@ -187,7 +187,7 @@ def _line(label: str, value: str, *, code: bool) -> Block:
 def _table(table: Table) -> Iterator[Block]:
     if not table.rows:
         return
-    rows: list[list[str]] = [list(table.columns), *(list(row) for row in table.rows[:_PREVIEW_ROWS])]
+    rows: list[list[str]] = [list(table.columns), *map(list[str], table.rows[:_PREVIEW_ROWS])]
     yield {"type": "table", "rows": [[_cell(text) for text in row] for row in rows]}
     if table.more:
         yield _context(f"and {count(table.more, 'more workload')}")
