@@ -62,7 +62,7 @@ class Post(msgspec.Struct, frozen=True):
 
 
 class Update(msgspec.Struct, frozen=True):
-    """Edit the parent in place."""
+    """Edit the parent in place. What was said beside it once is said again: an edit replaces everything."""
 
     delivery: str
     destination: str
@@ -70,6 +70,8 @@ class Update(msgspec.Struct, frozen=True):
     deadline: int
     channel: str
     ts: str
+    previous: str = ""
+    possible_duplicate: bool = False
 
 
 class SendReply(msgspec.Struct, frozen=True):

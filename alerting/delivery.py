@@ -373,9 +373,10 @@ class Ledger:
             return None
         due, deadline = now + SEND_DEADLINE + ANSWER_TIMEOUT, now + SEND_DEADLINE
         self._put(_set(row, attempt=_set(row.attempt, state=state, started=now, due=due, over=False)))
+        said = (row.previous, row.attempt.possible_duplicate)
         if state == "posting":
-            return Post(row.id, row.destination, message, deadline, row.previous, row.attempt.possible_duplicate)
-        return Update(row.id, row.destination, message, deadline, row.channel, row.attempt.ts)
+            return Post(row.id, row.destination, message, deadline, *said)
+        return Update(row.id, row.destination, message, deadline, row.channel, row.attempt.ts, *said)
 
     def _reply_call(self, row: DeliveryRow, now: int, content: Content, pace: Pace | None) -> Call | None:
         """The oldest reply that is not sent: replies keep their order."""

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -47,9 +47,17 @@ _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 class IncidentBook:
     """All incidents of one alerter. Not thread-safe: one owner drives it."""
 
-    def __init__(self, routes: Routes | None = None, stale_after: int | None = None) -> None:
-        """`stale_after`: microseconds of silence after which a shard is unknown; None: shards send no signs of life."""
+    def __init__(
+        self,
+        routes: Routes | None = None,
+        stale_after: int | None = None,
+        reaches: Callable[[str], bool] | None = None,
+    ) -> None:
+        """`stale_after`: microseconds of silence after which a shard is unknown; None: shards send no signs of life.
+        `reaches`: see `alerting.routing.destinations`.
+        """
         self._routes = routes or Routes()
+        self._reaches = reaches
         self._sight = Sight(stale_after)
         self._held: dict[str, Held] = {}
         self._owners: dict[tuple[str, str], str] = {}
@@ -194,14 +202,18 @@ class IncidentBook:
 
     @classmethod
     def from_rows(
-        cls, rows: Iterable[tuple[str, bytes]], routes: Routes | None = None, stale_after: int | None = None
+        cls,
+        rows: Iterable[tuple[str, bytes]],
+        routes: Routes | None = None,
+        stale_after: int | None = None,
+        reaches: Callable[[str], bool] | None = None,
     ) -> IncidentBook:
         """The book as it was; puts nothing out by itself. Who was in sight is not kept: each shard has to speak again.
 
         Raises:
             msgspec.DecodeError: a row is not what `to_rows` wrote.
         """
-        book = cls(routes, stale_after)
+        book = cls(routes, stale_after, reaches)
         parts: list[tuple[str, PartKey, PartState]] = []
         for text, value in rows:
             kind, *key = read_key(text)
@@ -474,7 +486,7 @@ class IncidentBook:
         if head.posted and not held.live:
             return head.told
         teams = tuple(row[0] for row in self._sums(held).teams)
-        wanted = destinations(head.severity, teams, self._routes)
+        wanted = destinations(head.severity, teams, self._routes, self._reaches)
         return head.told + tuple(target for target in wanted if target not in head.told)
 
     # Small things.

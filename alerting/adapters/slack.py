@@ -183,7 +183,11 @@ class SlackNotifier:
         if not call.channel.startswith(_CHANNEL_START):
             return Failed("gone", "it stands elsewhere")
         own = self._channels.of(call.destination)
-        marks = Marks(meant_for="" if call.channel == own or not own else call.destination)
+        marks = Marks(
+            possible_duplicate=call.possible_duplicate,
+            previous=call.previous,
+            meant_for="" if call.channel == own else call.destination,
+        )
         given = {
             "channel": call.channel,
             "ts": call.ts,
