@@ -257,9 +257,9 @@ class SlackNotifier:
         self, method: str, call: Post | Update | SendReply, given: dict[str, Any], make: Callable[[Layout], Laid]
     ) -> Posted | _Failure:
         """Send; where the content is refused, something simpler, down to text alone."""
-        failure = _Failure(None, "nothing was tried")
-        for layout in (way for way in Layout if way >= self._richest):
-            if layout > self._richest:
+        failure, richest = _Failure(None, "nothing was tried"), self._richest
+        for layout in (way for way in Layout if way >= richest):
+            if layout > richest:
                 self._observer.degraded("text" if layout is Layout.TEXT else "plain")
             laid = make(layout)
             found = await self._send(method, call, given, laid)

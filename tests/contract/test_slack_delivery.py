@@ -222,8 +222,8 @@ async def test_a_kill_at_any_edge_leaves_one_parent(edge: int, fault: str) -> No
         assert w.slack.limited["post"] == 0
 
 
-async def test_a_restart_with_a_thousand_open_incidents_posts_nothing_again() -> None:
-    """Acceptance 16."""
+async def test_a_restart_with_hundreds_of_open_incidents_posts_nothing_again() -> None:
+    """Acceptance 16, of the part that is messages."""
     async with world() as w:
         w.reached()
         for number in range(200):
@@ -299,14 +299,14 @@ async def test_a_storm_of_ten_thousand_over_forty_teams_is_forty_one_parents() -
                 first = w.now
         assert first is not None
         assert first - T0 < SECOND
-        await w.pump(10 * MINUTE)
+        await w.pump(100 * SECOND)
         assert sum(counts) == 10_000
         assert "10,000 containers" in _only(w)
         for team in range(40):
             assert "250 containers" in _only(w, f"C0TEAM{team:03}")
         assert w.slack.limited == {}
         assert w.slack.calls["chat.postMessage"] == 41
-        assert w.slack.calls["chat.update"] < 130
+        assert w.slack.calls["chat.update"] < 60
 
 
 async def test_many_incidents_in_one_channel_are_paced_worst_first() -> None:

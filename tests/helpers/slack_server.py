@@ -98,6 +98,8 @@ class Workspace:
         self.refused: list[tuple[str, str]] = []
         self.faults: dict[str, deque[str]] = defaultdict(deque)
         self.down = False
+        self.unwanted = ""
+        """Type of a block that this workspace does not have."""
         self.released = asyncio.Event()
         self.stored = asyncio.Event()
         """Set when the fault `lost-slow` has stored its message."""
@@ -236,7 +238,7 @@ class Workspace:
             if len(blocks) > 50:
                 raise Refused("invalid_blocks", "no more than 50 items allowed [json-pointer:/blocks]")
             for index, block in enumerate(blocks):
-                for trouble in block_trouble(block, tables=self.tables):
+                for trouble in block_trouble(block, tables=self.tables, unwanted=self.unwanted):
                     raise Refused("invalid_blocks", f"[ERROR] {trouble[0]} [json-pointer:/blocks/{index}{trouble[1]}]")
             if len(json.dumps(blocks)) > 200_000:
                 raise Refused("msg_blocks_too_long")
@@ -343,10 +345,10 @@ async def _body(request: web.Request) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------- the block contract
 
 
-def block_trouble(block: dict[str, Any], *, tables: bool = True) -> list[tuple[str, str]]:
+def block_trouble(block: dict[str, Any], *, tables: bool = True, unwanted: str = "") -> list[tuple[str, str]]:
     """(what is wrong, where), as the documentation has the limits."""
     kind = block.get("type")
-    if kind not in BLOCKS or (kind == "table" and not tables):
+    if kind not in BLOCKS or kind == unwanted or (kind == "table" and not tables):
         return [(f"unsupported type: {kind}", "/type")]
     if kind == "header":
         return _text(block.get("text"), "plain_text", 150)
