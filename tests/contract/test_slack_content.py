@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from alerting.blocks import Layout, Links, Marks, kql, lay_out, lay_out_reply, trouble
 from alerting.lifecycle import Reply, Slice
-from alerting.models import Cause, Incident, Member
+from alerting.models import Cause, Incident, IncidentState, Member
 from alerting.render import Known, Message, render
 from tests.helpers.slack_server import block_trouble, controls, words
 from tests.helpers.slackworld import DIGEST, LINKS, SECURITY, T0, World, world
@@ -46,15 +46,16 @@ HOSTILE = {
 }
 
 
-def message(text: str, *, state: str = "open", members: int = 12) -> Message:
+def message(text: str, *, state: IncidentState = "open", members: int = 12) -> Message:
     """A message of which every text from outside is `text`."""
     member = Member(text, text, f"Deployment/{text}", text, text, DIGEST, 3, T0)
     row = Incident(
         id="v1:0123", short_id="INC-7F3A9K", kind="key-revoked", subject=text,
-        cause=Cause("revocation", text, text, T0, 5), policy=text, severity="critical", state=state, epoch=5, revision=2, opened=T0, changed=T0 + MINUTE,  # type: ignore[arg-type]  # a test's word
-        resolved=None, containers=10_000, workloads=412, namespaces=60, clusters=7, peak_containers=10_001,
-        teams=tuple((f"{text}{n}", 3, 1) for n in range(100)), examples=(member,) * members, closed=((text, 3),),
-        message=text, acknowledged_by=text, notes=((T0, text, text),) * 5, final=False,
+        cause=Cause("revocation", text, text, T0, 5), policy=text, severity="critical", state=state, epoch=5,
+        revision=2, opened=T0, changed=T0 + MINUTE, resolved=None, containers=10_000, workloads=412, namespaces=60,
+        clusters=7, peak_containers=10_001, teams=tuple((f"{text}{n}", 3, 1) for n in range(100)),
+        examples=(member,) * members, closed=((text, 3),), message=text, acknowledged_by=text,
+        notes=((T0, text, text),) * 5, final=False,
     )  # fmt: skip
     table = ((text, text, 3, 1),) * 10
     return render(
