@@ -262,6 +262,11 @@ class Ledger:
         """Every row, encoded, by delivery id."""
         return {key: _encode(row) for key, row in self._rows.items()}
 
+    @property
+    def is_dirty(self) -> bool:
+        """Did anything change since `saved`?"""
+        return bool(self._dirty)
+
     def dirty(self) -> dict[str, bytes]:
         """Rows that changed since `saved`."""
         return {key: _encode(self._rows[key]) for key in self._dirty}
@@ -409,6 +414,7 @@ def deliver(
     clock: Callable[[], int],
     *,
     limit: int = 1000,
+    pace: Pace | None = None,
 ) -> int:
     """Do what is due, at most `limit` calls; gives their number.
 
@@ -416,7 +422,7 @@ def deliver(
     is read again right before a call: one that comes too late (a paused process) is not made.
     """
     for made in range(limit):
-        call = ledger.next_call(clock(), content)
+        call = ledger.next_call(clock(), content, pace)
         _save(ledger, save)
         if call is None:
             return made

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from alerting.adapters.sqlite import SqliteNotifier, Stream
+from alerting.adapters.sqlite import Here, SqliteNotifier, Stream
+from alerting.channels import Channels
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
 from streams.clock import wall_clock
@@ -30,6 +31,7 @@ from streams.local.dated import Dates, mark_of
 from streams.local.processor import RECORD, LocalProcessor
 from streams.outputs import output
 from streams.sinks.sqlite import SqliteRecord
+from streams.telling import Courier
 from streams.topics import REQUESTS
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
 from verifier.models import EvidenceSet
@@ -51,6 +53,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     dates: Dates = Dates()
     """Dated first observations that came with a recording."""
     routes: Routes = Routes()
+    channels: Channels | None = None
+    """Where teams are told; None: one place takes everything."""
     platform: str | None = None
     """`os/arch` of the nodes, so that of an index the child that runs is asked about too."""
     notifier: Notifier | None = None
@@ -72,6 +76,7 @@ class LocalNode:
             settings.routes,
             replay=settings.replay,
             tells=settings.notifier is not None,
+            channels=settings.channels,
         )
         self.notifier = settings.notifier
         self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
@@ -204,6 +209,16 @@ class LocalNode:
         with self.engine.transaction():
             return self._deliver(self.notifier, self._save, limit)
 
+    def hand_over(self, courier: Courier) -> bool:
+        """Take in what came back, and hand out what is due; durable before it is done. False: there was neither."""
+        alerter, now = self.processor.alerter, self.now
+        settled = courier.settle(alerter.ledger, now)
+        calls = courier.take(alerter.ledger, alerter.message, now)
+        if alerter.ledger.is_dirty:
+            self._save_durably({})
+        courier.begin(alerter.ledger, calls)
+        return bool(settled or calls)
+
     def _deliver_here(self) -> bool:
         """`deliver` inside the caller's transaction."""
         return self.notifier is not None and self._has_news() and self._deliver(self.notifier, self._save) > 0
@@ -214,7 +229,8 @@ class LocalNode:
 
     def _deliver(self, notifier: Notifier, save: Callable[[Mapping[str, bytes]], None], limit: int = 100) -> int:
         alerter = self.processor.alerter
-        return deliver(alerter.ledger, notifier, alerter.message, save, lambda: self.now, limit=limit)
+        pace = Here() if isinstance(notifier, SqliteNotifier) else None
+        return deliver(alerter.ledger, notifier, alerter.message, save, lambda: self.now, limit=limit, pace=pace)
 
     def _save(self, _rows: Mapping[str, bytes]) -> None:
         self.engine.store(self.processor.alerter.take_ledger())

@@ -117,6 +117,21 @@ BULK_SECONDS: Final = Metric(
 MESSAGES: Final = Metric(
     "revet_messages_total", "counter", ("channel", "outcome"), "Messages handed to a channel, by outcome."
 )
+SLACK_CALLS: Final = Metric(
+    "revet_slack_calls_total", "counter", ("method", "outcome"),
+    "HTTP calls to Slack, by method and outcome: `ok`, or the error's name.",
+    "`invalid_auth`, `channel_not_found` and the like: `revet alert test`",
+)  # fmt: skip
+SLACK_LIMITED: Final = Metric(
+    "revet_slack_limited_total", "counter", ("kind",),
+    "Times Slack said that it is spoken to too often; by what was to be done.",
+    "any: another sender uses the same app, or a limit has changed",
+)  # fmt: skip
+SLACK_DEGRADED: Final = Metric(
+    "revet_slack_degraded_total", "counter", ("step",),
+    "Messages that were sent otherwise than wanted: without a block, `plain`, `text`, or in another `channel`.",
+    "`channel`: a team's channel takes nothing; `text`: the workspace refuses our blocks",
+)  # fmt: skip
 ALERT_DELAY: Final = Metric(
     "revet_alert_delay_seconds", "histogram", (),
     "From the record's own time to the alerter's decision whether to tell somebody; grouping comes after it.",
@@ -135,7 +150,8 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, BULK_ITEMS,
-    BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, LOG_SUPPRESSED, BUILD,
+    BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, ALERT_DELAY, SEARCHABLE_DELAY,
+    LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""
 

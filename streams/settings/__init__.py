@@ -12,12 +12,14 @@ from streams.settings.clustered import AdministratorSettings, ElasticsearchSetti
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of
 from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.telling import AlertingSettings, SlackSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
 
 __all__ = [
     "FILE",
     "PREFIX",
     "AdministratorSettings",
+    "AlertingSettings",
     "ElasticsearchSettings",
     "EvidenceSettings",
     "KafkaSettings",
@@ -28,6 +30,7 @@ __all__ = [
     "Section",
     "ServeSettings",
     "Settings",
+    "SlackSettings",
     "Values",
     "documented",
     "host_and_port",

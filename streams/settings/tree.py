@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, OwnerSettings
+from streams.settings.telling import AlertingSettings, SlackSettings
 
 PREFIX: Final = "REVET_"
 
@@ -34,10 +35,19 @@ class Settings(Section):
     listen: ListenSettings = ListenSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     owners: OwnerSettings = OwnerSettings()
+    alerting: AlertingSettings = AlertingSettings()
+    slack: SlackSettings = SlackSettings()
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     serve: ServeSettings = ServeSettings()
     administrators: AdministratorSettings = AdministratorSettings()
+
+    @model_validator(mode="after")
+    def _slack_knows_whom_to_tell(self) -> Settings:
+        if self.slack.wanted and self.owners.security not in self.slack.channels:
+            name = self.owners.security
+            raise ValueError(f"slack.channels names no channel for {name!r}; example: {name}=C0123ABCD")
+        return self
 
     @property
     def clustered(self) -> bool:
