@@ -62,6 +62,10 @@ class Channels:
         """The channel of what cannot be told where it belongs."""
         return self._table.get(self.security, "")
 
+    def names(self) -> tuple[str, ...]:
+        """Every name of the settings, in their order."""
+        return tuple(self._table)
+
     def ids(self) -> tuple[str, ...]:
         """Every channel there is, each once."""
         return tuple(dict.fromkeys(self._table.values()))

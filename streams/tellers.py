@@ -102,6 +102,29 @@ def aside_of(settings: Settings, terminal: AsyncNotifier, clock: Clock) -> Async
 
 
 @asynccontextmanager
+async def trial_of(settings: Settings, channels: Channels, clock: Clock) -> AsyncIterator[AsyncNotifier]:
+    """Slack alone, for one test. Raises InputError as `courier_of`."""
+    async with _slack(settings, channels, clock, Pacing(channels.of), Counter()) as slack:
+        yield slack
+
+
+@asynccontextmanager
+async def _slack(
+    settings: Settings, channels: Channels, clock: Clock, pacing: Pacing, counter: Counter
+) -> AsyncIterator[AsyncNotifier]:
+    try:
+        from alerting.adapters.slack import SlackNotifier, SlackOptions  # noqa: PLC0415  # an extra: only who wants it
+    except ImportError as error:
+        raise InputError("slack: the client is not installed; example: pip install 'revet[slack]'") from error
+    token = settings.slack.token_text()
+    if token is None:
+        raise InputError("slack.token: there is none; example: token_file: /run/secrets/slack-token")
+    options = SlackOptions(token, settings.slack.api, settings.slack.proxy, links_of(settings), settings.slack.mentions)
+    async with SlackNotifier(options, channels, clock, _Watching(pacing, clock, counter)) as slack:
+        yield slack
+
+
+@asynccontextmanager
 async def courier_of(
     settings: Settings, channels: Channels, terminal: AsyncNotifier, clock: Clock, counter: Counter | None = None,
     keep: Callable[[AsyncNotifier], AsyncNotifier] | None = None,
@@ -111,23 +134,8 @@ async def courier_of(
     Raises:
         InputError: there is no token, the client is not installed, or a file with a secret cannot be read.
     """
-    try:
-        from alerting.adapters.slack import SlackNotifier, SlackOptions  # noqa: PLC0415  # an extra: only who wants it
-    except ImportError as error:
-        raise InputError("slack: the client is not installed; example: pip install 'revet[slack]'") from error
-    token = settings.slack.token_text()
-    if token is None:
-        raise InputError("slack.token: there is none; example: token_file: /run/secrets/slack-token")
     pacing = Pacing(channels.of, settings.alerting.quiet())
-    options = SlackOptions(
-        token,
-        settings.slack.api,
-        settings.slack.proxy,
-        links_of(settings),
-        settings.slack.mentions,
-    )
-    watching = _Watching(pacing, clock, counter or Counter())
-    async with SlackNotifier(options, channels, clock, watching) as slack:
+    async with _slack(settings, channels, clock, pacing, counter or Counter()) as slack:
         main: AsyncNotifier = slack if keep is None else keep(slack)
         courier = Courier(Switch(main, aside_of(settings, terminal, clock)), pacing)
         try:
