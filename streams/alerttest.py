@@ -45,7 +45,7 @@ class Tried(NamedTuple):
 
 async def try_out(notifier: AsyncNotifier, destination: str, now: int) -> list[Tried]:
     """Post, find, edit, reply; ends with the first step that fails and that others need."""
-    delivery = stable_id("alert-test", destination, now)
+    delivery = stable_id("delivery", stable_id("slice", "alert-test", destination), now)
     until = now + SEND_DEADLINE
     posted = await notifier.answer(Post(delivery, destination, _message(destination, now, "open"), until))
     steps = [_tried("post", posted)]
@@ -78,7 +78,7 @@ def _tried(step: str, answer: Answer) -> Tried:
 def _message(destination: str, now: int, state: IncidentState) -> Message:
     said = f"TEST: a message for {safe(destination, 60)}; nothing happened [INC-000000]"
     return Message(
-        incident=stable_id("alert-test", destination),
+        incident=stable_id("incident", "alert-test", [destination]),
         short_id="INC-000000",
         kind="test",
         revision=1 if state == "open" else 2,

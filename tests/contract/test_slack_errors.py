@@ -105,7 +105,7 @@ async def test_teams_without_a_channel_are_told_through_security_once() -> None:
 
 @pytest.mark.asyncio
 async def test_a_namespace_chooses_among_the_channels_of_the_settings_and_no_other() -> None:
-    async with world(**{"shop-alerts": "C0SHOP001"}) as w:
+    async with world(table={"shop-alerts": "C0SHOP001"}) as w:
         w.slack.know("C0SECRET1")
         w.reached()
         w.own("a", team="shop", slack_channel="shop-alerts")

@@ -14,9 +14,10 @@ limits need no waiting. Faults, once each and in order, by method: `drop-before`
 import asyncio
 import json
 import re
+import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -447,3 +448,25 @@ async def serving(workspace: Workspace) -> AsyncIterator[Workspace]:
     finally:
         workspace.released.set()
         await runner.cleanup()
+
+
+@contextmanager
+def threaded(workspace: Workspace) -> Iterator[Workspace]:
+    """The same for a command, which brings an event loop of its own."""
+    ready, stop = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with serving(workspace):
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()), daemon=True)
+    thread.start()
+    ready.wait(10)
+    try:
+        yield workspace
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(10)
+        loop.close()

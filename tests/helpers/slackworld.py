@@ -41,11 +41,13 @@ class Died(BaseException):
 class World:
     """One alerter at a time, its store, and the workspace it tells."""
 
-    def __init__(self, slack: Workspace, teams: int = 0, quiet: Quiet | None = None, **table: str) -> None:
+    def __init__(
+        self, slack: Workspace, teams: int = 0, quiet: Quiet | None = None, table: dict[str, str] | None = None
+    ) -> None:
         self.slack = slack
         self.now = T0
         self.quiet = quiet
-        self.table = {"security": SECURITY, **{f"team/t{n}": f"C0TEAM{n:03}" for n in range(teams)}, **table}
+        self.table = {"security": SECURITY, **{f"team/t{n}": f"C0TEAM{n:03}" for n in range(teams)}, **(table or {})}
         self.slack.know(*self.table.values())
         self.routes = Routes(team_slices=True)
         self.store: dict[tuple[str, str], bytes] = {}
@@ -195,13 +197,18 @@ class World:
 
 @asynccontextmanager
 async def world(
-    teams: int = 0, *, tables: bool = True, history: bool = True, quiet: Quiet | None = None, **table: str
+    teams: int = 0,
+    *,
+    tables: bool = True,
+    history: bool = True,
+    quiet: Quiet | None = None,
+    table: dict[str, str] | None = None,
 ) -> AsyncIterator[World]:
     """A world whose workspace shares its clock."""
     made: list[World] = []
     workspace = Workspace(lambda: made[0].now if made else T0, tables=tables, history=history)
     async with serving(workspace):
-        made.append(World(workspace, teams, quiet, **table))
+        made.append(World(workspace, teams, quiet, table))
         try:
             yield made[0]
         finally:
