@@ -43,7 +43,7 @@ from alerting.calls import (
 from alerting.findings import SEVERITIES, severity_rank
 from alerting.lifecycle import Notification, Reply
 from alerting.render import Message
-from alerting.routing import team_of_destination
+from alerting.routing import FALLBACK, team_of_destination
 from alerting.schedule import Schedule, Urgency
 from verifier.canonical import stable_id
 from verifier.times import MINUTE, SECOND
@@ -81,9 +81,6 @@ ANSWER_TIMEOUT: Final = 10 * SECOND
 
 BACKOFF: Final = (2 * SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE)
 """Waits after the first, second … failure; the last one repeats for ever: an alert is never given up by itself."""
-
-FALLBACK: Final = "fallback"
-"""Destination of what could not be told where it belongs; the whole incident, once, whoever was to be told."""
 
 REROUTE_AFTER: Final = 2 * MINUTE
 """After failing for so long a message goes to `FALLBACK` as well; at once where it was refused for good."""

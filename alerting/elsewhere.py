@@ -60,14 +60,15 @@ def webhook_body(event: Event, links: Links) -> Json:
 
 
 def pagerduty_body(event: Event, links: Links, key: str) -> Json:
-    """Trigger, or resolve. News of an open incident is another trigger with the same key, which wakes nobody again."""
+    """Trigger, acknowledge or resolve. News of what is open is one more trigger with the same key: it wakes nobody."""
     message = event.message
+    action = {"resolved": "resolve", "acknowledged": "acknowledge"}.get(message.state, "trigger")
     body: Json = {
         "routing_key": key,
         "dedup_key": cut(message.incident, KEY_LIMIT),
-        "event_action": "resolve" if message.state == "resolved" else "trigger",
+        "event_action": action,
     }
-    if message.state != "resolved":
+    if action == "trigger":
         body["payload"] = {
             "summary": cut(message.headline, SUMMARY_LIMIT),
             "source": "revet",

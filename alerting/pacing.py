@@ -14,9 +14,8 @@ from collections.abc import Callable
 from typing import Final
 
 from alerting.calls import Step, StepKind
-from alerting.delivery import FALLBACK
 from alerting.quiet import Quiet
-from alerting.routing import team_of_destination
+from alerting.routing import FALLBACK, team_of_destination
 from verifier.times import MINUTE, SECOND
 
 POSTS_PER_SECOND: Final = 0.9

@@ -140,6 +140,7 @@ def render_reply(reply: Reply, message: Message) -> str:
         "resolved": "resolved: nothing is left of it",
         "closed": f"closed by {who} with {count(reply.containers, 'container')} left",
         "reopened": f"open again: {count(reply.containers, 'container')}",
+        "reminder": f"nobody has taken it: {count(reply.containers, 'container')}",
         "refused": f"{who}: nothing to acknowledge, it is already resolved",
     }
     return f"{message.short_id} {sentences[reply.purpose]} ({utc(reply.time)})"

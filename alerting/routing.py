@@ -20,6 +20,8 @@ from alerting.findings import severity_rank
 from alerting.models import Severity
 
 UNOWNED: Final = "unowned"
+FALLBACK: Final = "fallback"
+"""Destination of what could not be told where it belongs; the whole incident, once, whoever was to be told."""
 OTHERS: Final = "(others)"
 """Teams beyond `MAX_TEAMS` in one row; no team can have this name."""
 
@@ -73,6 +75,10 @@ class Routes(BaseModel):
     """Destination of every critical and high incident, and of what nobody owns."""
     team_slices: bool = True
     """False: everything goes to `security` alone; for one terminal, which needs no second copy per team."""
+    reminders: bool = False
+    """Say again what is critical or high and nobody acknowledges; off for a terminal, which may scroll by unseen."""
+    escalates: bool = False
+    """The second reminder of what is critical goes to the fallback too."""
     max_teams: int = Field(default=50, ge=1)
     """Team messages per incident; beyond it the parent at `security` carries the table."""
 

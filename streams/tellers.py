@@ -68,7 +68,12 @@ def routes_of(settings: Settings) -> Routes:
     if not settings.slack.wanted:
         return routes
     beside = any(team_of_destination(name) or name != routes.security for name in settings.slack.channels)
-    return routes.model_copy(update={"team_slices": routes.team_slices or beside})
+    alerting = settings.alerting
+    aside = (alerting.webhook_url, alerting.webhook_url_file, alerting.pagerduty_key, alerting.pagerduty_key_file)
+    escalates = bool(alerting.alertmanager_url) or any(place is not None for place in aside)
+    return routes.model_copy(
+        update={"team_slices": routes.team_slices or beside, "reminders": True, "escalates": escalates}
+    )
 
 
 def links_of(settings: Settings) -> Links:

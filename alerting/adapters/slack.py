@@ -204,7 +204,7 @@ class SlackNotifier:
         if not call.channel.startswith(_CHANNEL_START):
             return Failed("gone", "its parent stands elsewhere")
         loud = call.reply.broadcast or severity_rank(call.reply.severity) >= severity_rank("critical")
-        calls_people = loud and call.reply.purpose in ("reopened", "severity-raised")
+        calls_people = loud and call.reply.purpose in ("reopened", "severity-raised", "reminder")
         mentions = self._options.mentions if calls_people else ()
         given = {
             "channel": call.channel,

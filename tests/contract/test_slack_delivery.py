@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from alerting.delivery import ANSWER_TIMEOUT, SEND_DEADLINE, Find, Found
+from alerting.models import Severity
 from alerting.quiet import Quiet
 from tests.helpers.slack_server import Workspace
 from tests.helpers.slackworld import SECURITY, T0, Died, World, world
@@ -408,6 +409,97 @@ async def test_an_ack_and_a_resolve_race_and_it_ends_resolved(ack_first: bool) -
         await w.pump(20 * MINUTE)
         assert _only(w).startswith("RESOLVED")
         assert ("nothing to acknowledge" in str([r.text for r in w.slack.replies(SECURITY)])) is not ack_first
+
+
+async def test_a_rolling_restart_of_many_opens_nothing_and_does_not_flap() -> None:
+    """Acceptance 8: counts go to zero and come back within the hold; nobody hears of it."""
+    async with world() as w:
+        w.reached()
+        w.part(containers=500, severity="high")
+        await w.pump()
+        for containers in (400, 200, 0, 0, 150, 500):
+            w.part(containers=containers, severity="high")
+            await w.pump(MINUTE)
+        await w.pump(30 * MINUTE)
+        assert "500 containers" in _only(w)
+        assert w.slack.replies(SECURITY) == []
+
+
+# ------------------------------------------------------------------------------------------------- reminders
+
+
+def _reminders(w: World) -> list[int]:
+    """Minutes after the first message at which it was said again."""
+    first = float(w.slack.parents(SECURITY)[0].ts)
+    return [round((float(r.ts) - first) / 60) for r in w.slack.replies(SECURITY) if "nobody has taken" in r.text]
+
+
+async def test_what_nobody_takes_is_said_again_and_then_elsewhere_too() -> None:
+    async with world(reminders=True) as w:
+        w.mentions = ("S0ONCALL1",)
+        await w.restart()
+        w.reached()
+        w.part(containers=3)
+        await w.pump(20 * MINUTE)
+        assert _reminders(w) == [15]
+        assert w.paper.getvalue() == ""
+        assert "S0ONCALL1" in str(w.slack.replies(SECURITY)[0].blocks)
+        assert w.slack.replies(SECURITY)[0].broadcast
+        await w.pump(8 * HOUR)
+        assert _reminders(w) == [15, 45, 105, 225, 465]
+        assert w.paper.getvalue().count("to fallback") == 1
+        w.part(containers=0)
+        await w.pump(24 * HOUR)
+        assert len(_reminders(w)) == 5
+        assert "RESOLVED" in w.paper.getvalue()
+
+
+async def test_who_takes_it_is_left_alone_for_a_day_and_asked_again_then() -> None:
+    async with world(reminders=True) as w:
+        w.reached()
+        incident = w.part(containers=3, severity="high")
+        await w.pump(30 * MINUTE)
+        w.act(incident, "ack")
+        await w.pump(23 * HOUR)
+        assert _reminders(w) == []
+        await w.pump(2 * HOUR)
+        assert len(_reminders(w)) == 1
+        assert w.alerter.book.incident(incident).state == "open"  # type: ignore[union-attr]  # it is known
+
+
+async def test_a_restart_repeats_no_reminder_and_skips_none() -> None:
+    """Acceptance 16: due times are stored."""
+    async with world(reminders=True) as w:
+        w.reached()
+        w.part(containers=3)
+        for _ in range(10):
+            await w.pump(5 * MINUTE)
+            await w.restart()
+        assert _reminders(w) == [15, 45]
+        w.now += 3 * HOUR  # nobody was there: what is overdue is said once
+        await w.pump(MINUTE)
+        assert len(_reminders(w)) == 3
+
+
+@pytest.mark.parametrize("severity", ["medium", "low"])
+async def test_what_can_wait_is_not_repeated(severity: Severity) -> None:
+    async with world(reminders=True) as w:
+        w.reached()
+        w.part(containers=3, severity=severity)
+        await w.pump(48 * HOUR)
+        assert w.slack.replies(SECURITY) == []
+
+
+async def test_what_becomes_worse_is_asked_about_from_the_beginning() -> None:
+    async with world(reminders=True) as w:
+        w.reached()
+        incident = w.part(containers=3, severity="high")
+        await w.pump(10 * MINUTE)
+        w.act(incident, "ack")
+        await w.pump(10 * MINUTE)
+        w.part(containers=4, severity="critical")
+        await w.pump(16 * MINUTE)
+        assert len(_reminders(w)) == 1
 
 
 async def test_a_search_of_a_delivery_nobody_made_is_empty_and_not_certain() -> None:

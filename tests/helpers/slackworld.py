@@ -42,14 +42,19 @@ class World:
     """One alerter at a time, its store, and the workspace it tells."""
 
     def __init__(
-        self, slack: Workspace, teams: int = 0, quiet: Quiet | None = None, table: dict[str, str] | None = None
+        self,
+        slack: Workspace,
+        teams: int = 0,
+        quiet: Quiet | None = None,
+        table: dict[str, str] | None = None,
+        reminders: bool = False,
     ) -> None:
         self.slack = slack
         self.now = T0
         self.quiet = quiet
         self.table = {"security": SECURITY, **{f"team/t{n}": f"C0TEAM{n:03}" for n in range(teams)}, **(table or {})}
         self.slack.know(*self.table.values())
-        self.routes = Routes(team_slices=True)
+        self.routes = Routes(team_slices=True, reminders=reminders, escalates=True)
         self.store: dict[tuple[str, str], bytes] = {}
         self.paper = io.StringIO()
         self.aside: AsyncNotifier = Direct(ConsoleNotifier(self.paper))
@@ -203,12 +208,13 @@ async def world(
     history: bool = True,
     quiet: Quiet | None = None,
     table: dict[str, str] | None = None,
+    reminders: bool = False,
 ) -> AsyncIterator[World]:
     """A world whose workspace shares its clock."""
     made: list[World] = []
     workspace = Workspace(lambda: made[0].now if made else T0, tables=tables, history=history)
     async with serving(workspace):
-        made.append(World(workspace, teams, quiet, table))
+        made.append(World(workspace, teams, quiet, table, reminders=reminders))
         try:
             yield made[0]
         finally:
