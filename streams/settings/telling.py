@@ -116,7 +116,7 @@ class AlertingSettings(Section):
     quiet_below: Severity = Field(default="high", examples=["critical"])
     """From this severity on nobody is let sleep. `critical` never waits."""
     webhook_url: Annotated[SecretStr | None, AfterValidator(secret_address)] = Field(
-        default=None, examples=["(https://hooks.example.com/…)"]
+        default=None, examples=["https://hooks.example.com/revet"]
     )
     """Fallback: JSON is posted here. An address may be a secret, so it is shown nowhere."""
     webhook_url_file: Path | None = Field(default=None, examples=["/run/secrets/webhook"])

@@ -106,7 +106,8 @@ def test_each_value_says_where_it_came_from(tmp_path, monkeypatch):
 
 def test_the_secret_settings_are_known_as_such():
     assert {leaf.name for leaf in leaves() if leaf.is_secret} == {
-        *("listen.token", "kafka.password", "elasticsearch.password", "elasticsearch.api_key")
+        *("listen.token", "kafka.password", "elasticsearch.password", "elasticsearch.api_key"),
+        *("slack.token", "alerting.webhook_url", "alerting.pagerduty_key"),
     }
 
 
@@ -165,6 +166,7 @@ def test_every_example_is_a_value_that_would_do():
         "elasticsearch.api_key": {"username": "", "password_file": None},
         "elasticsearch.api_key_file": {"username": "", "password_file": None},
         "administrators.loosening": {"keys": []},
+        "slack": {"channels": "security=C0123ABCD"},
     }
     for leaf in leaves():
         for example in leaf.field.examples or ():
