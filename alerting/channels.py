@@ -10,8 +10,12 @@ A namespace may only choose among the names of the settings: whoever can label o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from alerting.routing import team_destination, team_of_destination
+
+RESERVED: Final = ("canary",)
+"""Names that are for something else; no namespace can choose them, nor the channel of security."""
 
 Place = tuple[str, str]
 """(cluster, namespace)"""
@@ -43,15 +47,18 @@ class Channels:
         if own:
             return own
         names = sorted(self._chosen.get(team_of_destination(destination), {}).values())
-        return next((self._table[name] for name in names if name in self._table), "")
+        return next((self._table[name] for name in names if self._may_choose(name)), "")
 
     def why(self, destination: str) -> str:
         """Where the answer comes from, for people."""
         if destination in self._table:
             return f"slack.channels: {destination}"
         chosen = sorted(self._chosen.get(team_of_destination(destination), {}).items(), key=lambda item: item[1])
-        found = next(((place, name) for place, name in chosen if name in self._table), None)
+        found = next(((place, name) for place, name in chosen if self._may_choose(name)), None)
         return f"label of namespace {found[0][0]}/{found[0][1]}: {found[1]}" if found else "no channel"
+
+    def _may_choose(self, name: str) -> bool:
+        return name in self._table and name not in (self.security, *RESERVED)
 
     def reaches(self, team: str) -> bool:
         """Has a team a channel of its own?"""

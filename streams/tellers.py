@@ -7,10 +7,11 @@ with telling(settings, channels, console, clock, observer) as teller: …
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
-from alerting.adapters.webhook import Every, alertmanager, pagerduty, webhook
+from alerting.adapters.webhook import Every, alertmanager, pagerduty, ping, webhook
 from alerting.blocks import Links
 from alerting.calls import AsyncNotifier, StepKind
 from alerting.channels import Channels
@@ -111,6 +112,12 @@ async def trial_of(settings: Settings, channels: Channels, clock: Clock) -> Asyn
     """Slack alone, for one test. Raises InputError as `courier_of`."""
     async with _slack(settings, channels, clock, Pacing(channels.of), Counter()) as slack:
         yield slack
+
+
+def heart_of(settings: Settings) -> Callable[[], Awaitable[bool]] | None:
+    """What calls the watchman; None: there is none. Raises InputError: the file with its address cannot be read."""
+    address = settings.alerting.heartbeat_text()
+    return None if address is None else partial(ping, address)
 
 
 @asynccontextmanager

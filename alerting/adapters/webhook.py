@@ -89,6 +89,19 @@ def alertmanager(url: str, links: Links, clock: Callable[[], int]) -> HttpNotifi
     return HttpNotifier("alertmanager", base + ALERTS_PATH, lambda event: alertmanager_body(event, links), clock)
 
 
+async def ping(url: str, seconds: float = 10.0) -> bool:
+    """Call an address; did it answer with 2xx? Its text is in no error."""
+    timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, trust_env=True) as session,
+            session.post(url, allow_redirects=False) as response,
+        ):
+            return 200 <= response.status < 300
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        return False
+
+
 class Every:
     """Implements `AsyncNotifier`: tells all of them. What one did not take is sent to all again, and known by its key.
 

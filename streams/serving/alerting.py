@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from alerting.adapters.console import ConsoleNotifier
@@ -12,6 +14,8 @@ from alerting.calls import Answer, Call, Failed
 from alerting.channels import Channels
 from alerting.delivery import FALLBACK, Notifier, deliver
 from alerting.routing import Routes
+from streams.canary import CANARY as CANARY_CHANNEL
+from streams.canary import Canary
 from streams.clock import wall_clock
 from streams.clustered import ClusterAlerter
 from streams.engine.lanes import LaneOptions, ShardLane, ShardSpec
@@ -19,11 +23,19 @@ from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
 from streams.engine.worker import ShardWorker
-from streams.serving.metrics import ALERT_DELAY, MESSAGES, SLACK_CALLS, SLACK_DEGRADED, SLACK_LIMITED, Metrics
+from streams.serving.metrics import (
+    ALERT_DELAY,
+    CANARY,
+    MESSAGES,
+    SLACK_CALLS,
+    SLACK_DEGRADED,
+    SLACK_LIMITED,
+    Metrics,
+)
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of
 from streams.shared import Shared
-from streams.tellers import Counter, channels_of, courier_of, routes_of
+from streams.tellers import Counter, channels_of, courier_of, heart_of, routes_of, trial_of
 from streams.telling import Courier, Direct
 from streams.topics import ACTIONS, ALERTS, PARTS, TOPICS
 from streams.trustlog import gate_of
@@ -32,6 +44,8 @@ from verifier.times import SECOND
 NEEDED: Final = tuple(t.name for t in TOPICS.values() if "alerter" in t.readers + t.writers)
 CALLS_AT_ONCE: Final = 100
 """Messages between two looks at what came in."""
+ACTIVE_SECONDS: Final = 15.0
+"""A process that has not come to its work for so long does not count as active."""
 FINISH_SECONDS: Final = 3.0
 """How long a lane that is given up waits for answers; what is not answered then is looked for by whoever comes next."""
 
@@ -73,9 +87,33 @@ async def _telling(
         await serve(process, worker.run, beats, view)
         return
     now = _Now(wall=wall)
-    async with courier_of(process.settings, channels, Direct(terminal), now, Counted(process)) as courier:
-        worker.prepare = SlackTeller(process, courier, now).prepare
-        await serve(process, worker.run, beats, view)
+    settings = process.settings
+    async with courier_of(settings, channels, Direct(terminal), now, Counted(process)) as courier:
+        teller = SlackTeller(process, courier, now)
+        worker.prepare = teller.prepare
+        async with canary_of(process, channels, teller) as singing:
+            try:
+                await serve(process, worker.run, beats, view)
+            finally:
+                singing.cancel()
+
+
+@asynccontextmanager
+async def canary_of(process: Process, channels: Channels, teller: SlackTeller) -> AsyncIterator[asyncio.Task[None]]:
+    """The canary, beside the work; where the settings have no channel for it, nothing that ends at once."""
+    settings, loop = process.settings, asyncio.get_running_loop()
+    if not channels.of(CANARY_CHANNEL):
+        yield loop.create_task(asyncio.sleep(0))
+        return
+
+    def tell(outcome: str, detail: str) -> None:
+        process.metrics.add(CANARY, 1, outcome)
+        if outcome not in ("ok", "standby"):
+            process.log.warning("canary-failed", outcome=outcome, detail=detail)
+
+    async with trial_of(settings, channels, wall_clock) as slack:
+        canary = Canary(slack, heart_of(settings), teller.is_active, wall_clock, tell)
+        yield loop.create_task(canary.run(settings.alerting.canary_seconds))
 
 
 class _Timed(ClusterAlerter):
@@ -172,6 +210,11 @@ class SlackTeller:
         self._process = process
         self._courier = courier
         self._now = now
+        self._worked = 0.0
+
+    def is_active(self) -> bool:
+        """Does this process hold the shard, and work?"""
+        return self._worked > 0 and time.monotonic() - self._worked < ACTIVE_SECONDS
 
     def prepare(self, lane: ShardLane, parked: bool) -> None:
         """See `ShardWorker.prepare`."""
@@ -183,6 +226,7 @@ class SlackTeller:
 
     async def _tell(self, lane: ShardLane) -> None:
         processor = self._now.processor = _alerter(lane.processor)
+        self._worked = time.monotonic()
         ledger, now = processor.alerter.ledger, self._now()
         self._count(self._courier.settle(ledger, now))
         calls = self._courier.take(ledger, processor.alerter.message, now)

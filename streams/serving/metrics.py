@@ -132,6 +132,12 @@ SLACK_DEGRADED: Final = Metric(
     "Messages that were sent otherwise than wanted: without a block, `plain`, `text`, or in another `channel`.",
     "`channel`: a team's channel takes nothing; `text`: the workspace refuses our blocks",
 )  # fmt: skip
+CANARY: Final = Metric(
+    "revet_canary_total", "counter", ("outcome",),
+    "Test messages in the channel `canary`: `ok`; `failed`: Slack did not show one; `unheard`: the watchman of"
+    " `alerting.heartbeat_url` did not answer; `standby`: another process is active.",
+    "`ok` not growing in any process for two of `alerting.canary_seconds`",
+)  # fmt: skip
 ALERT_DELAY: Final = Metric(
     "revet_alert_delay_seconds", "histogram", (),
     "From the record's own time to the alerter's decision whether to tell somebody; grouping comes after it.",
@@ -150,7 +156,7 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, BULK_ITEMS,
-    BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, ALERT_DELAY, SEARCHABLE_DELAY,
+    BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
     LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""

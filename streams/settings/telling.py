@@ -59,7 +59,7 @@ class SlackSettings(Section):
     """File that holds the bot token; read at start."""
     channels: dict[str, str] = Field(default={}, examples=["security=C0123ABCD,team/payments=C0456EFGH"])
     """Name -> channel ID (not its name): `security` (or `owners.security`), which must be there, `team/NAME` for a
-    team, and any other name for namespaces to choose by a label of `owners.channel_keys`."""
+    team, `canary`, and any other name for namespaces to choose by a label of `owners.channel_keys`."""
     mentions: tuple[str, ...] = Field(default=(), examples=["S0123ABCD"])
     """Who is called when something critical opens, gets worse or comes back: IDs of user groups or people, `here`."""
     api: Address = Field(default="https://slack.com/api/", examples=["https://slack.com/api/"])
@@ -131,6 +131,15 @@ class AlertingSettings(Section):
     """Where PagerDuty takes events."""
     alertmanager_url: Address = Field(default="", examples=["https://alertmanager.example.com"])
     """Fallback: alerts are posted to this Alertmanager's API v2."""
+    heartbeat_url: Annotated[SecretStr | None, AfterValidator(secret_address)] = Field(
+        default=None, examples=["https://watchman.example.com/ping/revet"]
+    )
+    """Dead man's switch: called by `revet serve alert` after each canary that arrived; when the calls stop, whoever is
+    there wakes somebody. Needs a channel `canary` in `slack.channels`."""
+    heartbeat_url_file: Path | None = Field(default=None, examples=["/run/secrets/watchman"])
+    """File that holds that address."""
+    canary_seconds: int = Field(default=900, ge=60, le=86400, examples=[900])
+    """How often the canary is sent to the channel `canary`, where `slack.channels` names one."""
 
     @field_validator("quiet_hours")
     @classmethod
@@ -143,6 +152,7 @@ class AlertingSettings(Section):
     def _one_place_each(self) -> AlertingSettings:
         not_both(self.webhook_url, self.webhook_url_file, "webhook_url")
         not_both(self.pagerduty_key, self.pagerduty_key_file, "pagerduty_key")
+        not_both(self.heartbeat_url, self.heartbeat_url_file, "heartbeat_url")
         return self
 
     def quiet(self) -> Quiet | None:
@@ -152,6 +162,10 @@ class AlertingSettings(Section):
     def webhook_text(self) -> str | None:
         """Address of the webhook. Raises InputError as `secret_of`."""
         return secret_of(self.webhook_url, self.webhook_url_file, "alerting.webhook_url")
+
+    def heartbeat_text(self) -> str | None:
+        """Address of the watchman. Raises InputError as `secret_of`."""
+        return secret_of(self.heartbeat_url, self.heartbeat_url_file, "alerting.heartbeat_url")
 
     def pagerduty_text(self) -> str | None:
         """Key of PagerDuty. Raises InputError as `secret_of`."""

@@ -107,7 +107,7 @@ def test_each_value_says_where_it_came_from(tmp_path, monkeypatch):
 def test_the_secret_settings_are_known_as_such():
     assert {leaf.name for leaf in leaves() if leaf.is_secret} == {
         *("listen.token", "kafka.password", "elasticsearch.password", "elasticsearch.api_key"),
-        *("slack.token", "alerting.webhook_url", "alerting.pagerduty_key"),
+        *("slack.token", "alerting.webhook_url", "alerting.pagerduty_key", "alerting.heartbeat_url"),
     }
 
 
