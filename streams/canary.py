@@ -20,6 +20,9 @@ from streams.alerttest import Tried, try_out
 CANARY: Final = "canary"
 """Name of its channel in the settings."""
 
+LOOK_AGAIN: Final = 10.0
+"""Seconds after which a process that stands by looks whether it is active now."""
+
 Outcome = Literal["ok", "failed", "unheard", "standby"]
 """`unheard`: Slack showed it, and the watchman did not answer."""
 
@@ -41,8 +44,8 @@ class Canary:
     async def run(self, seconds: float) -> None:
         """Sing, wait, and so on."""
         while True:
-            await self.sing()
-            await asyncio.sleep(seconds)
+            outcome = await self.sing()
+            await asyncio.sleep(min(seconds, LOOK_AGAIN) if outcome == "standby" else seconds)
 
     async def sing(self) -> Outcome:
         """Once."""

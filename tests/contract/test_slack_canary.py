@@ -73,6 +73,23 @@ async def test_who_stands_by_sings_nothing_and_a_watchman_who_sleeps_is_told_of(
         assert await canary(w, watchman)[0].sing() == "unheard"
 
 
+async def test_who_becomes_active_sings_soon_and_not_at_the_next_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that starts is not active yet: a quarter of an hour of silence would wake somebody for nothing."""
+    monkeypatch.setattr("streams.canary.LOOK_AGAIN", 0.01)
+    async with world(table={"canary": CHANNEL}) as w:
+        looks = [False, False]
+        said: list[str] = []
+        one = Canary(
+            w.notifier, None, lambda: looks.pop() if looks else True, lambda: w.now, lambda o, _: said.append(o)
+        )
+        singing = asyncio.create_task(one.run(900))
+        async with asyncio.timeout(20):
+            while "ok" not in said:  # noqa: ASYNC110  # no event tells of it
+                await asyncio.sleep(0.01)
+        singing.cancel()
+        assert said == ["standby", "standby", "ok"]
+
+
 async def test_an_address_that_does_not_answer_is_no_call() -> None:
     assert not await ping("http://127.0.0.1:1/SECRET", 1)
     async with world() as w:
