@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from alerting.routing import team_destination, team_of_destination
+from alerting.routing import name_beside, team_destination, team_of_destination
 
 RESERVED: Final = ("canary",)
 """Names that are for something else; no namespace can choose them, nor the channel of security."""
@@ -43,7 +43,7 @@ class Channels:
 
     def of(self, destination: str) -> str:
         """The channel's id; empty: it has none. Of several that a team's namespaces name, the first by name."""
-        own = self._table.get(destination, "")
+        own = self._table.get(name_beside(destination) or destination, "")
         if own:
             return own
         names = sorted(self._chosen.get(team_of_destination(destination), {}).values())
@@ -51,8 +51,9 @@ class Channels:
 
     def why(self, destination: str) -> str:
         """Where the answer comes from, for people."""
-        if destination in self._table:
-            return f"slack.channels: {destination}"
+        own = name_beside(destination) or destination
+        if own in self._table:
+            return f"slack.channels: {own}"
         chosen = sorted(self._chosen.get(team_of_destination(destination), {}).items(), key=lambda item: item[1])
         found = next(((place, name) for place, name in chosen if self._may_choose(name)), None)
         return f"label of namespace {found[0][0]}/{found[0][1]}: {found[1]}" if found else "no channel"

@@ -31,7 +31,7 @@ import msgspec
 from alerting.findings import FINDINGS, severity_rank, worse_kind
 from alerting.held import HEAD, OWNER, PART, REACHED, Head, Held, encode, head_key, part_key, read_key, row_key, rows_of
 from alerting.lifecycle import Lifecycle, Notification, Output, Reply, ReplyPurpose, Slice, Transition
-from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, ShardReached
+from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, Severity, ShardReached
 from alerting.reminders import begin, fire, restart, stop, take
 from alerting.routing import FALLBACK, UNOWNED, Routes, destinations, team_of_destination
 from alerting.sight import Sight
@@ -59,6 +59,8 @@ class IncidentBook:
         """
         self._routes = routes or Routes()
         self._reaches = reaches
+        self.beside: Callable[[Severity, set[str]], tuple[str, ...]] = lambda _severity, _clusters: ()
+        """Who else is told of something in these clusters."""
         self._sight = Sight(stale_after)
         self._held: dict[str, Held] = {}
         self._owners: dict[tuple[str, str], str] = {}
@@ -508,6 +510,7 @@ class IncidentBook:
             return head.told
         teams = tuple(row[0] for row in self._sums(held).teams)
         wanted = destinations(head.severity, teams, self._routes, self._reaches)
+        wanted += self.beside(head.severity, {key.cluster for key, state in held.parts.items() if is_live(state.part)})
         return head.told + tuple(target for target in wanted if target not in head.told)
 
     # Small things.

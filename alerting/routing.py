@@ -10,7 +10,7 @@ names); (3) nobody, which is shown as a defect and goes to security.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -54,6 +54,37 @@ class OwnerRule(BaseModel):
         )
 
 
+class RouteRule(BaseModel):
+    """Who else is told, of what happens in some clusters; every rule that matches counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cluster: str = "*"
+    """Id or name of the cluster; `*` and `?` are wildcards."""
+    labels: dict[str, str] = {}
+    """Labels of the cluster, all of them; values may have wildcards."""
+    severity: Severity = "high"
+    """From this severity on."""
+    to: str = Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?$")
+    """Name of a channel of the settings."""
+
+    def matches(self, severity: Severity, cluster: ClusterNames) -> bool:
+        """Is it about this?"""
+        return (
+            severity_rank(severity) >= severity_rank(self.severity)
+            and any(_glob(self.cluster).fullmatch(name) for name in (cluster.id, cluster.name))
+            and all(_glob(value).fullmatch(cluster.labels.get(key, "")) for key, value in self.labels.items())
+        )
+
+
+class ClusterNames(NamedTuple):
+    """What rules may ask of a cluster."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
+
+
 class Routes(BaseModel):
     """Settings of routing."""
 
@@ -75,6 +106,8 @@ class Routes(BaseModel):
     """Destination of every critical and high incident, and of what nobody owns."""
     team_slices: bool = True
     """False: everything goes to `security` alone; for one terminal, which needs no second copy per team."""
+    also: tuple[RouteRule, ...] = ()
+    """Who else gets the whole incident."""
     reminders: bool = False
     """Say again what is critical or high and nobody acknowledges; off for a terminal, which may scroll by unseen."""
     escalates: bool = False
@@ -121,6 +154,19 @@ def destinations(
     )
     slices = [team_destination(team) for team in owned[: routes.max_teams]]
     return ((routes.security,) if parent or not slices else ()) + tuple(slices)
+
+
+def beside(severity: Severity, clusters: Iterable[ClusterNames], routes: Routes) -> tuple[str, ...]:
+    """Further destinations of the whole incident, by the clusters it is in; in the order of the rules."""
+    known = list(clusters)
+    wanted = (rule.to for rule in routes.also if any(rule.matches(severity, cluster) for cluster in known))
+    return tuple(dict.fromkeys(f"also/{name}" for name in wanted))
+
+
+def name_beside(destination: str) -> str:
+    """The channel's name of such a destination; empty: it is none."""
+    prefix, _, name = destination.partition("/")
+    return name if prefix == "also" else ""
 
 
 def team_destination(team: str) -> str:

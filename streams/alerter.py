@@ -16,11 +16,11 @@ from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
+from alerting.models import Finding, Incident, IncidentAction, IncidentPart, Severity, ShardReached
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
-from alerting.routing import Ownership, Routes, team_of
+from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.stalled import Heard, Watch
 from streams.events import NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
@@ -52,6 +52,7 @@ class Alerter:
         self._reaches = None if channels is None else channels.reaches
         self._stalled_after = stalled_after
         self.book = IncidentBook(self.routes, stalled_after, self._reaches)
+        self.book.beside = self._beside
         self._watch = Watch(stalled_after) if stalled_after is not None else None
         self._refusals = Refusals()
         self.ledger = Ledger()
@@ -83,6 +84,19 @@ class Alerter:
             yield from self._told(self._watch.heard(_heard(event), now), now)
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
+
+    def _beside(self, severity: Severity, clusters: set[str]) -> tuple[str, ...]:
+        """Who else is told: rules over clusters as trust has them."""
+        if not self.routes.also:
+            return ()
+        known = self._trust.clusters
+        named = (
+            ClusterNames(cluster, known[cluster].name, dict(known[cluster].labels))
+            if cluster in known
+            else ClusterNames(cluster, "", {})
+            for cluster in sorted(clusters)
+        )
+        return beside(severity, named, self.routes)
 
     def _own(self, place: tuple[str, str], owner: Ownership) -> None:
         self.owners[place] = owner
@@ -174,6 +188,7 @@ class Alerter:
         kept = list(entries)
         rows = [(k, v) for kind, k, v in kept if kind == BOOK]
         self.book = IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches)
+        self.book.beside = self._beside
         if self._watch is not None:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])

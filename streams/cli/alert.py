@@ -12,7 +12,7 @@ from alerting.adapters.console import ConsoleNotifier
 from alerting.channels import Channels
 from alerting.delivery import FALLBACK
 from alerting.findings import SEVERITIES
-from alerting.routing import Ownership, Routes, destinations, team_of
+from alerting.routing import ClusterNames, Ownership, Routes, beside, destinations, team_of
 from streams.alerttest import Tried, try_out
 from streams.cli.common import (
     EXIT_OK,
@@ -98,16 +98,25 @@ async def _try(settings: Settings, destination: str) -> list[Tried]:
     epilog="Examples:\n\n\b\n"
     "  $ revet alert routes\n"
     "  $ revet alert routes --explain --namespace payments --label team=pay\n"
-    "  $ revet alert routes --explain --cluster prod-eu --namespace shop -o json",
+    "  $ revet alert routes --explain --cluster prod-eu --cluster-label env=prod --namespace shop -o json",
 )
 @click.option("--explain", is_flag=True, help="Whom a namespace's incidents are told to, and by which rule.")
 @click.option("--cluster", default="local", show_default=True, metavar="NAME", help="Cluster of the namespace.")
 @click.option("--namespace", metavar="NAME", help="Namespace to explain.")
+@click.option(
+    "--cluster-label", "of_cluster", multiple=True, metavar="KEY=VALUE", help="A label of the cluster. Repeatable."
+)
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="A label it has. Repeatable.")
 @settings_option
 @output_option
 def routes(
-    explain: bool, cluster: str, namespace: str | None, labels: tuple[str, ...], settings: Settings, output: str
+    explain: bool,
+    cluster: str,
+    namespace: str | None,
+    of_cluster: tuple[str, ...],
+    labels: tuple[str, ...],
+    settings: Settings,
+    output: str,
 ) -> int:
     """Destinations and their channels; with --explain, who would be told of a namespace, severity by severity."""
     channels = channels_of(settings)
@@ -116,7 +125,8 @@ def routes(
     if explain:
         if namespace is None:
             raise click.UsageError("--explain needs --namespace NAME, and its --label KEY=VALUE where it has some")
-        told = _explained(cluster, namespace, _labels(labels), routes_of(settings), channels)
+        named = ClusterNames(cluster, cluster, _labels(of_cluster))
+        told = _explained(named, namespace, _labels(labels), routes_of(settings), channels)
     if output == "json":
         print_json({"schema": SCHEMA, "routes": listed, "explained": told})
     else:
@@ -127,7 +137,7 @@ def routes(
 def _labels(given: tuple[str, ...]) -> dict[str, str]:
     wrong = next((text for text in given if "=" not in text), None)
     if wrong is not None:
-        raise click.UsageError(f"--label {wrong}: expected KEY=VALUE, such as team=payments")
+        raise click.UsageError(f"{wrong}: expected KEY=VALUE, such as team=payments")
     return dict(text.partition("=")[::2] for text in given)
 
 
@@ -137,23 +147,28 @@ def _listed(settings: Settings, channels: Channels | None) -> list[Route]:
     return [Route(name, channels.of(name), channels.why(name)) for name in channels.names()]
 
 
-def _explained(cluster: str, namespace: str, labels: dict[str, str], rules: Routes, channels: Channels | None) -> Told:
-    owner: Ownership = team_of(cluster, namespace, labels, rules)
+def _explained(
+    cluster: ClusterNames, namespace: str, labels: dict[str, str], rules: Routes, channels: Channels | None
+) -> Told:
+    owner: Ownership = team_of(cluster.id, namespace, labels, rules)
     if channels is not None:
-        channels.learn((cluster, namespace), owner.team, owner.channel)
+        channels.learn((cluster.id, namespace), owner.team, owner.channel)
     reaches = None if channels is None else channels.reaches
     by_severity: dict[str, tuple[Route, ...]] = {
         severity: tuple(
-            Route(
-                name,
-                TERMINAL if channels is None else channels.of(name),
-                "" if channels is None else channels.why(name),
+            _route(name, channels)
+            for name in (
+                *destinations(severity, (owner.team,), rules, reaches),
+                *beside(severity, [cluster], rules),
             )
-            for name in destinations(severity, (owner.team,), rules, reaches)
         )
         for severity in reversed(SEVERITIES)
     }
-    return Told(cluster, namespace, owner.team, owner.source, by_severity)
+    return Told(cluster.id, namespace, owner.team, owner.source, by_severity)
+
+
+def _route(name: str, channels: Channels | None) -> Route:
+    return Route(name, TERMINAL, "") if channels is None else Route(name, channels.of(name), channels.why(name))
 
 
 def _print(listed: list[Route], told: Told | None) -> None:

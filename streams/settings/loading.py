@@ -101,8 +101,8 @@ def _of_environment(environ: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...
 def _typed(leaf: Leaf, text: str) -> object:
     """Lists are written a,b and mappings a=b,c=d; the model reads the rest out of text."""
     kind = str(leaf.field.annotation)
-    if leaf.place == ("owners", "table"):
-        raise InputError(f"{leaf.variable}: the owner table is read from a settings file only; example: {leaf.example}")
+    if leaf.place in (("owners", "table"), ("owners", "also")):
+        raise InputError(f"{leaf.variable}: it is read from a settings file only; example: {leaf.example}")
     if kind.startswith("tuple"):
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind.startswith("dict"):

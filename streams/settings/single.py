@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from alerting.routing import OwnerRule, Routes
+from alerting.routing import OwnerRule, RouteRule, Routes
 from streams.settings.section import Section, host_and_port, not_both, not_empty, secret_of
 
 LAYOUT: Final = "oci-layout:"
@@ -116,6 +116,11 @@ class OwnerSettings(Section):
     table: tuple[OwnerRule, ...] = Field(default=(), examples=["[{namespace: pay-*, team: payments}]"])
     """Globs over cluster, namespace and application for namespaces without such a label; the first that matches wins.
     File only."""
+    also: tuple[RouteRule, ...] = Field(
+        default=(), examples=["[{labels: {env: prod}, severity: high, to: prod-oncall}]"]
+    )
+    """Who else gets the whole incident: rules over the id, name and labels of clusters; `to` is a name of
+    `slack.channels`. File only."""
     security: str = Field(default="security", min_length=1, examples=["security"])
     """Who gets every critical and high incident, and what nobody owns."""
     team_slices: bool = Field(default=False, examples=["true"])
@@ -131,6 +136,7 @@ class OwnerSettings(Section):
             application_keys=self.application_keys,
             channel_keys=self.channel_keys,
             owners=self.table,
+            also=self.also,
             security=self.security,
             team_slices=self.team_slices,
             max_teams=self.max_teams,

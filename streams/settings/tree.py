@@ -47,6 +47,9 @@ class Settings(Section):
         if self.slack.wanted and self.owners.security not in self.slack.channels:
             name = self.owners.security
             raise ValueError(f"slack.channels names no channel for {name!r}; example: {name}=C0123ABCD")
+        missing = [rule.to for rule in self.owners.also if self.slack.wanted and rule.to not in self.slack.channels]
+        if missing:
+            raise ValueError(f"owners.also: slack.channels names no channel {missing[0]!r}")
         return self
 
     @property

@@ -138,6 +138,15 @@ def test_routes_explain_a_namespace(
     assert (found["low"], found["critical"]) == (low, critical)
 
 
+@pytest.mark.parametrize(("label", "told"), [("env=prod", True), ("env=test", False)])
+def test_routes_explain_rules_over_clusters(label: str, told: bool, slack: Workspace, tmp_path: Path) -> None:
+    path = file(tmp_path, slack, "owners: {also: [{labels: {env: prod}, to: shop-alerts}]}\n")
+    flags = ("--explain", "--namespace", "x", "--cluster-label", label)
+    ran = revet("alert", "routes", *flags, "--settings", path, "-o", "json")
+    found = [route["channel"] for route in ran.json["explained"]["by_severity"]["high"]]
+    assert ("C0SHOP001" in found) is told
+
+
 def test_routes_are_readable(slack: Workspace, tmp_path: Path) -> None:
     ran = revet("alert", "routes", "--explain", "--namespace", "x\x1b[2J", "--settings", file(tmp_path, slack))
     assert ran.code == 0
@@ -176,6 +185,10 @@ def loaded(tmp_path: Path, text: str) -> Settings:
         ("alerting: {quiet_hours: '07:00-07:00'}", "silence"),
         ("alerting: {webhook_url: 'http://h.example/SECRETPATH'}", "alerting.webhook_url: expected https"),
         ("owners: {table: [{team: all}]}", "own everything"),
+        (
+            "slack: {token: xoxb-abcdefgh, channels: {security: C0SEC0001}}\nowners: {also: [{to: nowhere}]}",
+            "names no channel 'nowhere'",
+        ),
     ],
 )
 def test_settings_that_would_mislead_are_refused(text: str, said: str, tmp_path: Path) -> None:

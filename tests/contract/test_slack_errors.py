@@ -12,9 +12,12 @@ from alerting.calls import Failed, Posted, SendReply, Update
 from alerting.channels import Channels
 from alerting.delivery import REROUTE_AFTER, SEND_DEADLINE, Find, Post
 from alerting.lifecycle import Reply
+from alerting.routing import RouteRule
 from alerting.slackwords import MEANINGS, Meaning, error_code, meaning, named_block
 from tests.helpers.slackworld import SECURITY, T0, World, world
 from verifier.times import HOUR, MINUTE, SECOND
+from verifier.trust.records import ClusterPut
+from verifier.trust.state import TrustState
 
 TEAM = "C0TEAM000"
 DESTINATION = sorted(code for code, what in MEANINGS.items() if what is Meaning.DESTINATION)
@@ -115,6 +118,22 @@ async def test_a_namespace_chooses_among_the_channels_of_the_settings_and_no_oth
         await w.pump()
         assert len(w.slack.parents("C0SHOP001")) == 1
         assert w.slack.parents("C0SECRET1") == []
+
+
+@pytest.mark.asyncio
+async def test_rules_over_clusters_tell_another_channel_the_whole() -> None:
+    async with world(table={"prod-oncall": "C0PROD001"}) as w:
+        w.routes = w.routes.model_copy(update={"also": (RouteRule(labels={"env": "prod"}, to="prod-oncall"),)})
+        await w.restart()
+        put = ClusterPut(author="a", at=T0, cluster_id="prod", name="prod-eu", labels={"env": "prod"})
+        trust, _ = TrustState.empty().apply(put, 1)
+        list(w.alerter.trust_changed(trust, w.now))
+        w.reached()
+        w.part(containers=3)
+        w.part(containers=2, cause="key:other", severity="medium")
+        await w.pump(5 * MINUTE)
+        assert ["3 containers" in text for text in w.parents("C0PROD001")] == [True]
+        assert len(w.parents()) == 2
 
 
 # ------------------------------------------------------------------------------------------------- nobody gets through
