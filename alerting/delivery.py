@@ -20,17 +20,56 @@ The queue holds ids, never rendered messages: what is late is rendered from the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import msgspec
 
-from alerting.findings import severity_rank
+from alerting.calls import (
+    Answer,
+    Call,
+    Failed,
+    Find,
+    Found,
+    Notifier,
+    Pace,
+    Post,
+    Posted,
+    SendReply,
+    Step,
+    StepKind,
+    Update,
+    ask,
+)
+from alerting.findings import SEVERITIES, severity_rank
 from alerting.lifecycle import Notification, Reply
 from alerting.render import Message
-from alerting.routing import team_of_destination
+from alerting.routing import FALLBACK, team_of_destination
 from alerting.schedule import Schedule, Urgency
 from verifier.canonical import stable_id
 from verifier.times import MINUTE, SECOND
+
+__all__ = [
+    "ANSWER_TIMEOUT",
+    "FALLBACK",
+    "REROUTE_AFTER",
+    "SEND_DEADLINE",
+    "Answer",
+    "Attempt",
+    "Call",
+    "Content",
+    "DeliveryRow",
+    "Failed",
+    "Find",
+    "Found",
+    "Ledger",
+    "Notifier",
+    "Post",
+    "Posted",
+    "ReplyRow",
+    "SendReply",
+    "Update",
+    "deliver",
+]
 
 DeliveryState = Literal["pending", "posting", "posted", "updating", "reconciling", "closed", "dead"]
 
@@ -42,6 +81,15 @@ ANSWER_TIMEOUT: Final = 10 * SECOND
 
 BACKOFF: Final = (2 * SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE)
 """Waits after the first, second … failure; the last one repeats for ever: an alert is never given up by itself."""
+
+REROUTE_AFTER: Final = 2 * MINUTE
+"""After failing for so long a message goes to `FALLBACK` as well; at once where it was refused for good."""
+
+SEARCH_AGAIN: Final = 5 * MINUTE
+"""A search that the service asked to postpone is repeated up to so long after the deadline."""
+
+STOPPED_RETRY: Final = 5 * MINUTE
+"""A service that lets nobody in is tried again after this time: somebody may have mended it."""
 
 LOOK_BACK: Final = 5 * SECOND
 """A channel is searched from this long before the attempt began: clocks differ."""
@@ -60,6 +108,10 @@ class Attempt(msgspec.Struct, frozen=True):
     error: str = ""
     possible_duplicate: bool = False
     """It was sent again without a look into the channel; the message says so."""
+    over: bool = False
+    """The service answered the attempt: an empty search is certain, also before the deadline."""
+    reroute_at: int = 0
+    """From then on it is told at `FALLBACK` too; 0: nothing went wrong."""
 
 
 class ReplyRow(msgspec.Struct, frozen=True):
@@ -97,109 +149,6 @@ class DeliveryRow(msgspec.Struct, frozen=True):
     """Further parents that turned up when the channel was searched; the oldest is kept."""
 
 
-class Posted(msgspec.Struct, frozen=True):
-    """The message stands in the channel."""
-
-    channel: str
-    ts: str
-
-
-class Found(msgspec.Struct, frozen=True):
-    """What a search of the channel gave, oldest first; empty: it is not there."""
-
-    posts: tuple[Posted, ...]
-    certain: bool = True
-    """False: messages of the attempt may still turn up until its deadline is over."""
-
-
-FailureKind = Literal["not-sent", "ambiguous", "gone", "refused", "unavailable"]
-
-
-class Failed(msgspec.Struct, frozen=True):
-    """No message, or nobody knows.
-
-    not-sent: certainly not there, try again; ambiguous: it may be there, search; gone: the parent was deleted; refused:
-    for good; unavailable: the channel cannot be searched.
-    """
-
-    kind: FailureKind
-    detail: str = ""
-    retry_after: int = 0
-    """Microseconds the service asked to wait."""
-
-
-Answer = Posted | Found | Failed
-
-
-class Post(msgspec.Struct, frozen=True):
-    """Send a new parent. `delivery` goes along as metadata, so that `find` can recognise it."""
-
-    delivery: str
-    destination: str
-    message: Message
-    deadline: int
-    previous: str = ""
-    possible_duplicate: bool = False
-
-
-class Update(msgspec.Struct, frozen=True):
-    """Edit the parent in place."""
-
-    delivery: str
-    destination: str
-    message: Message
-    deadline: int
-    channel: str
-    ts: str
-
-
-class SendReply(msgspec.Struct, frozen=True):
-    """Send a reply below the parent."""
-
-    delivery: str
-    destination: str
-    message: Message
-    deadline: int
-    channel: str
-    parent: str
-    reply: Reply
-
-
-class Find(msgspec.Struct, frozen=True):
-    """Search the channel for a parent (`reply` empty) or a reply of a delivery."""
-
-    delivery: str
-    destination: str
-    deadline: int
-    since: int
-    channel: str = ""
-    parent: str = ""
-    reply: str = ""
-
-
-Call = Post | Update | SendReply | Find
-
-
-class Notifier(Protocol):
-    """Port to a place where people look. Answers instead of raising; whatever it cannot classify is `ambiguous`."""
-
-    def post(self, call: Post) -> Posted | Failed:
-        """Send a new message."""
-        ...
-
-    def update(self, call: Update) -> Posted | Failed:
-        """Edit a message."""
-        ...
-
-    def reply(self, call: SendReply) -> Posted | Failed:
-        """Send a reply."""
-        ...
-
-    def find(self, call: Find) -> Found | Failed:
-        """Search for a message that may have been sent."""
-        ...
-
-
 Content = Callable[[str, str], Message | None]
 """(incident, destination) -> the message as it should read now; None when the incident is unknown."""
 
@@ -212,9 +161,34 @@ class Ledger:
         self._newest: dict[tuple[str, str], str] = {}
         self._schedule = Schedule()
         self._dirty: set[str] = set()
+        self._failing: set[str] = set()
 
     def accept(self, intent: Notification) -> None:
-        """Take an intent in. One that is older than what is known, or known already, changes nothing."""
+        """Take an intent in. One that is older than what is known, or known already, changes nothing.
+
+        What is open at `FALLBACK` follows: whoever was told there hears of the end too.
+        """
+        aside = self.newest(intent.incident, FALLBACK)
+        if aside is not None and aside.attempt.state != "closed" and intent.destination != FALLBACK:
+            self._accept(msgspec.structs.replace(intent, destination=FALLBACK, replies=()))
+        self._accept(intent)
+
+    def reroute(self, now: int) -> int:
+        """Tell at `FALLBACK` what could not be told where it belongs; how many incidents that newly are."""
+        made = 0
+        for key in sorted(self._failing):
+            row = self._rows[key]
+            at = _reroute_at(row)
+            if row.destination == FALLBACK or not at or at > now:
+                continue
+            aside = self.newest(row.incident, FALLBACK)
+            if aside is not None and (aside.episode, aside.desired) >= (row.episode, row.desired):
+                continue
+            made += aside is None or aside.episode < row.episode
+            self._accept(_aside(row, now))
+        return made
+
+    def _accept(self, intent: Notification) -> None:
         row = self.newest(intent.incident, intent.destination)
         if row is None or intent.episode > row.episode:
             return self._begin(intent, row)
@@ -234,10 +208,13 @@ class Ledger:
             self._put(_reopened(wanted))
         return None
 
-    def next_call(self, now: int, content: Content) -> Call | None:
-        """What to do next, worst first; None when nothing is due. The row already says that it is being done."""
+    def next_call(self, now: int, content: Content, pace: Pace | None = None) -> Call | None:
+        """What to do next, worst first; None when nothing is due. The row already says that it is being done.
+
+        What `pace` has no room for is put off, and changes nothing in its row.
+        """
         while (key := self._schedule.pop(now)) is not None:
-            call = self._call(self._rows[key], now, content)
+            call = self._call(self._rows[key], now, content, pace)
             if call is not None:
                 return call
         return None
@@ -253,10 +230,17 @@ class Ledger:
         if reply:
             replies = (_settled_reply(held, answer, now) if held.reply.id == reply else held for held in row.replies)
             self._put(_set(row, replies=tuple(replies)))
+        elif row.attempt.state not in ("posting", "updating", "reconciling"):
+            self._late(row, answer)
         elif isinstance(answer, Failed) and answer.kind == "gone":
             self._lost(row)
         else:
             self._put(_settled_parent(row, call, answer, now))
+
+    def _late(self, row: DeliveryRow, answer: Answer) -> None:
+        """Nobody waits for the answer any more (a new episode began): where it stands is noted, for the link to it."""
+        if isinstance(answer, Posted) and not row.attempt.ts:
+            self._put(_set(row, channel=answer.channel, attempt=_set(row.attempt, ts=answer.ts)))
 
     def next_due(self) -> int | None:
         """When `next_call` has something to do; None when everything is said."""
@@ -274,6 +258,11 @@ class Ledger:
     def to_rows(self) -> dict[str, bytes]:
         """Every row, encoded, by delivery id."""
         return {key: _encode(row) for key, row in self._rows.items()}
+
+    @property
+    def is_dirty(self) -> bool:
+        """Did anything change since `saved`?"""
+        return bool(self._dirty)
 
     def dirty(self) -> dict[str, bytes]:
         """Rows that changed since `saved`."""
@@ -303,6 +292,7 @@ class Ledger:
         other = self._newest.get(slice_)
         if other is None or self._rows[other].epoch <= row.epoch:
             self._newest[slice_] = row.id
+        (self._failing.add if _reroute_at(row) else self._failing.discard)(row.id)
         attempt = _open_attempt(row)
         self._schedule.put(row.id, attempt.due if attempt else None, _urgency(row))
 
@@ -353,38 +343,51 @@ class Ledger:
         )
         self._put(_set(fresh, replies=waiting))
 
-    def _call(self, row: DeliveryRow, now: int, content: Content) -> Call | None:
+    def _call(self, row: DeliveryRow, now: int, content: Content, pace: Pace | None) -> Call | None:
         """The next call of a row that is due; brings it into the state that says so."""
         if row.attempt.state == "posted" and row.sent >= row.desired:
-            return self._reply_call(row, now, content)
+            return self._reply_call(row, now, content, pace)
         attempt = _after_start(row.attempt)  # if it was under way, its answer never came
         if attempt.state == "reconciling":
+            if self._waits(row, "find", now, pace):
+                return None
             self._put(_set(row, attempt=_set(attempt, due=now + SEND_DEADLINE + ANSWER_TIMEOUT)))
             return _find(row, attempt, "", now)
-        return self._send(_set(row, attempt=attempt), now, content)
+        return self._send(_set(row, attempt=attempt), now, content, pace)
 
-    def _send(self, row: DeliveryRow, now: int, content: Content) -> Call | None:
+    def _waits(self, row: DeliveryRow, kind: StepKind, now: int, pace: Pace | None) -> bool:
+        """Is there no room for it now? Then it is put off."""
+        wait = pace.wait(Step(kind, row.id, row.destination, row.channel, row.rank, row.resolved), now) if pace else 0
+        if wait > 0:
+            self._schedule.put(row.id, now + wait, _urgency(row))
+        return wait > 0
+
+    def _send(self, row: DeliveryRow, now: int, content: Content, pace: Pace | None) -> Call | None:
         message = content(row.incident, row.destination)
         if message is None:
             self._put(_set(row, attempt=_set(row.attempt, state="dead", error="the incident is unknown")))
             return None
         if row.attempt.state != "pending" and message.content_hash == row.hash:
             self._put(_set(row, sent=row.desired))
-            return self._reply_call(self._rows[row.id], now, content)
+            return self._reply_call(self._rows[row.id], now, content, pace)
         state: DeliveryState = "posting" if row.attempt.state == "pending" else "updating"
-        started = _set(row.attempt, state=state, started=now, due=now + SEND_DEADLINE + ANSWER_TIMEOUT)
-        self._put(_set(row, attempt=started))
-        deadline = now + SEND_DEADLINE
+        if self._waits(row, "post" if state == "posting" else "edit", now, pace):
+            return None
+        due, deadline = now + SEND_DEADLINE + ANSWER_TIMEOUT, now + SEND_DEADLINE
+        self._put(_set(row, attempt=_set(row.attempt, state=state, started=now, due=due, over=False)))
+        said = (row.previous, row.attempt.possible_duplicate)
         if state == "posting":
-            return Post(row.id, row.destination, message, deadline, row.previous, row.attempt.possible_duplicate)
-        return Update(row.id, row.destination, message, deadline, row.channel, row.attempt.ts)
+            return Post(row.id, row.destination, message, deadline, *said)
+        return Update(row.id, row.destination, message, deadline, row.channel, row.attempt.ts, *said)
 
-    def _reply_call(self, row: DeliveryRow, now: int, content: Content) -> Call | None:
+    def _reply_call(self, row: DeliveryRow, now: int, content: Content, pace: Pace | None) -> Call | None:
         """The oldest reply that is not sent: replies keep their order."""
         held = next((held for held in row.replies if held.attempt.state not in ("posted", "dead")), None)
         if held is None or held.attempt.due > now:
             return None
         attempt, over = _after_start(held.attempt), now + SEND_DEADLINE + ANSWER_TIMEOUT
+        if self._waits(row, "find" if attempt.state == "reconciling" else "reply", now, pace):
+            return None
         if attempt.state == "reconciling":
             self._put(_with_reply(row, _set(held, attempt=_set(attempt, due=over))))
             return _find(row, attempt, held.reply.id, now)
@@ -394,7 +397,8 @@ class Ledger:
                 _with_reply(row, _set(held, attempt=_set(attempt, state="dead", error="the incident is unknown")))
             )
             return None
-        self._put(_with_reply(row, _set(held, attempt=_set(attempt, state="posting", started=now, due=over))))
+        started = _set(attempt, state="posting", started=now, due=over, over=False)
+        self._put(_with_reply(row, _set(held, attempt=started)))
         deadline = now + SEND_DEADLINE
         return SendReply(row.id, row.destination, message, deadline, row.channel, row.attempt.ts, held.reply)
 
@@ -407,6 +411,7 @@ def deliver(
     clock: Callable[[], int],
     *,
     limit: int = 1000,
+    pace: Pace | None = None,
 ) -> int:
     """Do what is due, at most `limit` calls; gives their number.
 
@@ -414,11 +419,11 @@ def deliver(
     is read again right before a call: one that comes too late (a paused process) is not made.
     """
     for made in range(limit):
-        call = ledger.next_call(clock(), content)
+        call = ledger.next_call(clock(), content, pace)
         _save(ledger, save)
         if call is None:
             return made
-        answer = _ask(notifier, call) if clock() <= call.deadline else Failed("not-sent", "the deadline was over")
+        answer = ask(notifier, call) if clock() <= call.deadline else Failed("not-sent", "the deadline was over")
         ledger.settle(call, answer, clock())
         _save(ledger, save)
     return limit
@@ -438,16 +443,6 @@ def _save(ledger: Ledger, save: Callable[[Mapping[str, bytes]], None]) -> None:
     if rows := ledger.dirty():
         save(rows)
         ledger.saved()
-
-
-def _ask(notifier: Notifier, call: Call) -> Answer:
-    if isinstance(call, Post):
-        return notifier.post(call)
-    if isinstance(call, Update):
-        return notifier.update(call)
-    if isinstance(call, SendReply):
-        return notifier.reply(call)
-    return notifier.find(call)
 
 
 def _settled_parent(row: DeliveryRow, call: Call, answer: Answer, now: int) -> DeliveryRow:
@@ -482,24 +477,59 @@ def _unsettled(attempt: Attempt, answer: Answer, now: int) -> Attempt:
     if not isinstance(answer, Failed):
         return _searched(attempt, now, certain=isinstance(answer, Found) and answer.certain, detail="not found")
     if attempt.state == "reconciling":
-        # The channel could not be searched. After the deadline fail open: a second message is better than none.
-        return _searched(attempt, now, certain=False, detail=answer.detail, blind=True)
+        return _unsearched(attempt, answer, now)
+    hopeless = answer.kind in ("refused", "stopped")
+    reroute_at = now if hopeless else attempt.reroute_at or now + REROUTE_AFTER
+    attempt = _set(attempt, error=answer.detail, reroute_at=reroute_at)
     if answer.kind == "refused":
-        return _set(attempt, state="dead", error=answer.detail)
+        return _set(attempt, state="dead")
     if answer.kind == "ambiguous" and attempt.state == "posting":
-        return _set(attempt, state="reconciling", due=now + answer.retry_after, error=answer.detail)
+        return _set(attempt, state="reconciling", due=now + answer.retry_after, over=answer.over)
     wait = max(BACKOFF[min(attempt.failures, len(BACKOFF) - 1)], answer.retry_after)
+    if answer.kind == "stopped":
+        wait = max(wait, STOPPED_RETRY)
     state: DeliveryState = "posted" if attempt.state == "updating" else "pending"
-    return _set(attempt, state=state, failures=attempt.failures + 1, due=now + wait, error=answer.detail)
+    return _set(attempt, state=state, failures=attempt.failures + 1, due=now + wait)
+
+
+def _unsearched(attempt: Attempt, answer: Failed, now: int) -> Attempt:
+    """The channel could not be searched. After the deadline fail open: a second message is better than none. Where the
+    service asked to wait, it is searched again first.
+    """
+    end = attempt.started + SEND_DEADLINE + ANSWER_TIMEOUT + SEARCH_AGAIN
+    if answer.retry_after and now + answer.retry_after < end:
+        return _set(attempt, due=now + answer.retry_after, error=answer.detail)
+    return _searched(_set(attempt, over=False), now, certain=False, detail=answer.detail, blind=True)
 
 
 def _searched(attempt: Attempt, now: int, *, certain: bool, detail: str, blind: bool = False) -> Attempt:
     """Not found: send again when nothing can still arrive, else search once more then."""
     over = attempt.started + SEND_DEADLINE + ANSWER_TIMEOUT
-    if not certain and now < over:
+    if not certain and not attempt.over and now < over:
         return _set(attempt, due=over, error=detail)
     flagged = attempt.possible_duplicate or blind
     return _set(attempt, state="pending", due=now, error=detail, possible_duplicate=flagged)
+
+
+def _reroute_at(row: DeliveryRow) -> int:
+    """When the first thing that does not get through is to be told elsewhere; 0: everything does."""
+    if row.attempt.state == "closed":
+        return 0
+    waiting = (held.attempt.reroute_at for held in row.replies if held.attempt.state != "posted")
+    return min((at for at in (row.attempt.reroute_at, *waiting) if at), default=0)
+
+
+def _aside(row: DeliveryRow, now: int) -> Notification:
+    return Notification(
+        incident=row.incident,
+        destination=FALLBACK,
+        episode=row.episode,
+        revision=row.desired,
+        time=now,
+        severity=SEVERITIES[row.rank],
+        paging=True,
+        resolved=row.resolved,
+    )
 
 
 def _after_start(attempt: Attempt) -> Attempt:

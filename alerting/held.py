@@ -50,6 +50,9 @@ class Head(msgspec.Struct):
     row_due: int | None = None
     post_due: int | None = None
     edit_due: int | None = None
+    reminded: int = 0
+    """How often it was said again since somebody was told, or acknowledged it."""
+    remind_due: int | None = None
     shown: Incident | None = None
     """The row that was put out last."""
 
@@ -125,7 +128,7 @@ class Held:
         """The next instant at which `IncidentBook.tick` has something to do here."""
         head = self.head
         resolve = self.resolve_at() if may_resolve else None
-        times = (head.row_due, head.post_due, head.edit_due, resolve, self.forget_at())
+        times = (head.row_due, head.post_due, head.edit_due, head.remind_due, resolve, self.forget_at())
         return min((time for time in times if time is not None), default=None)
 
 

@@ -16,14 +16,14 @@ What it keeps to:
 5. Severity only rises while it is open; a rise voids the acknowledgement.
 6. All timing is stored due-times, so a restart neither repeats nor skips anything.
 
-Left out so far: reminders, escalation, and acknowledgements that expire by themselves.
+7. Where reminders are wanted, what is critical or high and acknowledged by nobody is said again (`alerting.reminders`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -31,8 +31,9 @@ import msgspec
 from alerting.findings import FINDINGS, severity_rank, worse_kind
 from alerting.held import HEAD, OWNER, PART, REACHED, Head, Held, encode, head_key, part_key, read_key, row_key, rows_of
 from alerting.lifecycle import Lifecycle, Notification, Output, Reply, ReplyPurpose, Slice, Transition
-from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, ShardReached
-from alerting.routing import UNOWNED, Routes, destinations, team_of_destination
+from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, Severity, ShardReached
+from alerting.reminders import begin, fire, restart, stop, take
+from alerting.routing import FALLBACK, UNOWNED, Routes, destinations, team_of_destination
 from alerting.sight import Sight
 from alerting.tally import PartKey, PartState, Totals, is_live, key_of, succeed, totals
 from alerting.timing import ROW_DELAY, SAME_THREAD, edit_interval, first_post_delay
@@ -47,9 +48,19 @@ _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 class IncidentBook:
     """All incidents of one alerter. Not thread-safe: one owner drives it."""
 
-    def __init__(self, routes: Routes | None = None, stale_after: int | None = None) -> None:
-        """`stale_after`: microseconds of silence after which a shard is unknown; None: shards send no signs of life."""
+    def __init__(
+        self,
+        routes: Routes | None = None,
+        stale_after: int | None = None,
+        reaches: Callable[[str], bool] | None = None,
+    ) -> None:
+        """`stale_after`: microseconds of silence after which a shard is unknown; None: shards send no signs of life.
+        `reaches`: see `alerting.routing.destinations`.
+        """
         self._routes = routes or Routes()
+        self._reaches = reaches
+        self.beside: Callable[[Severity, set[str]], tuple[str, ...]] = lambda _severity, _clusters: ()
+        """Who else is told of something in these clusters."""
         self._sight = Sight(stale_after)
         self._held: dict[str, Held] = {}
         self._owners: dict[tuple[str, str], str] = {}
@@ -194,14 +205,18 @@ class IncidentBook:
 
     @classmethod
     def from_rows(
-        cls, rows: Iterable[tuple[str, bytes]], routes: Routes | None = None, stale_after: int | None = None
+        cls,
+        rows: Iterable[tuple[str, bytes]],
+        routes: Routes | None = None,
+        stale_after: int | None = None,
+        reaches: Callable[[str], bool] | None = None,
     ) -> IncidentBook:
         """The book as it was; puts nothing out by itself. Who was in sight is not kept: each shard has to speak again.
 
         Raises:
             msgspec.DecodeError: a row is not what `to_rows` wrote.
         """
-        book = cls(routes, stale_after)
+        book = cls(routes, stale_after, reaches)
         parts: list[tuple[str, PartKey, PartState]] = []
         for text, value in rows:
             kind, *key = read_key(text)
@@ -256,6 +271,7 @@ class IncidentBook:
             head.episode, head.opened, head.told = head.episode + 1, part.opened, ()
             held.forget_peaks()
             self._dirty.update(part_key(head.id, key) for key in held.parts)
+        restart(head, now, wanted=self._routes.reminders)
         if not head.posted:
             return self._open(held, "reopened", now)
         head.state = "open"
@@ -268,6 +284,7 @@ class IncidentBook:
             head.state, head.acknowledged_by, head.void_before = "open", "", now
         outputs = self._show(held, now, "severity-raised")
         if head.posted:
+            restart(head, now, wanted=self._routes.reminders)
             return outputs + self._notify(held, now, "severity-raised")
         self._schedule_post(held, now)
         return outputs
@@ -306,6 +323,7 @@ class IncidentBook:
         if head.state == "acknowledged" or action.time < head.void_before:
             return []
         head.state, head.acknowledged_by = "acknowledged", action.by
+        take(head, action.time, wanted=self._routes.reminders)
         self._add_note(held, action)
         outputs = self._show(held, action.time, "acknowledged", action)
         return outputs + (self._notify(held, action.time, "acknowledged", action) if head.posted else [])
@@ -338,6 +356,8 @@ class IncidentBook:
             outputs = self._resolve(held, now, "resolved")
         elif _has_come(head.post_due, now):
             outputs = self._first_post(held, now)
+        elif _has_come(head.remind_due, now):
+            outputs = self._remind(held, now)
         elif _has_come(head.edit_due, now):
             outputs = self._show(held, now, "changed") + self._notify(held, now)
         elif _has_come(head.row_due, now):
@@ -352,12 +372,25 @@ class IncidentBook:
             return []
         return self._show(held, now, "changed") + self._notify(held, now)
 
+    def _remind(self, held: Held, now: int) -> list[Output]:
+        """Nobody has taken it. What has nothing left only waits for its end, and what wakes nobody is not repeated."""
+        head = held.head
+        if not (self._routes.reminders and head.active and head.posted and held.live and self._pages(head)):
+            stop(head)
+            return []
+        due = fire(head, now)
+        outputs = self._show(held, now, "changed") + self._notify(held, now, "reminder")
+        if due.escalates and self._routes.escalates:
+            outputs.append(self._intent(held, FALLBACK, now, ()))
+        return outputs
+
     def _resolve(
         self, held: Held, now: int, purpose: ReplyPurpose, action: IncidentAction | None = None
     ) -> list[Output]:
         head = held.head
         head.state, head.resolved, head.floor = "resolved", now, (held.containers, held.workloads)
         head.post_due = None
+        stop(head)
         outputs = self._show(held, now, "closed" if purpose == "closed" else "resolved", action)
         return outputs + (self._notify(held, now, purpose, action) if head.posted else [])
 
@@ -441,6 +474,8 @@ class IncidentBook:
             self._intent(held, target, now, reply if target in head.told else ()) for target in targets
         ]
         head.told, head.notified_at, head.post_due, head.edit_due = targets, now, None, None
+        if self._routes.reminders and head.state == "open":
+            begin(head, now)
         return outputs
 
     def _reply_only(self, held: Held, purpose: ReplyPurpose, action: IncidentAction) -> list[Output]:
@@ -449,7 +484,7 @@ class IncidentBook:
 
     def _reply(self, held: Held, purpose: ReplyPurpose, now: int, action: IncidentAction | None) -> tuple[Reply, ...]:
         head = held.head
-        place = action.id if action else str(head.revision)
+        place = action.id if action else f"{head.revision}.{head.reminded}" if head.reminded else str(head.revision)
         loud = head.severity == "critical" and self._pages(head) and purpose not in ("acknowledged", "refused")
         by = action.by if action else ""
         return (Reply(f"{purpose}-{place}", purpose, now, head.severity, held.containers, by=by, broadcast=loud),)
@@ -474,7 +509,8 @@ class IncidentBook:
         if head.posted and not held.live:
             return head.told
         teams = tuple(row[0] for row in self._sums(held).teams)
-        wanted = destinations(head.severity, teams, self._routes)
+        wanted = destinations(head.severity, teams, self._routes, self._reaches)
+        wanted += self.beside(head.severity, {key.cluster for key, state in held.parts.items() if is_live(state.part)})
         return head.told + tuple(target for target in wanted if target not in head.told)
 
     # Small things.

@@ -13,7 +13,7 @@ Transition = Literal[
 ]
 """`closed`: by a person; `refused`: an action that changes nothing (acknowledging what is resolved)."""
 
-ReplyPurpose = Literal["severity-raised", "acknowledged", "resolved", "closed", "reopened", "refused"]
+ReplyPurpose = Literal["severity-raised", "acknowledged", "resolved", "closed", "reopened", "refused", "reminder"]
 
 
 class Lifecycle(msgspec.Struct, frozen=True, tag="lifecycle"):

@@ -82,6 +82,8 @@ class Message(msgspec.Struct, frozen=True):
     """What we do not know."""
     link: str
     """Path of the finding's page in the documentation."""
+    opened: int = 0
+    """When the incident opened."""
 
     @property
     def content_hash(self) -> str:
@@ -90,7 +92,21 @@ class Message(msgspec.Struct, frozen=True):
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
-def render(slice_: Slice) -> Message:
+class Known(msgspec.Struct, frozen=True):
+    """What the record could add to a message, and parts do not carry. Whoever can ask it fills it in; all of it is
+    untrusted text. What is empty is named among what is not known.
+    """
+
+    deployed_by: str = ""
+    """Who or what the largest member was admitted for."""
+    good_image: str = ""
+    """Newest image of the largest member's repository that is valid now, by digest."""
+
+
+UNASKED: Final = Known()
+
+
+def render(slice_: Slice, known: Known = UNASKED) -> Message:
     """The message of one destination."""
     incident = slice_.incident
     row = FINDINGS[incident.kind]
@@ -104,13 +120,14 @@ def render(slice_: Slice) -> Message:
         as_of=incident.changed,
         headline=_headline(slice_, row),
         what=Untrusted(cut(incident.message, MESSAGE_LIMIT)),
-        facts=tuple(fact for fact in _facts(slice_) if fact.value),
+        facts=tuple(fact for fact in (*_facts(slice_), *_known_facts(known)) if fact.value),
         table=_table(slice_),
         benign=row.benign,
         todo=row.todo,
         commands=_commands(slice_),
-        unknown=_unknown(slice_),
+        unknown=_unknown(slice_, known),
         link=f"docs/findings/{incident.kind}.md",
+        opened=incident.opened,
     )
 
 
@@ -123,6 +140,7 @@ def render_reply(reply: Reply, message: Message) -> str:
         "resolved": "resolved: nothing is left of it",
         "closed": f"closed by {who} with {count(reply.containers, 'container')} left",
         "reopened": f"open again: {count(reply.containers, 'container')}",
+        "reminder": f"nobody has taken it: {count(reply.containers, 'container')}",
         "refused": f"{who}: nothing to acknowledge, it is already resolved",
     }
     return f"{message.short_id} {sentences[reply.purpose]} ({utc(reply.time)})"
@@ -283,13 +301,23 @@ def repository_of(image: str) -> str:
     return head if colon and "/" not in tag else path
 
 
-def _unknown(slice_: Slice) -> tuple[str, ...]:
+def _known_facts(known: Known) -> tuple[Fact, ...]:
+    return (
+        Fact("deployed", Untrusted(known.deployed_by)),
+        Fact("good", Untrusted(known.good_image)),
+    )
+
+
+def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
     incident = slice_.incident
     nobody = sum(containers for team, containers, _ in incident.teams if team == UNOWNED)
     candidates = (
         (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
         (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
-        (bool(slice_.containers), "who deployed it: `revet trace` shows the admissions on record"),
+        (
+            bool(slice_.containers) and not known.deployed_by,
+            "who deployed it: `revet trace` shows the admissions on record",
+        ),
     )
     return tuple(sentence for applies, sentence in candidates if applies)
 

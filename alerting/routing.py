@@ -1,8 +1,8 @@
 """Whose is it, and who is told: from namespace metadata and a table, never from pods.
 
 A pod's author could otherwise reroute the alert about their own pod. Order: (1) a label of the namespace from a
-list of keys; (2) the owner table (globs over cluster and namespace); (3) nobody, which is shown as a defect and goes to
-security.
+list of keys; (2) the owner table (globs over cluster, namespace, and the application that a delivery tool's label
+names); (3) nobody, which is shown as a defect and goes to security.
 
     team_of("prod-eu", "payments", {"team": "pay"}, Routes())  ->  Ownership(team="pay", source="label:team")
 """
@@ -10,16 +10,18 @@ security.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alerting.findings import severity_rank
 from alerting.models import Severity
 
 UNOWNED: Final = "unowned"
+FALLBACK: Final = "fallback"
+"""Destination of what could not be told where it belongs; the whole incident, once, whoever was to be told."""
 OTHERS: Final = "(others)"
 """Teams beyond `MAX_TEAMS` in one row; no team can have this name."""
 
@@ -33,8 +35,54 @@ class OwnerRule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cluster: str = "*"
-    namespace: str
+    namespace: str = "*"
+    application: str = "*"
+    """The application that a label of Argo CD, Flux or Helm names (`Routes.application_keys`)."""
     team: str = Field(pattern=f"^{_TEAM.pattern}$")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> OwnerRule:
+        if self.namespace == self.application == "*":
+            raise ValueError("a row names a namespace or an application; one for everything would own everything")
+        return self
+
+    def matches(self, cluster: str, namespace: str, application: str) -> bool:
+        """Is it about this namespace?"""
+        of_application = self.application == "*" or bool(application and _glob(self.application).fullmatch(application))
+        return of_application and all(
+            _glob(pattern).fullmatch(name) for pattern, name in ((self.cluster, cluster), (self.namespace, namespace))
+        )
+
+
+class RouteRule(BaseModel):
+    """Who else is told, of what happens in some clusters; every rule that matches counts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cluster: str = "*"
+    """Id or name of the cluster; `*` and `?` are wildcards."""
+    labels: dict[str, str] = {}
+    """Labels of the cluster, all of them; values may have wildcards."""
+    severity: Severity = "high"
+    """From this severity on."""
+    to: str = Field(pattern=r"^[A-Za-z0-9](?:[A-Za-z0-9._@-]{0,61}[A-Za-z0-9])?$")
+    """Name of a channel of the settings."""
+
+    def matches(self, severity: Severity, cluster: ClusterNames) -> bool:
+        """Is it about this?"""
+        return (
+            severity_rank(severity) >= severity_rank(self.severity)
+            and any(_glob(self.cluster).fullmatch(name) for name in (cluster.id, cluster.name))
+            and all(_glob(value).fullmatch(cluster.labels.get(key, "")) for key, value in self.labels.items())
+        )
+
+
+class ClusterNames(NamedTuple):
+    """What rules may ask of a cluster."""
+
+    id: str
+    name: str
+    labels: Mapping[str, str]
 
 
 class Routes(BaseModel):
@@ -45,11 +93,25 @@ class Routes(BaseModel):
     label_keys: tuple[str, ...] = ("team", "owner")
     """Namespace labels that name the team, in order. Application names (`app.kubernetes.io/part-of`) are not teams; who
     uses them so adds the key."""
+    application_keys: tuple[str, ...] = (
+        "argocd.argoproj.io/instance",
+        "kustomize.toolkit.fluxcd.io/name",
+        "helm.toolkit.fluxcd.io/name",
+    )
+    """Namespace labels that name the application of a delivery tool, in order; the owner table says whose it is."""
+    channel_keys: tuple[str, ...] = ("slack-channel",)
+    """Namespace labels that name the team's channel, among those the settings have."""
     owners: tuple[OwnerRule, ...] = ()
     security: str = "security"
     """Destination of every critical and high incident, and of what nobody owns."""
     team_slices: bool = True
     """False: everything goes to `security` alone; for one terminal, which needs no second copy per team."""
+    also: tuple[RouteRule, ...] = ()
+    """Who else gets the whole incident."""
+    reminders: bool = False
+    """Say again what is critical or high and nobody acknowledges; off for a terminal, which may scroll by unseen."""
+    escalates: bool = False
+    """The second reminder of what is critical goes to the fallback too."""
     max_teams: int = Field(default=50, ge=1)
     """Team messages per incident; beyond it the parent at `security` carries the table."""
 
@@ -59,31 +121,52 @@ class Ownership(NamedTuple):
 
     team: str
     source: str
+    channel: str = ""
+    """Name of a channel that the namespace chose; it counts when the settings have it."""
 
 
 def team_of(cluster: str, namespace: str, labels: Mapping[str, str], routes: Routes) -> Ownership:
     """The team of a namespace. A label whose value is no team name counts as missing."""
+    channel = next((labels[key] for key in routes.channel_keys if _TEAM.fullmatch(labels.get(key, ""))), "")
     for key in routes.label_keys:
         if _TEAM.fullmatch(labels.get(key, "")):
-            return Ownership(labels[key], f"label:{key}")
+            return Ownership(labels[key], f"label:{key}", channel)
+    application = next((labels[key] for key in routes.application_keys if labels.get(key)), "")
     for index, rule in enumerate(routes.owners):
-        if _glob(rule.cluster).fullmatch(cluster) and _glob(rule.namespace).fullmatch(namespace):
-            return Ownership(rule.team, f"table:{index}")
-    return Ownership(UNOWNED, "default")
+        if rule.matches(cluster, namespace, application):
+            return Ownership(rule.team, f"table:{index}", channel)
+    return Ownership(UNOWNED, "default", channel)
 
 
-def destinations(severity: Severity, teams: tuple[str, ...], routes: Routes) -> tuple[str, ...]:
-    """Destinations of an incident: `security` for critical and high, for what nobody owns, and when there are more
-    teams than `max_teams`; one slice per team, largest first as given.
+def destinations(
+    severity: Severity, teams: tuple[str, ...], routes: Routes, reaches: Callable[[str], bool] | None = None
+) -> tuple[str, ...]:
+    """Destinations of an incident: `security` for critical and high, for what nobody owns or whose team cannot be
+    reached, and when there are more teams than `max_teams`; one slice per team, largest first as given.
+
+    `reaches`: whether a team has a place of its own; None: every team has.
     """
     if not routes.team_slices:
         return (routes.security,)
-    owned = [team for team in teams if team not in (UNOWNED, OTHERS)]
+    owned = [team for team in teams if team not in (UNOWNED, OTHERS) and (reaches is None or reaches(team))]
     parent = (
         severity_rank(severity) >= severity_rank("high") or len(owned) < len(teams) or len(owned) > routes.max_teams
     )
     slices = [team_destination(team) for team in owned[: routes.max_teams]]
     return ((routes.security,) if parent or not slices else ()) + tuple(slices)
+
+
+def beside(severity: Severity, clusters: Iterable[ClusterNames], routes: Routes) -> tuple[str, ...]:
+    """Further destinations of the whole incident, by the clusters it is in; in the order of the rules."""
+    known = list(clusters)
+    wanted = (rule.to for rule in routes.also if any(rule.matches(severity, cluster) for cluster in known))
+    return tuple(dict.fromkeys(f"also/{name}" for name in wanted))
+
+
+def name_beside(destination: str) -> str:
+    """The channel's name of such a destination; empty: it is none."""
+    prefix, _, name = destination.partition("/")
+    return name if prefix == "also" else ""
 
 
 def team_destination(team: str) -> str:

@@ -25,5 +25,5 @@ compile requirements/dev.txt pyproject.toml --extra cluster --extra slack --extr
 # Subsets of the same versions, so that `make demo` and `make test` can share one environment in any order, and the image
 # (cluster.txt) runs what was tested.
 compile requirements/run.txt pyproject.toml --constraint requirements/dev.txt
-compile requirements/cluster.txt pyproject.toml --extra cluster --constraint requirements/dev.txt
+compile requirements/cluster.txt pyproject.toml --extra cluster --extra slack --constraint requirements/dev.txt
 compile requirements/build.txt --group build --constraint requirements/dev.txt

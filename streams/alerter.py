@@ -11,15 +11,16 @@ from typing import Final
 
 import msgspec
 
+from alerting.channels import Channels
 from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
+from alerting.models import Finding, Incident, IncidentAction, IncidentPart, Severity, ShardReached
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
-from alerting.routing import Ownership, Routes, team_of
+from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.stalled import Heard, Watch
 from streams.events import NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
@@ -39,13 +40,19 @@ KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS})
 class Alerter:
     """One alerter. `handle` and `tick` change it; `take_dirty` says what must be stored."""
 
-    def __init__(self, routes: Routes | None = None, stalled_after: int | None = None) -> None:
+    def __init__(
+        self, routes: Routes | None = None, stalled_after: int | None = None, channels: Channels | None = None
+    ) -> None:
         """`stalled_after`: microseconds after which a part of revet that is silent, or does not move on, stands still;
-        None: there are no parts that send signs of life (one process).
+        None: there are no parts that send signs of life (one process). `channels`: where teams are told; None: a place
+        that takes everything.
         """
         self.routes = routes or Routes()
+        self.channels = channels
+        self._reaches = None if channels is None else channels.reaches
         self._stalled_after = stalled_after
-        self.book = IncidentBook(self.routes, stalled_after)
+        self.book = IncidentBook(self.routes, stalled_after, self._reaches)
+        self.book.beside = self._beside
         self._watch = Watch(stalled_after) if stalled_after is not None else None
         self._refusals = Refusals()
         self.ledger = Ledger()
@@ -68,7 +75,7 @@ class Alerter:
         elif isinstance(event, NamespaceObserved):
             owner = team_of(event.cluster, event.namespace, dict(event.labels), self.routes)
             if self.owners.get((event.cluster, event.namespace)) != owner:
-                self.owners[event.cluster, event.namespace] = owner
+                self._own((event.cluster, event.namespace), owner)
                 self._owners_dirty.add((event.cluster, event.namespace))
             self.book.own(event.cluster, event.namespace, owner.team, now)
         elif isinstance(event, ProgressSeen) and self._watch is not None:
@@ -77,6 +84,24 @@ class Alerter:
             yield from self._told(self._watch.heard(_heard(event), now), now)
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
+
+    def _beside(self, severity: Severity, clusters: set[str]) -> tuple[str, ...]:
+        """Who else is told: rules over clusters as trust has them."""
+        if not self.routes.also:
+            return ()
+        known = self._trust.clusters
+        named = (
+            ClusterNames(cluster, known[cluster].name, dict(known[cluster].labels))
+            if cluster in known
+            else ClusterNames(cluster, "", {})
+            for cluster in sorted(clusters)
+        )
+        return beside(severity, named, self.routes)
+
+    def _own(self, place: tuple[str, str], owner: Ownership) -> None:
+        self.owners[place] = owner
+        if self.channels is not None:
+            self.channels.learn(place, owner.team, owner.channel)
 
     def trust_changed(self, trust: TrustState, now: int) -> Iterator[Output]:
         """Windows and exemptions may have moved."""
@@ -162,14 +187,15 @@ class Alerter:
         self._trust = trust
         kept = list(entries)
         rows = [(k, v) for kind, k, v in kept if kind == BOOK]
-        self.book = IncidentBook.from_rows(rows, self.routes, self._stalled_after)
+        self.book = IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches)
+        self.book.beside = self._beside
         if self._watch is not None:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
         for kind, key, value in kept:
             if kind == OWNER:
                 place = msgspec.json.decode(key, type=tuple[str, str])
-                self.owners[place] = msgspec.msgpack.decode(value, type=Ownership)
+                self._own(place, msgspec.msgpack.decode(value, type=Ownership))
             if kind == REFUSALS:
                 self._refusals.load(value)
             if kind == EXPIRY:

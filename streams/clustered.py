@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from alerting.channels import Channels
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
@@ -186,9 +187,17 @@ class ClusterAlerter:
 
     topics = (TRUST, CLUSTER_SIGHT, ACTIONS, PARTS)
 
-    def __init__(self, shared: Shared, routes: Routes | None = None, stalled_after: int | None = None) -> None:
-        """`stalled_after`: microseconds without progress after which a part of revet counts as stalled; None: never."""
-        self.alerter = Alerter(routes, stalled_after=stalled_after)
+    def __init__(
+        self,
+        shared: Shared,
+        routes: Routes | None = None,
+        stalled_after: int | None = None,
+        channels: Channels | None = None,
+    ) -> None:
+        """`stalled_after`: microseconds without progress after which a part of revet counts as stalled; None: never.
+        `channels`: see `Alerter`.
+        """
+        self.alerter = Alerter(routes, stalled_after, channels)
         self.now = 0
         self._shared = shared
         self._trust = TrustState.empty()

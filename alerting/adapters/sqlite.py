@@ -18,9 +18,11 @@ import sqlite3
 from typing import Final, Literal, Protocol
 
 from alerting.adapters.console import DEFAULT_COLUMNS, ConsoleNotifier
+from alerting.calls import Step
 from alerting.delivery import SEND_DEADLINE, Failed, Find, Found, Post, Posted, SendReply, Update
 from alerting.text import encodable, safe
 from verifier.errors import PlaceUnavailable
+from verifier.times import MINUTE
 
 CHANNEL: Final = "state"
 WAITING: Final = 0
@@ -170,6 +172,18 @@ class SqliteNotifier:
         else:
             console.reply(call)
         return paper.getvalue()
+
+
+class Here:
+    """Implements `Pace` for this place: a parent that stands elsewhere is edited by who can, when they run again.
+
+    A command that works on the file beside a service that tells people in a chat must not take its messages over.
+    """
+
+    def wait(self, step: Step, now: int) -> int:
+        """See `Pace.wait`."""
+        del now
+        return 0 if step.channel in ("", CHANNEL) else MINUTE
 
 
 def _ts(delivery: str, reply: str) -> str:

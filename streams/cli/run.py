@@ -19,6 +19,7 @@ import msgspec
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from alerting.calls import AsyncNotifier
 from streams.cli.changing import read_documents
 from streams.cli.common import (
     EXIT_OK,
@@ -51,6 +52,8 @@ from streams.local.watching import watching
 from streams.places import EvidenceSource, opened, registry_options
 from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings
+from streams.tellers import channels_of, courier_of, routes_of
+from streams.telling import Copied, Courier, Direct
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.oci.port import EvidencePlace
@@ -299,15 +302,31 @@ class _Run:
     async def _serve(self, place: EvidencePlace) -> None:
         with self._opened(place, live=True) as node:
             await self._apply_trust(node, lambda: None)
-            service = Service(node)
-            receiver = Receiver(service, receiver_options(self.settings), stale=_say_stale)
-            service.quiet = receiver.quiet
-            async with (
-                self._listening(receiver),
-                watching(service, self.settings.pods, say),
-                self._notified(node),
-            ):
-                await service.run(self.stop)
+            async with self._telling(node) as courier:
+                service = Service(node, courier)
+                receiver = Receiver(service, receiver_options(self.settings), stale=_say_stale)
+                service.quiet = receiver.quiet
+                async with (
+                    self._listening(receiver),
+                    watching(service, self.settings.pods, say),
+                    self._notified(node),
+                ):
+                    await service.run(self.stop)
+
+    @asynccontextmanager
+    async def _telling(self, node: LocalNode) -> AsyncIterator[Courier | None]:
+        """In Slack, where the settings have it; what is told there is kept in the file and printed too."""
+        channels, kept = node.settings.channels, node.notifier
+        if channels is None or kept is None:
+            yield None
+            return
+        say(f"revet: messages go to Slack, {len(channels.ids())} channels")
+
+        def copied(slack: AsyncNotifier) -> AsyncNotifier:
+            return Copied(slack, kept)
+
+        async with courier_of(self.settings, channels, Direct(kept), lambda: node.now, keep=copied) as courier:
+            yield courier
 
     @asynccontextmanager
     async def _notified(self, node: LocalNode) -> AsyncIterator[None]:
@@ -353,7 +372,8 @@ class _Run:
             place=place,
             replay=not live,
             dates=first_seen_dates(self.settings.first_seen),
-            routes=self.settings.owners.routes(),
+            routes=routes_of(self.settings) if live else self.settings.owners.routes(),
+            channels=channels_of(self.settings) if live else None,
             platform=self.settings.evidence.platform,
             max_age=self.settings.evidence.max_age_hours * HOUR,
             batch=LIVE_BATCH if live else NodeSettings().batch,

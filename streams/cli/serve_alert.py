@@ -19,8 +19,8 @@ from streams.settings import Settings
 def command(settings: Settings) -> int:
     """Decide what people are told, and tell them.
 
-    One process is active; more stand by. Messages go to standard output.
-    Settings: `kafka`, `administrators`, `owners`, `serve`.
+    One process is active; more stand by. Messages go to Slack where `slack` is set, else to standard output.
+    Settings: `kafka`, `administrators`, `owners`, `slack`, `alerting`, `serve`.
     It stays until SIGTERM; `/healthz`, `/readyz` and `/metrics` are at `serve.operations`.
     """
     return run_process("alert", settings, alert)

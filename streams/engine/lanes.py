@@ -151,6 +151,9 @@ class ShardLane:
         """False while what everybody must have read may be too old."""
         self.after: Callable[[ShardLane], Awaitable[None]] | None = None
         """Awaited between two pieces of work: what somebody outside has to be told, by state that is durable."""
+        self.finish: Callable[[ShardLane], Awaitable[None]] | None = None
+        """Awaited once when the lane is closed and may still write: what somebody outside has answered meanwhile. It
+        bounds its own time."""
         self.missed: Callable[[Processor], Effects] | None = None
         """Taken and called once before work goes on: what was broadcast while others held the shard. Runs in a thread,
         as `Processor.restore` does; nothing else touches the processor meanwhile."""
@@ -217,6 +220,8 @@ class ShardLane:
             if not await self._is_closed_within(self._options.taken_seconds):
                 raise
         else:
+            if self.finish is not None and self.is_restored and not self._is_abandoned:
+                await self.finish(self)
             await self._drained()
 
     async def _is_closed_within(self, seconds: float) -> bool:
@@ -226,9 +231,13 @@ class ShardLane:
         return self._closing.is_set()
 
     async def persist(self, rows: Sequence[tuple[str, str, bytes | None]]) -> None:
-        """Make rows durable now, behind everything that is under way. Only for `after`."""
+        """Make rows durable now, behind everything that is under way. Only for `after` and `finish`."""
         await self._emit(Effects(state=tuple(rows)))
         await self._drained()
+
+    def stir(self) -> None:
+        """There may be something to do for `after`."""
+        self._stirred.set()
 
     def close(self) -> None:
         """Stop taking work; `run` then finishes what is under way and returns."""

@@ -17,7 +17,8 @@ from typing import Final
 
 import msgspec
 
-from alerting.adapters.sqlite import SqliteNotifier, Stream
+from alerting.adapters.sqlite import Here, SqliteNotifier, Stream
+from alerting.channels import Channels
 from alerting.delivery import Notifier, deliver
 from alerting.routing import Routes
 from streams.clock import wall_clock
@@ -31,6 +32,7 @@ from streams.local.dated import Dates, mark_of
 from streams.local.processor import RECORD, LocalProcessor
 from streams.outputs import output
 from streams.sinks.sqlite import SqliteRecord
+from streams.telling import Courier
 from streams.topics import REQUESTS
 from verifier.adapters.sqlite import SqliteEvidenceStore, create_evidence_tables
 from verifier.models import EvidenceSet
@@ -52,6 +54,8 @@ class NodeSettings(msgspec.Struct, frozen=True):
     dates: Dates = Dates()
     """Dated first observations that came with a recording."""
     routes: Routes = Routes()
+    channels: Channels | None = None
+    """Where teams are told; None: one place takes everything."""
     platform: str | None = None
     """`os/arch` of the nodes, so that of an index the child that runs is asked about too."""
     notifier: Notifier | None = None
@@ -75,6 +79,7 @@ class LocalNode:
             settings.routes,
             replay=settings.replay,
             tells=settings.notifier is not None,
+            channels=settings.channels,
         )
         self.processor.state.max_age = 0 if settings.replay else settings.max_age
         self.notifier = settings.notifier
@@ -208,6 +213,16 @@ class LocalNode:
         with self.engine.transaction():
             return self._deliver(self.notifier, self._save, limit)
 
+    def hand_over(self, courier: Courier) -> bool:
+        """Take in what came back, and hand out what is due; durable before it is done. False: there was neither."""
+        alerter, now = self.processor.alerter, self.now
+        settled = courier.settle(alerter.ledger, now)
+        calls = courier.take(alerter.ledger, alerter.message, now)
+        if alerter.ledger.is_dirty:
+            self._save_durably({})
+        courier.begin(alerter.ledger, calls)
+        return bool(settled or calls)
+
     def _deliver_here(self) -> bool:
         """`deliver` inside the caller's transaction."""
         return self.notifier is not None and self._has_news() and self._deliver(self.notifier, self._save) > 0
@@ -218,7 +233,8 @@ class LocalNode:
 
     def _deliver(self, notifier: Notifier, save: Callable[[Mapping[str, bytes]], None], limit: int = 100) -> int:
         alerter = self.processor.alerter
-        return deliver(alerter.ledger, notifier, alerter.message, save, lambda: self.now, limit=limit)
+        pace = Here() if isinstance(notifier, SqliteNotifier) else None
+        return deliver(alerter.ledger, notifier, alerter.message, save, lambda: self.now, limit=limit, pace=pace)
 
     def _save(self, _rows: Mapping[str, bytes]) -> None:
         self.engine.store(self.processor.alerter.take_ledger())

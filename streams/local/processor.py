@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from alerting.channels import Channels
 from alerting.models import IncidentAction, IncidentPart, ShardReached
 from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
@@ -37,9 +38,10 @@ class LocalProcessor:
         *,
         replay: bool = False,
         tells: bool = True,
+        channels: Channels | None = None,
     ) -> None:
         self.state = KeptState()
-        self.alerter = Alerter(routes)
+        self.alerter = Alerter(routes, channels=channels)
         self._known: tuple[TrustState | None, KnownFromTrust] = (None, KnownFromTrust(self.state.trust))
         self._trust_log = trust_log
         self._replay = replay

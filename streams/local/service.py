@@ -24,6 +24,7 @@ from streams.collectors.bodies import Batch
 from streams.collectors.server import Progress
 from streams.engine.port import Record
 from streams.local.node import FETCHER, LocalNode
+from streams.telling import Courier
 from streams.topics import DEADLETTERS, REQUESTS
 from verifier.errors import PlaceUnavailable
 from verifier.verify import worst
@@ -34,6 +35,8 @@ LIVE_BATCH: Final = 200
 """Records per transaction when live: some tens of milliseconds, in which nothing else is done."""
 SENDERS_FIRST: Final = 0.1
 """Longest pause between two slices of judging while bodies arrive, seconds."""
+FINISH_SECONDS: Final = 3.0
+"""How long an end waits for answers of places where people are told."""
 FETCHES: Final = 32
 """Digests whose evidence is asked for at a time; a registry that does not answer holds up only its own."""
 
@@ -89,12 +92,16 @@ class _Waiting(msgspec.Struct):
 class Service:
     """Drives a node that runs on the wall clock. Implements `streams.collectors.server.Intake`."""
 
-    def __init__(self, node: LocalNode) -> None:
+    def __init__(self, node: LocalNode, courier: Courier | None = None) -> None:
+        """`courier`: tells people over a network, beside the work; None: the node tells them by itself."""
         self.node = node
+        self._courier = courier
         self.quiet = asyncio.Event()
         """Set while nobody is sending: who sends goes before judging. A receiver puts its own here."""
         self.quiet.set()
         self._wake = asyncio.Event()
+        if courier is not None:
+            courier.wake = self._wake.set
         self._queue: list[_Waiting] = []
         self._failure: Exception | None = None
         self._progressed = time.monotonic()
@@ -160,9 +167,19 @@ class Service:
                     await self._sleep(stop)
             self._ready = False
         self._commit()  # senders that were still waiting get their answer
+        await self._say_good_bye()
         self.node.show_messages()
         if self._failure is not None:
             raise self._failure
+
+    async def _say_good_bye(self) -> None:
+        """Answers that are under way are worth waiting for: what is known needs no search at the next start."""
+        if self._courier is None:
+            return
+        await self._courier.drained(FINISH_SECONDS)
+        self._courier.settle(self.node.processor.alerter.ledger, self.node.now)
+        with self.node.engine.transaction():
+            self.node.engine.store(self.node.processor.alerter.take_ledger())
 
     def _slice(self) -> bool:
         """One unit of work; False when there is nothing to do now."""
@@ -171,7 +188,7 @@ class Service:
         if due is not None and due <= node.now:
             node.tick()
         did = node.engine.run_once() if node.engine.stirred() else False
-        did = node.deliver() > 0 or did
+        did = (node.hand_over(self._courier) if self._courier is not None else node.deliver() > 0) or did
         if not did:
             self._progressed = time.monotonic()
             node.show_messages()

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from alerting.adapters.console import ConsoleNotifier
-from alerting.delivery import Notifier, deliver
+from alerting.calls import Answer, Call, Failed
+from alerting.channels import Channels
+from alerting.delivery import FALLBACK, Notifier, deliver
 from alerting.routing import Routes
+from streams.canary import CANARY as CANARY_CHANNEL
+from streams.canary import Canary
 from streams.clock import wall_clock
 from streams.clustered import ClusterAlerter
 from streams.engine.lanes import LaneOptions, ShardLane, ShardSpec
@@ -17,10 +23,20 @@ from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
 from streams.engine.worker import ShardWorker
-from streams.serving.metrics import ALERT_DELAY, MESSAGES, Metrics
+from streams.serving.metrics import (
+    ALERT_DELAY,
+    CANARY,
+    MESSAGES,
+    SLACK_CALLS,
+    SLACK_DEGRADED,
+    SLACK_LIMITED,
+    Metrics,
+)
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of
 from streams.shared import Shared
+from streams.tellers import Counter, channels_of, courier_of, heart_of, routes_of, trial_of
+from streams.telling import Courier, Direct
 from streams.topics import ACTIONS, ALERTS, PARTS, TOPICS
 from streams.trustlog import gate_of
 from verifier.times import SECOND
@@ -28,6 +44,10 @@ from verifier.times import SECOND
 NEEDED: Final = tuple(t.name for t in TOPICS.values() if "alerter" in t.readers + t.writers)
 CALLS_AT_ONCE: Final = 100
 """Messages between two looks at what came in."""
+ACTIVE_SECONDS: Final = 15.0
+"""A process that has not come to its work for so long does not count as active."""
+FINISH_SECONDS: Final = 3.0
+"""How long a lane that is given up waits for answers; what is not answered then is looked for by whoever comes next."""
 
 
 async def alert(process: Process) -> None:
@@ -39,6 +59,7 @@ async def alert(process: Process) -> None:
     shards = settings.kafka.partitions
     wall = settings.serve.clock == "wall"
     stalled = settings.serve.stalled_seconds * SECOND if wall else None
+    channels = channels_of(settings)
     spec = ShardSpec((PARTS, ACTIONS), ALERTS, shards, instance, settings.serve.accept_gaps)
 
     def take(records: Sequence[Record]) -> None:
@@ -48,21 +69,60 @@ async def alert(process: Process) -> None:
     view = BroadcastView(link, Shared.topics, take)
     worker = ShardWorker(
         spec, link, source_of(settings.kafka, "alert", (PARTS, ACTIONS)),
-        lambda _: _Timed(shared, settings.owners.routes(), stalled, process.metrics),
+        lambda _: _Timed(shared, routes_of(settings), stalled, channels, process.metrics),
         view=view, options=LaneOptions(tick_seconds=0.5 if wall else None), meter=meter,
         stale_seconds=settings.serve.stale_trust_seconds,
     )  # fmt: skip
-    teller = Teller(process, ConsoleNotifier(sys.stdout), wall=wall)
-    worker.prepare = teller.prepare
     beats = Beats(process, "alert", instance, link, meter, shards, view, shared.gate)
-    await serve(process, worker.run, beats, view)
+    await _telling(process, worker, beats, view, channels, wall=wall)
+
+
+async def _telling(
+    process: Process, worker: ShardWorker, beats: Beats, view: BroadcastView, channels: Channels | None, *, wall: bool
+) -> None:
+    """Work, and tell people on standard output or in Slack."""
+    terminal = ConsoleNotifier(sys.stdout)
+    if channels is None:
+        worker.prepare = Teller(process, terminal, wall=wall).prepare
+        await serve(process, worker.run, beats, view)
+        return
+    now = _Now(wall=wall)
+    settings = process.settings
+    async with courier_of(settings, channels, Direct(terminal), now, Counted(process)) as courier:
+        teller = SlackTeller(process, courier, now)
+        worker.prepare = teller.prepare
+        async with canary_of(process, channels, teller) as singing:
+            try:
+                await serve(process, worker.run, beats, view)
+            finally:
+                singing.cancel()
+
+
+@asynccontextmanager
+async def canary_of(process: Process, channels: Channels, teller: SlackTeller) -> AsyncIterator[asyncio.Task[None]]:
+    """The canary, beside the work; where the settings have no channel for it, nothing that ends at once."""
+    settings, loop = process.settings, asyncio.get_running_loop()
+    if not channels.of(CANARY_CHANNEL):
+        yield loop.create_task(asyncio.sleep(0))
+        return
+
+    def tell(outcome: str, detail: str) -> None:
+        process.metrics.add(CANARY, 1, outcome)
+        if outcome not in ("ok", "standby"):
+            process.log.warning("canary-failed", outcome=outcome, detail=detail)
+
+    async with trial_of(settings, channels, wall_clock) as slack:
+        canary = Canary(slack, heart_of(settings), teller.is_active, wall_clock, tell)
+        yield loop.create_task(canary.run(settings.alerting.canary_seconds))
 
 
 class _Timed(ClusterAlerter):
     """The same, which measures how old a part of an incident is when it has been decided on."""
 
-    def __init__(self, shared: Shared, routes: Routes, stalled_after: int | None, metrics: Metrics) -> None:
-        super().__init__(shared, routes, stalled_after)
+    def __init__(
+        self, shared: Shared, routes: Routes, stalled_after: int | None, channels: Channels | None, metrics: Metrics
+    ) -> None:
+        super().__init__(shared, routes, stalled_after, channels)
         self._metrics = metrics
 
     def process(self, records: Sequence[Record]) -> Effects:
@@ -108,6 +168,89 @@ class Teller:
 
     def _now(self, processor: ClusterAlerter) -> int:
         return max(wall_clock(), processor.now) if self._wall else processor.now
+
+
+class _Now:
+    """What time it is for messages: the wall clock, but never before what was read; or the records' time alone."""
+
+    def __init__(self, *, wall: bool) -> None:
+        self._wall = wall
+        self.processor: ClusterAlerter | None = None
+
+    def __call__(self) -> int:
+        read = self.processor.now if self.processor is not None else 0
+        return max(wall_clock(), read) if self._wall else read
+
+
+class Counted(Counter):
+    """Counts calls in the process's metrics, and logs what went wrong by its name."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def called(self, method: str, outcome: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_CALLS, 1, method, outcome)
+        if outcome != "ok":
+            self._process.log.warning("slack-call-failed", method=method, outcome=outcome)
+
+    def limited(self, method: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_LIMITED, 1, method)
+
+    def degraded(self, step: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_DEGRADED, 1, step)
+
+
+class SlackTeller:
+    """Sends what the delivery ledger says is due, and waits for no answer: the lane goes on, and is woken by each."""
+
+    def __init__(self, process: Process, courier: Courier, now: _Now) -> None:
+        self._process = process
+        self._courier = courier
+        self._now = now
+        self._worked = 0.0
+
+    def is_active(self) -> bool:
+        """Does this process hold the shard, and work?"""
+        return self._worked > 0 and time.monotonic() - self._worked < ACTIVE_SECONDS
+
+    def prepare(self, lane: ShardLane, parked: bool) -> None:
+        """See `ShardWorker.prepare`."""
+        if parked:
+            lane.missed = _catch_up
+        lane.after = self._tell
+        lane.finish = self._finish
+        self._courier.wake = lane.stir
+
+    async def _tell(self, lane: ShardLane) -> None:
+        processor = self._now.processor = _alerter(lane.processor)
+        self._worked = time.monotonic()
+        ledger, now = processor.alerter.ledger, self._now()
+        self._count(self._courier.settle(ledger, now))
+        calls = self._courier.take(ledger, processor.alerter.message, now)
+        if calls or ledger.is_dirty:
+            # What is about to be done is durable before it is done, and so is what made it due.
+            await lane.persist(processor.alerter.take_ledger())
+        self._courier.begin(ledger, calls)
+
+    async def _finish(self, lane: ShardLane) -> None:
+        """Answers that are under way are worth waiting for: what is known needs no search."""
+        processor = _alerter(lane.processor)
+        await self._courier.drained(FINISH_SECONDS)
+        self._count(self._courier.settle(processor.alerter.ledger, self._now()))
+        await lane.persist(processor.alerter.take_ledger())
+
+    def _count(self, settled: Sequence[tuple[Call, Answer]]) -> None:
+        for call, answer in settled:
+            outcome = answer.kind if isinstance(answer, Failed) else "made"
+            place = FALLBACK if call.destination == FALLBACK else "slack"
+            self._process.metrics.add(MESSAGES, 1, place, outcome)
+            if isinstance(answer, Failed):
+                self._process.log.warning(
+                    "message-not-sent", destination=call.destination, outcome=answer.kind, detail=answer.detail
+                )
 
 
 def _alerter(processor: Processor) -> ClusterAlerter:

@@ -122,6 +122,27 @@ BULK_SECONDS: Final = Metric(
 MESSAGES: Final = Metric(
     "revet_messages_total", "counter", ("channel", "outcome"), "Messages handed to a channel, by outcome."
 )
+SLACK_CALLS: Final = Metric(
+    "revet_slack_calls_total", "counter", ("method", "outcome"),
+    "HTTP calls to Slack, by method and outcome: `ok`, or the error's name.",
+    "`invalid_auth`, `channel_not_found` and the like: `revet alert test`",
+)  # fmt: skip
+SLACK_LIMITED: Final = Metric(
+    "revet_slack_limited_total", "counter", ("kind",),
+    "Times Slack said that it is spoken to too often; by what was to be done.",
+    "any: another sender uses the same app, or a limit has changed",
+)  # fmt: skip
+SLACK_DEGRADED: Final = Metric(
+    "revet_slack_degraded_total", "counter", ("step",),
+    "Messages that were sent otherwise than wanted: without a block, `plain`, `text`, or in another `channel`.",
+    "`channel`: a team's channel takes nothing; `text`: the workspace refuses our blocks",
+)  # fmt: skip
+CANARY: Final = Metric(
+    "revet_canary_total", "counter", ("outcome",),
+    "Test messages in the channel `canary`: `ok`; `failed`: Slack did not show one; `unheard`: the watchman of"
+    " `alerting.heartbeat_url` did not answer; `standby`: another process is active.",
+    "`ok` not growing in any process for two of `alerting.canary_seconds`",
+)  # fmt: skip
 ALERT_DELAY: Final = Metric(
     "revet_alert_delay_seconds", "histogram", (),
     "From the record's own time to the alerter's decision whether to tell somebody; grouping comes after it.",
@@ -190,7 +211,8 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, NOTIFICATIONS, BULK_ITEMS,
-    BULK_SECONDS, MESSAGES, ALERT_DELAY, SEARCHABLE_DELAY, WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
+    BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
+    WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
     WATCH_LEADS, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED, ADMISSION_LOOKUPS,
     ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from streams.settings.keys import KeySettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
+from streams.settings.telling import AlertingSettings, SlackSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
 from streams.settings.watched import PodsSettings, WatchedCluster
 
@@ -22,6 +23,7 @@ __all__ = [
     "PREFIX",
     "AdministratorSettings",
     "AdmissionSettings",
+    "AlertingSettings",
     "ElasticsearchSettings",
     "EvidenceSettings",
     "KafkaSettings",
@@ -35,6 +37,7 @@ __all__ = [
     "Section",
     "ServeSettings",
     "Settings",
+    "SlackSettings",
     "Values",
     "WatchedCluster",
     "documented",

@@ -85,7 +85,11 @@ def _read(file: Path) -> Tree | None:
 
 # ------------------------------------------------------------------------------------------------------- environment
 
-FILE_ONLY: Final = {("owners", "table"): "the owner table", ("listen", "senders"): "the table of senders"}
+FILE_ONLY: Final = {
+    ("owners", "table"): "the owner table",
+    ("owners", "also"): "the table of further routes",
+    ("listen", "senders"): "the table of senders",
+}
 """Tables that no variable can hold."""
 
 

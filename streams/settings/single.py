@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from alerting.routing import OwnerRule, Routes
+from alerting.routing import OwnerRule, RouteRule, Routes
 from streams.collectors.senders import SenderRule
 from streams.settings.section import Section, host_and_port, not_both, not_empty, secret_of
 from verifier.oci.addresses import check_listed
@@ -221,12 +221,26 @@ class OwnerSettings(Section):
 
     label_keys: tuple[str, ...] = Field(default=("team", "owner"), examples=["team,owner"])
     """Namespace labels that name the team, in order."""
+    application_keys: tuple[str, ...] = Field(
+        default=Routes().application_keys, examples=["argocd.argoproj.io/instance,kustomize.toolkit.fluxcd.io/name"]
+    )
+    """Namespace labels that name the application of a delivery tool (Argo CD, Flux), in order; `owners.table` says
+    whose it is."""
+    channel_keys: tuple[str, ...] = Field(default=Routes().channel_keys, examples=["slack-channel"])
+    """Namespace labels that name the team's channel, by a name of `slack.channels`."""
     table: tuple[OwnerRule, ...] = Field(default=(), examples=["[{namespace: pay-*, team: payments}]"])
-    """Globs over cluster and namespace for namespaces without such a label; the first that matches wins. File only."""
+    """Globs over cluster, namespace and application for namespaces without such a label; the first that matches wins.
+    File only."""
+    also: tuple[RouteRule, ...] = Field(
+        default=(), examples=["[{labels: {env: prod}, severity: high, to: prod-oncall}]"]
+    )
+    """Who else gets the whole incident: rules over the id, name and labels of clusters; `to` is a name of
+    `slack.channels`. File only."""
     security: str = Field(default="security", min_length=1, examples=["security"])
     """Who gets every critical and high incident, and what nobody owns."""
     team_slices: bool = Field(default=False, examples=["true"])
-    """Also tell each team its part. Off here: one terminal needs no second copy."""
+    """Also tell each team its part. Off here: one terminal needs no second copy. In Slack every team with a channel is
+    told."""
     max_teams: int = Field(default=50, ge=1, examples=[50])
     """Team messages per incident."""
 
@@ -234,7 +248,10 @@ class OwnerSettings(Section):
         """As the alerter takes them."""
         return Routes(
             label_keys=self.label_keys,
+            application_keys=self.application_keys,
+            channel_keys=self.channel_keys,
             owners=self.table,
+            also=self.also,
             security=self.security,
             team_slices=self.team_slices,
             max_teams=self.max_teams,

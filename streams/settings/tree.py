@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic.fields import FieldInfo
 
 from streams.settings.admission import AdmissionSettings
@@ -15,6 +15,7 @@ from streams.settings.hub import HubSettings
 from streams.settings.keys import KeySettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
+from streams.settings.telling import AlertingSettings, SlackSettings
 from streams.settings.watched import PodsSettings
 
 PREFIX: Final = "REVET_"
@@ -41,12 +42,24 @@ class Settings(Section):
     notifications: NotificationSettings = NotificationSettings()
     owners: OwnerSettings = OwnerSettings()
     keys: KeySettings = KeySettings()
+    alerting: AlertingSettings = AlertingSettings()
+    slack: SlackSettings = SlackSettings()
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
     serve: ServeSettings = ServeSettings()
     admission: AdmissionSettings = AdmissionSettings()
     administrators: AdministratorSettings = AdministratorSettings()
     hub: HubSettings = HubSettings()
+
+    @model_validator(mode="after")
+    def _slack_knows_whom_to_tell(self) -> Settings:
+        if self.slack.wanted and self.owners.security not in self.slack.channels:
+            name = self.owners.security
+            raise ValueError(f"slack.channels names no channel for {name!r}; example: {name}=C0123ABCD")
+        missing = [rule.to for rule in self.owners.also if self.slack.wanted and rule.to not in self.slack.channels]
+        if missing:
+            raise ValueError(f"owners.also: slack.channels names no channel {missing[0]!r}")
+        return self
 
     @property
     def clustered(self) -> bool:

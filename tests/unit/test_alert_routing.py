@@ -8,9 +8,13 @@ from pydantic import ValidationError
 from alerting.routing import (
     OTHERS,
     UNOWNED,
+    ClusterNames,
     OwnerRule,
+    RouteRule,
     Routes,
+    beside,
     destinations,
+    name_beside,
     team_destination,
     team_of,
     team_of_destination,
@@ -44,7 +48,7 @@ ROUTES = Routes(
     ],
 )
 def test_a_namespace_names_its_team(cluster, namespace, labels, team, source):
-    assert team_of(cluster, namespace, labels, ROUTES) == (team, source)
+    assert team_of(cluster, namespace, labels, ROUTES)[:2] == (team, source)
 
 
 def test_further_label_keys_are_a_setting():
@@ -87,3 +91,59 @@ def test_globs_have_no_other_wildcards():
     routes = Routes(owners=(OwnerRule(namespace="[ab].*", team="t"),))
     assert team_of("c", "a.x", {}, routes).team == UNOWNED
     assert team_of("c", "[ab].x", {}, routes).team == "t"
+
+
+# ------------------------------------------------------------------------------------------------- by cluster
+
+PROD = ClusterNames("uid-1", "prod-eu", {"env": "prod", "region": "eu"})
+TEST = ClusterNames("uid-2", "test-eu", {"env": "test"})
+ALSO = Routes(
+    also=(
+        RouteRule(labels={"env": "prod"}, to="prod-oncall"),
+        RouteRule(cluster="*-eu", severity="medium", to="eu"),
+        RouteRule(cluster="uid-2", severity="critical", to="eu"),
+        RouteRule(labels={"env": "p*", "region": "us"}, severity="info", to="us"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("severity", "clusters", "told"),
+    [
+        ("critical", [PROD], ("also/prod-oncall", "also/eu")),
+        ("medium", [PROD], ("also/eu",)),
+        ("low", [PROD, TEST], ()),
+        ("high", [TEST], ("also/eu",)),
+        ("critical", [ClusterNames("uid-2", "", {})], ("also/eu",)),
+        ("critical", [ClusterNames("uid-3", "", {})], ()),
+        ("critical", [], ()),
+    ],
+)
+def test_rules_over_clusters_tell_others_too(severity, clusters, told):
+    assert beside(severity, clusters, ALSO) == told
+
+
+def test_such_a_destination_is_nobodys_slice():
+    assert (name_beside("also/eu"), name_beside("team/eu"), name_beside("eu")) == ("eu", "", "")
+    assert team_of_destination("also/eu") == ""
+
+
+@pytest.mark.parametrize("rule", [{"to": ""}, {"to": "<!x>"}, {}, {"to": "a", "severity": "worst"}])
+def test_a_wrong_rule_over_clusters_is_refused(rule):
+    with pytest.raises(ValidationError):
+        RouteRule.model_validate(rule)
+
+
+@pytest.mark.parametrize(
+    ("labels", "team"),
+    [
+        ({"argocd.argoproj.io/instance": "checkout-eu"}, "shop"),
+        ({"helm.toolkit.fluxcd.io/name": "checkout"}, "shop"),
+        ({"argocd.argoproj.io/instance": "other"}, UNOWNED),
+        ({"argocd.argoproj.io/instance": "checkout", "team": "pay"}, "pay"),
+        ({}, UNOWNED),
+    ],
+)
+def test_an_application_of_a_delivery_tool_has_an_owner(labels, team):
+    routes = Routes(owners=(OwnerRule(application="checkout*", team="shop"),))
+    assert team_of("c", "n", labels, routes).team == team

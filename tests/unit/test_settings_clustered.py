@@ -108,6 +108,7 @@ def test_the_secret_settings_are_known_as_such():
     assert {leaf.name for leaf in leaves() if leaf.is_secret} == {
         *("listen.token", "notifications.token", "keys.vault_token", "kafka.password", "hub.password"),
         *("elasticsearch.password", "elasticsearch.api_key"),
+        *("slack.token", "alerting.webhook_url", "alerting.pagerduty_key", "alerting.heartbeat_url"),
     }
 
 
@@ -170,6 +171,7 @@ def test_every_example_is_a_value_that_would_do():
         "listen.push_keys_file": {"push_audience": "a"},
         "listen.push_audience": {"push_keys_file": "/x"},
         "notifications.address": {"token_file": "/x"},
+        "slack": {"channels": "security=C0123ABCD"},
     }
     for leaf in leaves():
         for example in leaf.field.examples or ():
@@ -179,7 +181,7 @@ def test_every_example_is_a_value_that_would_do():
                 section.pop("password_file")
             if leaf.place[-1] in {"certificate_file", "key_file"}:
                 section |= {"certificate_file": "/x", "key_file": "/x"}
-            if leaf.name in {"owners.table", "listen.senders", "listen.client_ca_file"}:
+            if leaf.name in {"owners.table", "owners.also", "listen.senders", "listen.client_ca_file"}:
                 continue  # an example in the file's own notation, read by the test of the page
             environ = {f"REVET_{'_'.join((leaf.place[0], n))}".upper(): str(v) for n, v in section.items() if v != []}
             load_settings(None, {**environ, leaf.variable: str(example)}, {})

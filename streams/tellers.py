@@ -1,0 +1,156 @@
+"""Who is told where, put together from the settings. Pure wiring, for every mode.
+
+channels = channels_of(settings)                       None: no Slack; messages go to the terminal
+alerter = Alerter(routes_of(settings), channels=channels)
+with telling(settings, channels, console, clock, observer) as teller: …
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+from alerting.adapters.webhook import Every, alertmanager, pagerduty, ping, webhook
+from alerting.blocks import Links
+from alerting.calls import AsyncNotifier, StepKind
+from alerting.channels import Channels
+from alerting.pacing import Pacing
+from alerting.routing import Routes, team_of_destination
+from streams.settings import Settings
+from streams.sinks.mapping import Names
+from streams.telling import Courier, Switch
+from verifier.errors import InputError
+
+Clock = Callable[[], int]
+"""Microseconds UTC."""
+
+
+class Counter:
+    """What is counted of calls; nothing here."""
+
+    def called(self, method: str, outcome: str) -> None:
+        """One HTTP call of a method, and what came of it."""
+
+    def limited(self, method: str) -> None:
+        """The service said: too often."""
+
+    def degraded(self, step: str) -> None:
+        """Something simpler was sent, or elsewhere."""
+
+
+class _Watching:
+    """Observes the adapter: paces, and counts."""
+
+    def __init__(self, pacing: Pacing, clock: Clock, counter: Counter) -> None:
+        self._pacing, self._clock, self._counter = pacing, clock, counter
+
+    def called(self, method: str, outcome: str) -> None:
+        self._counter.called(method, outcome)
+
+    def limited(self, kind: StepKind, channel: str, retry_after: int) -> None:
+        self._pacing.limited(kind, channel, self._clock(), retry_after)
+        self._counter.limited(kind)
+
+    def degraded(self, step: str) -> None:
+        self._counter.degraded(step)
+
+
+def channels_of(settings: Settings) -> Channels | None:
+    """The channels of Slack; None where nobody is told there."""
+    if not settings.slack.wanted:
+        return None
+    return Channels(settings.slack.channels, settings.owners.security)
+
+
+def routes_of(settings: Settings) -> Routes:
+    """Who is told. Where Slack is, every team that has a channel is told its part."""
+    routes = settings.owners.routes()
+    if not settings.slack.wanted:
+        return routes
+    beside = any(team_of_destination(name) or name != routes.security for name in settings.slack.channels)
+    alerting = settings.alerting
+    aside = (alerting.webhook_url, alerting.webhook_url_file, alerting.pagerduty_key, alerting.pagerduty_key_file)
+    escalates = bool(alerting.alertmanager_url) or any(place is not None for place in aside)
+    return routes.model_copy(
+        update={"team_slices": routes.team_slices or beside, "reminders": True, "escalates": escalates}
+    )
+
+
+def links_of(settings: Settings) -> Links:
+    """Addresses that messages link to."""
+    names = Names(settings.elasticsearch.namespace)
+    return Links(
+        docs=settings.alerting.docs_url,
+        kibana=settings.alerting.kibana_url,
+        kibana_version=settings.alerting.kibana_version,
+        members=names.target("findings"),
+        timeline=names.target("incident"),
+    )
+
+
+def aside_of(settings: Settings, terminal: AsyncNotifier, clock: Clock) -> AsyncNotifier:
+    """Where it goes when it cannot be told where it belongs: the services of the settings, else the terminal.
+
+    Raises:
+        InputError: a file with a secret cannot be read.
+    """
+    alerting, links = settings.alerting, links_of(settings)
+    places: list[AsyncNotifier] = []
+    address, key = alerting.webhook_text(), alerting.pagerduty_text()
+    if address:
+        places.append(webhook(address, links, clock))
+    if key:
+        places.append(pagerduty(alerting.pagerduty_url, key, links, clock))
+    if alerting.alertmanager_url:
+        places.append(alertmanager(alerting.alertmanager_url, links, clock))
+    return Every(places) if places else terminal
+
+
+@asynccontextmanager
+async def trial_of(settings: Settings, channels: Channels, clock: Clock) -> AsyncIterator[AsyncNotifier]:
+    """Slack alone, for one test. Raises InputError as `courier_of`."""
+    async with _slack(settings, channels, clock, Pacing(channels.of), Counter()) as slack:
+        yield slack
+
+
+def heart_of(settings: Settings) -> Callable[[], Awaitable[bool]] | None:
+    """What calls the watchman; None: there is none. Raises InputError: the file with its address cannot be read."""
+    address = settings.alerting.heartbeat_text()
+    return None if address is None else partial(ping, address)
+
+
+@asynccontextmanager
+async def _slack(
+    settings: Settings, channels: Channels, clock: Clock, pacing: Pacing, counter: Counter
+) -> AsyncIterator[AsyncNotifier]:
+    try:
+        from alerting.adapters.slack import SlackNotifier, SlackOptions  # noqa: PLC0415  # an extra: only who wants it
+    except ImportError as error:
+        raise InputError("slack: the client is not installed; example: pip install 'revet[slack]'") from error
+    token = settings.slack.token_text()
+    if token is None:
+        raise InputError("slack.token: there is none; example: token_file: /run/secrets/slack-token")
+    options = SlackOptions(token, settings.slack.api, settings.slack.proxy, links_of(settings), settings.slack.mentions)
+    async with SlackNotifier(options, channels, clock, _Watching(pacing, clock, counter)) as slack:
+        yield slack
+
+
+@asynccontextmanager
+async def courier_of(
+    settings: Settings, channels: Channels, terminal: AsyncNotifier, clock: Clock, counter: Counter | None = None,
+    keep: Callable[[AsyncNotifier], AsyncNotifier] | None = None,
+) -> AsyncIterator[Courier]:  # fmt: skip
+    """What tells people in Slack, and elsewhere when it must. `keep` stands in front of Slack.
+
+    Raises:
+        InputError: there is no token, the client is not installed, or a file with a secret cannot be read.
+    """
+    pacing = Pacing(channels.of, settings.alerting.quiet())
+    async with _slack(settings, channels, clock, pacing, counter or Counter()) as slack:
+        main: AsyncNotifier = slack if keep is None else keep(slack)
+        courier = Courier(Switch(main, aside_of(settings, terminal, clock)), pacing)
+        try:
+            yield courier
+        finally:
+            courier.cancel()
