@@ -170,8 +170,13 @@ def _add_lost(cls: Class, names: dict[str, int], wanted: dict[Slot, Raised]) -> 
 
 
 def _not_known(state: ShardState, workload: Workload, slot: Slot) -> bool:
-    """What was gone is so until somebody can tell: a registry that is down has not published it again."""
+    """What was gone is so until somebody can tell, and what was old until somebody has asked: a registry that is down
+    has published nothing again, and a restart forgets how long it is down.
+    """
     running = [state.classes[name] for name, names in workload.classes.items() if slot.container in names]
+    if slot.code == "stale":
+        judged = ((cls.judged.get(slot.policy), cls.image.evidence.set) for cls in running)
+        return any(j and j.decided.outcome == "valid" and known and not known.complete for j, known in judged)
     same = [cls for cls in running if cls.row.digest == slot.digest]
     return slot.code == "evidence-vanished" and any(lost(cls.image.evidence.set) is None for cls in same)
 

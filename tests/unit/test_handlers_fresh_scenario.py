@@ -7,6 +7,7 @@ import pytest
 
 from streams.events import EvidenceFound, EvidenceWanted, Tick
 from streams.handlers import handle, restored
+from streams.handlers.evidence import learn
 from streams.local.kept import KeptState
 from streams.state import ShardState
 from tests.helpers.world import World, digest_of, policy
@@ -184,6 +185,27 @@ def test_since_when_nobody_could_ask_outlives_a_restart() -> None:
     at = again.images[slot].complete_at + 2 * DAY
     list(handle(again, Tick("", at + 1)))
     assert [f.code for f in again.findings.values() if f.state == "open"] == ["stale"]
+
+
+def test_a_restart_that_forgets_since_when_closes_nothing_before_somebody_could_ask() -> None:
+    """A shard of a cluster stores no answers; the newest one, which is incomplete, is all that it finds."""
+    world, api = fresh_world()
+    slot = ("registry.example.com/payments/api", api[1])
+    world.broken[slot] = "registry-unavailable"
+    world.wait(3 * DAY)
+    assert world.open_codes() == ["stale"]
+    rows = [(k, key, value) for k, key, value in world.state.take_dirty() if value is not None and k != "image"]
+    again = ShardState()
+    again.max_age, again.trust = DAY, world.state.trust
+    again.restore(rows)
+    again.now = world.now
+    learn(again, again.images[slot], world.fetch(*slot))
+    list(restored(again))
+    assert [f.code for f in again.findings.values() if f.state == "open"] == ["stale"]
+    del world.broken[slot]
+    world.now += HOUR
+    list(handle(again, world.fetch(*slot)))
+    assert [f.code for f in again.findings.values() if f.state == "open"] == []
 
 
 # ---------------------------------------------------------------------------------------------------------- tags moved
