@@ -522,6 +522,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
         b'Bearer realm="https://auth.example/token",service="r.example",scope="repository:a:pull", Basic realm="x"'
     ],
     "revet documents": lambda: [REVET, *REVET.split(b"---\n")],
+    "quota": lambda: [b"100/6h", b"5000/d", b"10/30m"],
     "reference": lambda: [
         b"nginx",
         b"r.example:5000/a/b:1.2@" + world.DIGEST.encode(),

@@ -52,6 +52,7 @@ from verifier.facts.derive import derive_fact
 from verifier.models import Evidence, EvidenceFormat
 from verifier.oci.auth import parse_challenges, parse_docker_config, parse_token, token_url
 from verifier.oci.manifests import Index, child_of_platform, children_of, media_type_of, parse_manifest
+from verifier.oci.pacing import parse_quota
 from verifier.policy.documents import load_documents
 from verifier.policy.globs import Over, compile_glob, split_image
 from verifier.policy.identity import check_regex
@@ -373,6 +374,7 @@ TARGETS: Final[dict[str, Target]] = {
     "parse_token": Target(parse_token, "token answer", "json", ()),
     "parse_challenges": Target(_challenge, "challenge", "bytes", ()),
     "parse_reference": Target(lambda data: parse_reference(text(data)), "reference", "bytes", (ImageReferenceError,)),
+    "parse_quota": Target(lambda data: parse_quota(text(data)), "quota", "bytes", _VALUE),
     "parse_image_id": Target(lambda data: parse_image_id(text(data)), "image ID", "bytes", ()),
     "parse_instant": Target(lambda data: parse_instant(text(data)), "instant", "bytes", _VALUE),
     "parse_age": Target(lambda data: parse_age(text(data)), "instant", "bytes", ()),

@@ -11,7 +11,7 @@ from streams.processors import JudgeProcessor
 from streams.sinks import documents
 from streams.topics import ALERTS, CLUSTER_SIGHT, STATE, TOPICS
 
-ROLES = {"alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
+ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
 ALERTED: set[type] = {IncidentPart, ShardReached, IncidentAction, NamespaceObserved, TrustChanged}  # not passed over

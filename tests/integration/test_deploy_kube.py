@@ -1,0 +1,186 @@
+"""`deploy/`: rendered by Kustomize, taken by a real API server, restricted as the namespace says, with the rights that
+revet itself prints; and the settings in it are settings.
+"""
+
+import copy
+import subprocess
+import urllib.error
+from pathlib import Path
+
+import pytest
+import yaml
+from click import Command, Context, Group
+
+from streams.cli import cli
+from streams.collectors.rbac import manifest
+from streams.settings import Settings, load_settings
+from tests.helpers.process import ROOT
+from tests.integration.test_list_pods_kube import Cluster, cluster
+
+__all__ = ["cluster"]
+
+DEPLOY = ROOT / "deploy"
+PARTS = ("hub", "spoke", "examples/prod-eu")
+SETTINGS = sorted(DEPLOY.rglob("revet.yaml"))
+POD_OF = {"Deployment", "StatefulSet", "Job"}
+ACCOUNT = "system:serviceaccount:revet:revet-pods"
+
+
+def rendered(kubectl: Path, part: str) -> list[dict]:
+    done = subprocess.run([kubectl, "kustomize", DEPLOY / part], capture_output=True, text=True, check=True)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module", params=PARTS)
+def objects(request, require):
+    return rendered(require("kube") / "kubectl", request.param)
+
+
+@pytest.fixture(scope="module")
+def installed(cluster, tmp_path_factory) -> Cluster:
+    """A cluster that has everything of `deploy/`."""
+    for part in PARTS:
+        for one in rendered(cluster.kubectl, part):
+            put(cluster, one)
+    return cluster
+
+
+PATHS = {
+    "Namespace": ("/api/v1", "namespaces"), "ConfigMap": ("/api/v1", "configmaps"), "Service": ("/api/v1", "services"),
+    "ServiceAccount": ("/api/v1", "serviceaccounts"), "Deployment": ("/apis/apps/v1", "deployments"),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"), "Job": ("/apis/batch/v1", "jobs"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "ClusterRole": ("/apis/rbac.authorization.k8s.io/v1", "clusterroles"),
+    "ClusterRoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings"),
+    "Role": ("/apis/rbac.authorization.k8s.io/v1", "roles"),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+}  # fmt: skip
+
+
+def put(cluster: Cluster, one: dict) -> dict:
+    """Server-side apply, unknown fields refused."""
+    group, plural = PATHS[one["kind"]]
+    space = f"/namespaces/{one['metadata']['namespace']}" if "namespace" in one["metadata"] else ""
+    path = f"{group}{space}/{plural}/{one['metadata']['name']}?fieldManager=test&force=true&fieldValidation=Strict"
+    try:
+        return cluster.ask("PATCH", path, one, "application/apply-patch+yaml")
+    except urllib.error.HTTPError as error:
+        raise AssertionError(f"{one['kind']} {one['metadata']['name']}: {error.read().decode()}") from error
+
+
+def templates(objects: list[dict]) -> dict[str, dict]:
+    return {
+        f"{one['kind']} {one['metadata']['name']}": one["spec"]["template"] for one in objects if one["kind"] in POD_OF
+    }
+
+
+def as_pod(template: dict) -> dict:
+    """A claim's volume is added by the controller of stateful sets; here it is an empty one."""
+    spec = copy.deepcopy(template["spec"])
+    here = {volume["name"] for volume in spec["volumes"]}
+    claims = {m["name"] for m in spec["containers"][0]["volumeMounts"]} - here
+    spec["volumes"] += [{"name": name, "emptyDir": {}} for name in sorted(claims)]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried", "namespace": "revet"}, "spec": spec}
+
+
+def try_pod(cluster: Cluster, pod: dict) -> int:
+    try:
+        cluster.ask("POST", "/api/v1/namespaces/revet/pods?dryRun=All&fieldValidation=Strict", pod)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 201
+
+
+def test_the_namespace_admits_every_pod_and_nothing_weaker(installed, objects):
+    """Pod Security `restricted` is enforced by the API server; a weaker pod is turned away, so the check can fail."""
+    found = templates(objects)
+    assert len(found) >= 2
+    for name, template in found.items():
+        assert try_pod(installed, as_pod(template)) == 201, name
+        weaker = as_pod(template)
+        weaker["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+        assert try_pod(installed, weaker) == 403, name
+
+
+def test_every_process_is_a_command_and_runs_with_nothing_it_does_not_need(objects):
+    for name, template in templates(objects).items():
+        (container,) = template["spec"]["containers"]
+        command: Command | None = cli
+        for word in container["args"]:
+            assert isinstance(command, Group), name
+            command = command.get_command(Context(command), word)
+        assert command is not None, name
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+        assert template["spec"]["securityContext"]["runAsNonRoot"] is True, name
+        assert container["resources"]["limits"].keys() == {"memory"}, name
+        assert template["spec"].get("automountServiceAccountToken", False) is (name == "Deployment revet-pods"), name
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        claims = {"spool"} if "admission" in name else set()
+        assert mounted == {volume["name"] for volume in template["spec"]["volumes"]} | claims, name
+
+
+def test_every_pod_is_named_by_a_policy_that_closes_it(objects):
+    closed = [o for o in objects if o["kind"] == "NetworkPolicy" and o["metadata"]["name"] == "revet-closed"]
+    (policy,) = closed
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    wanted = policy["spec"]["podSelector"]["matchLabels"].items()
+    for name, template in templates(objects).items():
+        assert wanted <= template["metadata"]["labels"].items(), name
+    named = {
+        o["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] for o in objects if o["kind"] in POD_OF
+    }
+    for one in objects:
+        if one["kind"] in ("Service", "PodDisruptionBudget"):
+            selector = one["spec"]["selector"]
+            assert selector.get("matchLabels", selector)["app.kubernetes.io/name"] in named, one["metadata"]["name"]
+
+
+@pytest.mark.parametrize("file", SETTINGS, ids=[str(f.relative_to(DEPLOY).parent) for f in SETTINGS])
+def test_settings_are_settings_and_their_secrets_are_mounted(file, require):
+    settings = load_settings(file, {}, {})
+    assert isinstance(settings, Settings)
+    assert settings.serve.operations.endswith(":9890"), "the port that probes ask"
+    objects = rendered(require("kube") / "kubectl", str(file.parent.relative_to(DEPLOY)))
+    mounted = {
+        mount["mountPath"] for t in templates(objects).values() for mount in t["spec"]["containers"][0]["volumeMounts"]
+    }
+    files = [str(value) for value in yaml_values(yaml.safe_load(file.read_text())) if str(value).startswith("/")]
+    assert files
+    assert [name for name in files if str(Path(name).parent) not in mounted] == []
+    (told,) = [o for o in objects if o["kind"] == "ConfigMap"]
+    assert yaml.safe_load(told["data"]["revet.yaml"]) == yaml.safe_load(file.read_text())
+
+
+def yaml_values(tree: object) -> list[object]:
+    if isinstance(tree, dict):
+        return [found for value in tree.values() for found in yaml_values(value)]
+    if isinstance(tree, list):
+        return [found for value in tree for found in yaml_values(value)]
+    return [tree]
+
+
+def test_the_watcher_may_do_what_is_printed_and_nothing_else(installed):
+    printed = list(yaml.safe_load_all(manifest(("revet", "revet-pods"), ("revet", "revet-pods"))))
+    shipped = list(yaml.safe_load_all((DEPLOY / "spoke" / "rbac.yaml").read_text()))
+    assert shipped == printed
+
+    def may(verb: str, resource: str, namespace: str = "", group: str = "", name: str = "") -> bool:
+        asked = {"verb": verb, "resource": resource, "namespace": namespace, "group": group, "name": name}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+            "spec": {"user": ACCOUNT, "resourceAttributes": asked},
+        }  # fmt: skip
+        return installed.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"]
+
+    assert may("watch", "pods")
+    assert may("list", "namespaces")
+    assert may("update", "leases", "revet", "coordination.k8s.io", "revet-pods")
+    assert not may("list", "secrets")
+    assert not may("create", "pods", "revet")
+    assert not may("get", "pods", "kube-system")
+    assert not may("update", "leases", "kube-system", "coordination.k8s.io", "kube-scheduler")
+
+
+def test_one_more_cluster_is_two_files():
+    assert {file.name for file in (DEPLOY / "examples" / "prod-eu").iterdir()} == {"kustomization.yaml", "revet.yaml"}
