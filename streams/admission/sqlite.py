@@ -27,6 +27,7 @@ from streams.topics import FACTS, TRUST
 from verifier.errors import PlaceUnavailable
 from verifier.trust.state import TrustState
 
+Connection = sqlite3.Connection
 UNWRITABLE: Final = "spool-unavailable"
 """Code of what `add` raises."""
 PAGE: Final = 4096
@@ -98,21 +99,38 @@ class Spool:
 
     @contextmanager
     def _alone(self) -> Iterator[sqlite3.Connection]:
-        """A transaction of its own."""
-        with self._lock, _translated("the spool"):
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+        with transaction(self._connection, self._lock, "the spool") as connection:
+            yield connection
+
+
+@contextmanager
+def transaction(connection: Connection, lock: threading.Lock, what: str) -> Iterator[Connection]:
+    """A transaction of its own.
+
+    Raises:
+        PlaceUnavailable: `what` is full, or cannot be written.
+    """
+    with lock, _translated(what):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
 
 
 @contextmanager
 def opened_spool(path: Path, max_bytes: int) -> Iterator[Spool]:
-    """The file, made when missing, for its owner only.
+    """The file, made when missing, for its owner only. Raises as `bounded_file`."""
+    with bounded_file(path, max_bytes, _SCHEMA) as connection:
+        yield Spool(connection)
+
+
+@contextmanager
+def bounded_file(path: Path, max_bytes: int, schema: str) -> Iterator[Connection]:
+    """A database that may grow to so many bytes, made when missing, for its owner only.
 
     Raises:
         PlaceUnavailable: it cannot be written, is locked by another process, or is no SQLite file.
@@ -128,8 +146,8 @@ def opened_spool(path: Path, max_bytes: int) -> Iterator[Spool]:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute(f"PRAGMA wal_autocheckpoint={WAL_PAGES}")
             connection.execute(f"PRAGMA max_page_count={max(16, max_bytes // PAGE)}")
-            connection.executescript(_SCHEMA)
-        yield Spool(connection)
+            connection.executescript(schema)
+        yield connection
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import click
 
 from streams.cli.common import settings_option
 from streams.collectors.auditpolicy import audit_policy
-from streams.serving.collecting import audit
+from streams.serving.auditing import audit
 from streams.serving.process import run_process
 from streams.settings import Settings
 

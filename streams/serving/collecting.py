@@ -1,8 +1,7 @@
-"""Collectors: `revet serve audit` (the API servers' webhook) and `revet serve files` (recordings), into Kafka.
+"""The door of collectors into Kafka, and `revet serve files` (recordings).
 
-Both hand records to one producer and go on; a thread waits for the brokers' answers in order. A sender over HTTP is
-answered when its records are durable, so many requests share the producer's batches; a recording's progress is kept
-when they are durable. What is sent twice has the same ids, and is on record once.
+Records are handed to one producer, which goes on; a thread waits for the brokers' answers in order. A recording's
+progress is kept when its records are durable. What is sent twice has the same ids, and is on record once.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ from queue import SimpleQueue
 from typing import Final
 
 from streams.clock import wall_clock
-from streams.collectors.bodies import Batch
-from streams.collectors.server import Progress, Receiver
 from streams.engine.wire import WireRecord, to_wire
 from streams.events import ProgressSeen
 from streams.kafka.admin import KafkaAdmin
@@ -30,12 +27,10 @@ from streams.local.replay import ReplaySource
 from streams.outputs import output
 from streams.serving.filesprogress import FilesProgress
 from streams.serving.metrics import OUTPUTS
-from streams.serving.parsing import Parsers, batch_records
 from streams.serving.process import Process
-from streams.serving.receiving import receiver_options, senders_text
 from streams.serving.recordings import RecordingReader, Step
-from streams.settings import KafkaSettings, Settings, host_and_port
-from verifier.errors import InputError, PlaceError
+from streams.settings import KafkaSettings
+from verifier.errors import PlaceError
 
 BEAT_SECONDS: Final = 5.0
 """How often a collector says that it lives, and how many records it has made durable."""
@@ -100,6 +95,33 @@ class DurableDoor:
 
 @asynccontextmanager
 async def collector_door(process: Process, part: str, topics: Sequence[str] = COLLECTED) -> AsyncIterator[DurableDoor]:
+    """`connected_door` of a collector that says that it lives, and ends with its door. Raises as that does."""
+    async with connected_door(process, part, topics) as door:
+        beating = process.spawn("beats", _beats(process, door, _instance(part)))
+        try:
+            yield door
+        finally:
+            process.end()  # a collector without its door has nothing left to do: the end of the beats is no surprise
+            beating.cancel()
+
+
+@asynccontextmanager
+async def collector_beats(process: Process, door: DurableDoor, part: str) -> AsyncIterator[None]:
+    """Signs of life while this door is open; another one may follow."""
+    beating = asyncio.create_task(_beats(process, door, _instance(part)))
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
+def _instance(part: str) -> str:
+    return f"{part}-{secrets.token_hex(4)}"
+
+
+@asynccontextmanager
+async def connected_door(process: Process, part: str, topics: Sequence[str] = COLLECTED) -> AsyncIterator[DurableDoor]:
     """Connected, with every topic a collector writes, or those that are named.
 
     Raises:
@@ -121,12 +143,9 @@ async def collector_door(process: Process, part: str, topics: Sequence[str] = CO
         return made
 
     door = DurableDoor(await asyncio.to_thread(connect))
-    beating = process.spawn("beats", _beats(process, door, f"{part}-{secrets.token_hex(4)}"))
     try:
         yield door
     finally:
-        process.end()  # a collector without its door has nothing left to do, so the end of the beats is no surprise
-        beating.cancel()
         await door.close()
 
 
@@ -155,89 +174,6 @@ async def _beats(process: Process, door: DurableDoor, instance: str) -> None:
 def _tell(process: Process, door: DurableDoor) -> None:
     process.health.waiting(door.waiting, "collector")
     process.health.progress("collector", "", door.durable)
-
-
-# ------------------------------------------------------------------------------------------------------------- audit
-
-
-class KafkaIntake:
-    """Where the receiver's batches go. Implements `streams.collectors.server.Intake`."""
-
-    def __init__(self, process: Process, door: DurableDoor) -> None:
-        self._process, self._door = process, door
-        self._shards = process.settings.kafka.partitions
-
-    async def accept(self, batch: Batch) -> int:
-        """See `Intake.accept`. Nobody can say here which of the observations are new: all are counted."""
-        made = batch.records or batch_records(batch, self._shards)
-        try:
-            await self._door.begin(record for record in made if isinstance(record, WireRecord))
-        except PlaceError as error:
-            self._process.health.trouble("kafka", str(error))
-            self._process.log.warning("not-durable", cluster=batch.cluster, error=str(error))
-            raise
-        return batch.observed
-
-    def progress(self) -> Progress:
-        """See `Intake.progress`."""
-        report = self._process.health.report()
-        stalled = max((stall.seconds for stall in report.stalled), default=0.0)
-        return Progress(report.ready and not report.troubles, self._door.waiting, stalled, epoch=0)
-
-
-async def audit(process: Process) -> None:
-    """Take audit events until the process is told to stop.
-
-    Raises:
-        InputError: a setting is wrong; PlaceError: as `collector_door`, or the address cannot be listened on.
-    """
-    host, port = listen_address(process.settings)
-    options = receiver_options(process.settings)
-    async with collector_door(process, "audit") as door, parsing(process, options.max_body) as reading:
-        receiver = Receiver(KafkaIntake(process, door), options, reading, _Stale(process))
-        async with receiver.listening(host, port) as bound:
-            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-            scheme = "https" if options.tls else "http"
-            process.log.info("listening", url=f"{scheme}://{shown}/audit", senders=senders_text(options))
-            process.health.ready()
-            await process.stopping()
-
-
-class _Stale:
-    """Says once that a certificate, key or token cannot be read again. What was in force still is: no reason to stop
-    taking events, so health is noted and not troubled.
-    """
-
-    def __init__(self, process: Process) -> None:
-        self._process, self._said = process, ""
-
-    def __call__(self, problem: str) -> None:
-        if problem == self._said:
-            return
-        self._said = problem
-        self._process.health.note("listen_files", problem or "ok")
-        if problem:
-            self._process.log.warning("not-read-again", error=problem)
-        else:
-            self._process.log.info("read-again")
-
-
-@asynccontextmanager
-async def parsing(process: Process, max_body: int) -> AsyncIterator[Parsers | None]:
-    """The processes that parse, watched; None: bodies are parsed where they are received."""
-    if not process.settings.listen.parsers:
-        yield None
-        return
-    async with Parsers(process.settings.listen.parsers, max_body, process.settings.kafka.partitions) as parsers:
-        process.spawn("parsers", parsers.watch())
-        yield parsers
-
-
-def listen_address(settings: Settings) -> tuple[str, int]:
-    """HOST and PORT of `listen.address`. Raises InputError when there is none."""
-    if not settings.listen.address:
-        raise InputError("listen.address: nothing to listen on; example: listen.address: 127.0.0.1:9880")
-    return host_and_port(settings.listen.address)
 
 
 # ------------------------------------------------------------------------------------------------------------- files

@@ -184,6 +184,11 @@ ADMISSION_SECONDS: Final = Metric(
     "From a request for admission to its answer, the write to the spool included.",
     "p99 > 0.05 s with facts at hand; near `admission.budget_seconds`: registries are slow, see `revet_fetches_total`",
 )  # fmt: skip
+LISTEN_SPOOL: Final = Metric(
+    "revet_listen_spool_bytes", "gauge", (),
+    "Bytes of batches that wait in `listen.spool` until the brokers have them.",
+    "growing for minutes; more than half of `listen.spool_mib`",
+)  # fmt: skip
 ADMISSION_SPOOL: Final = Metric(
     "revet_admission_spool", "gauge", (),
     "Outputs that wait in the spool for the brokers, or for the state file.",
@@ -213,8 +218,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, NOTIFICATIONS, BULK_ITEMS,
     BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
     WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
-    WATCH_LEADS, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED, ADMISSION_LOOKUPS,
-    ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
+    WATCH_LEADS, LISTEN_SPOOL, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED,
+    ADMISSION_LOOKUPS, ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""
 

@@ -52,6 +52,12 @@ class ListenSettings(Section):
     hash), `token_file` (bearer token, or access key of a Firehose stream) or `push_account` (service account of a
     Pub/Sub push); `server` names the API server where a cluster has several. Nobody else may send then, and paths
     decide nothing. File only."""
+    spool: Path | None = Field(default=None, examples=["/var/lib/revet/audit.sqlite"])
+    """`serve audit`: file in which batches are made durable and from which they are sent to the brokers, for a receiver
+    far from them. A sender is answered once its batch is in it; without, once the brokers have the batch. One per
+    process, on a disk that survives it."""
+    spool_mib: int = Field(default=1024, ge=16, le=1_048_576, examples=[1024])
+    """Size that file may reach. An event takes 1 to 2 KiB: the default holds a good half million."""
     requests_per_second: int = Field(default=100, ge=1, le=10_000, examples=[100])
     """Requests of one sender (without `listen.senders`: of one address) per second, twice as many at once; what is more
     waits, and after 20 s of waiting is told when to come back (429)."""

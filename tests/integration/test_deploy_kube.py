@@ -116,7 +116,7 @@ def test_every_process_is_a_command_and_runs_with_nothing_it_does_not_need(objec
         assert container["resources"]["limits"].keys() == {"memory"}, name
         assert template["spec"].get("automountServiceAccountToken", False) is (name == "Deployment revet-pods"), name
         mounted = {mount["name"] for mount in container["volumeMounts"]}
-        claims = {"spool"} if "admission" in name else set()
+        claims = {"spool"} if name.startswith("StatefulSet") else set()
         assert mounted == {volume["name"] for volume in template["spec"]["volumes"]} | claims, name
 
 
