@@ -195,9 +195,12 @@ def _feeds(connection: Connection, state: Path, at: int) -> Iterator[Check]:
     for key, value in connection.execute("SELECT key, value FROM state WHERE kind = 'feed' ORDER BY key"):
         cluster, _, feed = str(key).rpartition("\0")
         heard.add((cluster, feed))
+        if cluster in names and not names[cluster].enrolled:
+            continue  # retired: silence is what was asked for
         row = msgspec.msgpack.decode(value, type=FeedRow)
         yield _feed(names[cluster].name if cluster in names else cluster, feed, row.last, clock, recorded=recorded)
-    missing = [(entry.name, f) for entry in names.values() for f in entry.feeds if (entry.cluster_id, f) not in heard]
+    here = [entry for entry in names.values() if entry.enrolled]
+    missing = [(entry.name, f) for entry in here for f in entry.feeds if (entry.cluster_id, f) not in heard]
     for name, feed in missing:
         yield Check(
             "feed", "warn", f"{name} {feed}: declared, never heard", "connect it, or enrol the cluster without it"
