@@ -82,6 +82,7 @@ class Indexer:
         self._made = made
         self._process = process
         self._clock = clock
+        self._making = asyncio.Lock()
 
     def check(self, record: Record) -> None:
         """See `BatchHandler`. Only of a trust record the version does not tell; reading the others twice would cost."""
@@ -92,13 +93,8 @@ class Indexer:
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Output]:
         """See `BatchHandler`. Gives a dead letter for every document that no store takes."""
-        made: list[Versioned] = []
-        for number, record in enumerate(records, start=1):
-            if record.topic == TRUST:
-                await self._trust_is_read(record)
-            made.extend(self._made.of(record))
-            if number % AT_ONCE == 0:
-                await asyncio.sleep(0)
+        async with self._making:  # batches are made, and begun to be written, in their order
+            made = await self._documents(records)
         began = time.monotonic()
         written = await self._record.write(made)
         if made:
@@ -108,6 +104,16 @@ class Indexer:
         self._process.metrics.observe_all(SEARCHABLE_DELAY, [max(0, now - r.time) / 1e6 for r in records])
         # A dead letter that cannot be stored itself is in the log, and ends there.
         return [self._letter(one) for one in written.refused if not one.item.source.startswith(LETTERS)]
+
+    async def _documents(self, records: Sequence[Record]) -> list[Versioned]:
+        made: list[Versioned] = []
+        for number, record in enumerate(records, start=1):
+            if record.topic == TRUST:
+                await self._trust_is_read(record)
+            made.extend(self._made.of(record))
+            if number % AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return made
 
     def _count(self, written: Written) -> None:
         metrics = self._process.metrics

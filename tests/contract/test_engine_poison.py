@@ -176,7 +176,8 @@ def test_a_record_of_a_newer_program_is_held(
     one.append(data[held + 1 :])
     for _ in range(3):
         with pytest.raises(
-            NewerSchemaError, match=r"revet\.observations/0:\d+: record has schema [37], .*upgrade first"
+            NewerSchemaError,
+            match=rf"revet\.observations/0:\d+: record has schema {NEXT}, .*upgrade first",
         ):
             drain(one)
         one.restart()

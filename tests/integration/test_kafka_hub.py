@@ -89,6 +89,7 @@ def test_what_a_hub_delivers_is_whole_through_kills(place, topic, tmp_path):
             process.kill()
     deliver(place, topic, lines[1000:])
     with reader(place, topic) as process:
+        process.said("(reading)")  # before it listens to signals it would just end
         until(lambda: expected <= audit_ids(place.read(OBSERVATIONS)).keys())
         assert process.end() == 0, process.err
     found = place.read(OBSERVATIONS)
