@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Final, Self
@@ -62,7 +63,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Of one request, at most."""
     size: int = 5_000_000
     """Bytes of one request; a longer document goes alone."""
-    in_flight: int = 3
+    in_flight: int = 2
     """Requests at a time."""
     least: int = 50
     """Documents of a request under back-pressure."""
@@ -202,6 +203,8 @@ class ElasticRecord:
         self._window = _Window(self._limits)
         self._paused = paused
         self._waits: dict[int, str] = {}
+        self._writes: list[tuple[set[tuple[str, str]], asyncio.Event]] = []
+        """Ids of history in the writes under way, in the order of the calls, and when each is over."""
         self.guard = Guard(server)
 
     async def write(self, documents: Sequence[Versioned]) -> Written:
@@ -223,10 +226,25 @@ class ElasticRecord:
                 items.append(made)
             else:
                 tally.refused.append(made)
-        await self._all(
-            [self._settle(chunk, tally) for chunk in chunks(items, self._limits.documents, self._limits.size)]
-        )
+        async with self._in_turn({(i.target, i.id) for i in items if i.is_history}):
+            await self._all(
+                [self._settle(chunk, tally) for chunk in chunks(items, self._limits.documents, self._limits.size)]
+            )
         return tally.written()
+
+    @asynccontextmanager
+    async def _in_turn(self, ids: set[tuple[str, str]]) -> AsyncIterator[None]:
+        """Behind the writes under way that hold one of these: of history the first stays, so it has to be the first."""
+        before = [over for others, over in self._writes if not others.isdisjoint(ids)]
+        own = (ids, asyncio.Event())
+        self._writes.append(own)
+        try:
+            for over in before:
+                await over.wait()
+            yield
+        finally:
+            self._writes.remove(own)
+            own[1].set()
 
     async def refresh(self) -> None:
         """Make what was written searchable now. For tests and drills: a refresh comes every second by itself."""
