@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
 #
-#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check, and kube: what `make test` uses
-#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl
+#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check: what `make test` uses
+#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record and the tests marked kube use
 #   scripts/oracles.sh sigstore         timestamp-server, fulcio, rekor-posix: a private keyless stack
 #   scripts/oracles.sh policy           tester, kubectl-kyverno, syft: other verifiers' answers, asked by hand
 #   scripts/oracles.sh NAME...          single ones
@@ -16,7 +16,7 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
-default=(crane registry cosign cosign2 notation compose-check etcd kube-apiserver kubectl)
+default=(crane registry cosign cosign2 notation compose-check)
 kube=(etcd kube-apiserver kubectl)
 sigstore=(timestamp-server fulcio rekor-posix)
 policy=(tester kubectl-kyverno syft)
