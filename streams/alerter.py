@@ -14,9 +14,19 @@ import msgspec
 from alerting.channels import Channels
 from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
+from alerting.held import SILENCE, read_key
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, Severity, ShardReached
+from alerting.models import (
+    Finding,
+    Incident,
+    IncidentAction,
+    IncidentPart,
+    Severity,
+    ShardReached,
+    Silence,
+    SilenceAction,
+)
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
@@ -26,7 +36,7 @@ from streams.events import NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
-Output = Incident | Lifecycle | Finding
+Output = Incident | Lifecycle | Finding | Silence
 BOOK: Final = "alert-book"
 LEDGER: Final = "alert-ledger"
 EXPIRY: Final = "alert-expiry"
@@ -51,8 +61,7 @@ class Alerter:
         self.channels = channels
         self._reaches = None if channels is None else channels.reaches
         self._stalled_after = stalled_after
-        self.book = IncidentBook(self.routes, stalled_after, self._reaches)
-        self.book.beside = self._beside
+        self.book = self._wired(IncidentBook(self.routes, stalled_after, self._reaches))
         self._watch = Watch(stalled_after) if stalled_after is not None else None
         self._refusals = Refusals()
         self.ledger = Ledger()
@@ -72,6 +81,8 @@ class Alerter:
             yield from self._out(self.book.reached(event, now))
         elif isinstance(event, IncidentAction):
             yield from self._out(self.book.act(event))
+        elif isinstance(event, SilenceAction):
+            yield from self._out(self.book.silence(event, max(now, event.time)))
         elif isinstance(event, NamespaceObserved):
             owner = team_of(event.cluster, event.namespace, dict(event.labels), self.routes)
             if self.owners.get((event.cluster, event.namespace)) != owner:
@@ -84,6 +95,16 @@ class Alerter:
             yield from self._told(self._watch.heard(_heard(event), now), now)
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
+
+    def _wired(self, book: IncidentBook) -> IncidentBook:
+        """A book that knows of clusters what trust knows."""
+        book.beside = self._beside
+        book.silences.names_of = self._names_of
+        return book
+
+    def _names_of(self, cluster: str) -> tuple[str, ...]:
+        known = self._trust.clusters.get(cluster)
+        return (cluster,) if known is None else (cluster, known.name)
 
     def _beside(self, severity: Severity, clusters: set[str]) -> tuple[str, ...]:
         """Who else is told: rules over clusters as trust has them."""
@@ -128,7 +149,7 @@ class Alerter:
         found = self.book.slice_of(incident, destination)
         return None if found is None else render(found)
 
-    def _out(self, outputs: Iterable[Incident | Lifecycle | Notification]) -> Iterator[Output]:
+    def _out(self, outputs: Iterable[Incident | Lifecycle | Notification | Silence]) -> Iterator[Output]:
         for out in outputs:
             if isinstance(out, Notification):
                 self.ledger.accept(out)
@@ -187,8 +208,7 @@ class Alerter:
         self._trust = trust
         kept = list(entries)
         rows = [(k, v) for kind, k, v in kept if kind == BOOK]
-        self.book = IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches)
-        self.book.beside = self._beside
+        self.book = self._wired(IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches))
         if self._watch is not None:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
@@ -203,6 +223,16 @@ class Alerter:
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(
                     value, type=tuple[dict[str, Known], int | None]
                 )
+
+
+def silences_of(rows: Iterable[tuple[str, str, bytes]]) -> list[Silence]:
+    """The silences among the rows of an alerter, those that end first on top.
+
+    Raises:
+        msgspec.DecodeError: a row is not what the book wrote.
+    """
+    kept = (value for kind, key, value in rows if kind == BOOK and read_key(key)[0] == SILENCE)
+    return sorted((msgspec.json.decode(value, type=Silence) for value in kept), key=lambda s: (s.ends, s.id))
 
 
 def _heard(event: ProgressSeen) -> Heard:

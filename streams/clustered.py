@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from alerting.channels import Channels
-from alerting.models import IncidentAction, IncidentPart, ShardReached
+from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
 from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
 from streams.codec import NewerSchemaError
@@ -243,7 +243,7 @@ class ClusterAlerter:
         if isinstance(found, Unreadable):
             yield found.letter
             return
-        if isinstance(found, (IncidentPart, ShardReached, IncidentAction, TrustChanged, FeedSeen, Tick)):
+        if isinstance(found, (IncidentPart, ShardReached, IncidentAction, SilenceAction, TrustChanged, FeedSeen, Tick)):
             self.now = max(self.now, found.time)
         if isinstance(found, TrustChanged):
             self._trust = self._shared.gate.trust
