@@ -24,7 +24,7 @@ What it keeps to:
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -58,7 +58,7 @@ from alerting.models import (
 from alerting.reminders import begin, fire, restart, stop, take
 from alerting.routing import FALLBACK, UNOWNED, Routes, destinations, team_of_destination
 from alerting.said import NOBODY, Who, intent_of, lifecycle_of, pages, reply_of, row_of, short_id, who
-from alerting.sight import Sight
+from alerting.sight import Reach, Sight, unseen_of
 from alerting.silences import NO_COVER, Cover, Silences
 from alerting.tally import PartKey, PartState, Totals, is_live, key_of, succeed, totals
 from alerting.timing import ROW_DELAY, SAME_THREAD, edit_interval, first_post_delay
@@ -92,7 +92,8 @@ class IncidentBook:
         self._sight = Sight(stale_after)
         self._held: dict[str, Held] = {}
         self._owners: dict[tuple[str, str], str] = {}
-        self._reached: dict[int, ShardReached] = {}
+        self._reach = Reach()
+        self._unseen: dict[str, int] = {}
         self._due: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
         self._dirty: set[str] = set()
@@ -118,12 +119,9 @@ class IncidentBook:
 
     def reached(self, reached: ShardReached, now: int) -> list[Output]:
         """A shard has judged everything under an epoch; totals may become final. Puts nothing out by itself."""
-        known = self._reached.get(reached.shard)
-        if known is not None and (known.epoch, known.time) >= (reached.epoch, reached.time):
-            return []
-        self._reached[reached.shard] = reached
-        self._dirty.add(row_key(REACHED, str(reached.shard)))
-        self._refinish(now)
+        if self._reach.take(reached):
+            self._dirty.add(row_key(REACHED, str(reached.shard)))
+            self._refinish(now)
         return []
 
     def heard(self, shard: int, now: int) -> None:
@@ -131,11 +129,23 @@ class IncidentBook:
         self._sight.heard(shard, now)
         self._look(now)
 
+    def unseen(self, clusters: Mapping[str, int], now: int) -> None:
+        """Which clusters are out of sight, and when they were heard of last: what is left there is unknown."""
+        turned = self._unseen.keys() ^ clusters.keys()
+        self._unseen = dict(clusters)
+        for held in self._held.values():
+            if held.head.active and any(cluster in turned for cluster, _ in held.spaces):
+                self._changed(held, now)
+                self._keep(held)
+
     def _look(self, now: int) -> None:
         """Who is out of sight may have changed."""
-        if self._sight.changed(self._shards(), now):
+        lost = self._sight.lost
+        if self._sight.changed(self._reach.shards(), now):
             self._refinish(now)
             for held in self._held.values():
+                if lost != self._sight.lost and not held.own:
+                    self._changed(held, now)
                 self._schedule(held)
 
     def _refinish(self, now: int) -> None:
@@ -185,7 +195,7 @@ class IncidentBook:
 
     def next_due(self) -> int | None:
         """When `tick` has something to do; None when nothing is scheduled."""
-        sight = self._sight.next_due(self._shards()) if self._held else None
+        sight = self._sight.next_due(self._reach.shards()) if self._held else None
         times = (self._next_held(), sight, self.silences.next_due())
         return min((time for time in times if time is not None), default=None)
 
@@ -231,7 +241,7 @@ class IncidentBook:
         rows = {key: value for held in self._held.values() for key, value in rows_of(held)}
         rows |= {row_key(OWNER, *key): encode(team) for key, team in self._owners.items()}
         rows |= {row_key(SILENCE, silence.id): encode(silence) for silence in self.silences}
-        return rows | {row_key(REACHED, str(shard)): encode(reached) for shard, reached in self._reached.items()}
+        return rows | {row_key(REACHED, str(shard)): encode(reached) for shard, reached in self._reach.newest.items()}
 
     def dirty(self) -> dict[str, bytes | None]:
         """Rows that changed since `saved`; None: the row is gone."""
@@ -265,7 +275,7 @@ class IncidentBook:
             elif kind == OWNER:
                 book._owners[key[0], key[1]] = msgspec.json.decode(value, type=str)
             elif kind == REACHED:
-                book._reached[int(key[0])] = msgspec.json.decode(value, type=ShardReached)
+                book._reach.newest[int(key[0])] = msgspec.json.decode(value, type=ShardReached)
             elif kind == SILENCE:
                 book.silences.load(msgspec.json.decode(value, type=Silence))
         for incident, part, state in parts:
@@ -480,7 +490,9 @@ class IncidentBook:
         """The row and its transition, when the row differs from the one that was put out last."""
         head = held.head
         head.row_due = None
-        row = row_of(head, self._sums(held), self.silences.shown(self._cover(held)), now)
+        parts = (state.part for state in held.parts.values())
+        unseen = unseen_of(parts, self._unseen, blind=bool(self._sight.lost) and not held.own)
+        row = row_of(head, self._sums(held), self.silences.shown(self._cover(held)), unseen, now)
         if head.shown is not None and row == msgspec.structs.replace(head.shown, changed=now, epoch=row.epoch):
             return []
         head.revision += 1
@@ -543,25 +555,14 @@ class IncidentBook:
     def _team(self, cluster: str, namespace: str) -> str:
         return self._owners.get((cluster, namespace), UNOWNED)
 
-    def _shards(self) -> int:
-        """How many there are, as the newest word of any of them has it."""
-        if not self._reached:
-            return 0
-        return max(self._reached.values(), key=lambda reached: (reached.time, reached.epoch, reached.shards)).shards
-
     def _is_final(self, held: Held) -> bool:
         """Every shard has reached the cause's epoch. A shard that is not heard is unknown, never zero."""
-        if held.own and held.parts:
-            return True
-        epoch = held.head.cause.epoch
-        return bool(self._reached) and all(
-            shard in self._reached and self._reached[shard].epoch >= epoch and not self._sight.is_lost(shard)
-            for shard in range(self._shards())
-        )
+        return bool(held.own and held.parts) or self._reach.all_at(held.head.cause.epoch, self._sight)
 
     def _may_resolve(self, held: Held) -> bool:
-        """Nothing is known to be gone while a shard that may hold it is out of sight."""
-        return held.own or not self._sight.blind
+        """Nothing is known to be gone while a shard that may hold it, or a cluster it was in, is out of sight."""
+        hidden = self._sight.blind or any(cluster in self._unseen for cluster, _ in held.spaces)
+        return held.own or not hidden
 
     def _keep(self, held: Held) -> None:
         self._dirty.add(head_key(held.head.id))
@@ -583,7 +584,7 @@ class IncidentBook:
         if kind == OWNER:
             return encode(self._owners[key[0], key[1]])
         if kind == REACHED:
-            return encode(self._reached[int(key[0])])
+            return encode(self._reach.newest[int(key[0])])
         held = self._held.get(key[0])
         if held is None:
             return None

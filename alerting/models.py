@@ -161,6 +161,10 @@ class Incident(msgspec.Struct, frozen=True, tag="incident"):
     """(id, by, why, until) of every silence that covers some of what is left."""
     silenced: tuple[int, int] = (0, 0)
     """(containers, workloads) that are covered."""
+    unseen: tuple[tuple[str, int, int], ...] = ()
+    """(cluster, last heard of, containers there) of every cluster it is in, or was, that is out of sight."""
+    unknown: bool = False
+    """Nothing of it is in sight: the counts are those of the last look, and nothing resolves."""
 
 
 class IncidentAction(msgspec.Struct, frozen=True, tag="action"):

@@ -84,6 +84,8 @@ class Message(msgspec.Struct, frozen=True):
     """Path of the finding's page in the documentation."""
     opened: int = 0
     """When the incident opened."""
+    marks: tuple[str, ...] = ()
+    """`SILENCED`, `UNKNOWN`: beside the state."""
 
     @property
     def content_hash(self) -> str:
@@ -128,6 +130,7 @@ def render(slice_: Slice, known: Known = UNASKED) -> Message:
         unknown=_unknown(slice_, known),
         link=f"docs/findings/{incident.kind}.md",
         opened=incident.opened,
+        marks=_marks(incident),
     )
 
 
@@ -195,7 +198,7 @@ def _headline(slice_: Slice, row: FindingRow) -> str:
     """State and severity, what, about what, how much, whose, and the name to ask for; always within the limit."""
     incident = slice_.incident
     state = "" if incident.state == "open" else f"{incident.state.upper()} "
-    state = f"SILENCED {state}" if _is_silenced(incident) else state
+    state = "".join(f"{mark} " for mark in _marks(incident)) + state
     least = "at least " if slice_.workloads and not incident.final else ""
     whose = f"yours ({_name(slice_.team)})" if slice_.team else _teams(incident)
     ending = f" [{incident.short_id}]"
@@ -233,6 +236,7 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         Fact("reopened", count(incident.reopened, "time") if incident.reopened else ""),
         Fact("acked by", _name(incident.acknowledged_by) if incident.acknowledged_by else ""),
         Fact("silenced", _silenced(incident)),
+        Fact("not seen", _unseen(incident)),
         *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
     )
 
@@ -240,6 +244,22 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
 def _is_silenced(incident: Incident) -> bool:
     """All that is left of it."""
     return bool(incident.silences) and incident.silenced == (incident.containers, incident.workloads)
+
+
+def _marks(incident: Incident) -> tuple[str, ...]:
+    """What has to be known before anything else."""
+    named = (("SILENCED", _is_silenced(incident)), ("UNKNOWN", incident.unknown))
+    return tuple(mark for mark, applies in named if applies)
+
+
+def _unseen(incident: Incident) -> str:
+    """Clusters of which nothing is heard: what is counted there is what was seen last."""
+    named = [
+        f"cluster {_name(cluster)} since {utc(last)} ({count(containers, 'container')} then)"
+        for cluster, last, containers in incident.unseen[:MAX_NAMED_NAMESPACES]
+    ]
+    rest = len(incident.unseen) - len(named)
+    return ", ".join(named) + (f" and {count(rest, 'more cluster')}" if rest else "")
 
 
 def _silenced(incident: Incident) -> str:
@@ -335,6 +355,7 @@ def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
     incident = slice_.incident
     nobody = sum(containers for team, containers, _ in incident.teams if team == UNOWNED)
     candidates = (
+        (incident.unknown, "whether it is still so: nothing of it is in sight, and nothing resolves until it is"),
         (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
         (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
         (

@@ -14,6 +14,7 @@ from alerting.findings import FINDINGS
 from alerting.held import Head, Held
 from alerting.lifecycle import Lifecycle, Notification, Reply, ReplyPurpose, Transition
 from alerting.models import Incident, IncidentAction, IncidentState
+from alerting.sight import Unseen
 from alerting.tally import Totals
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -46,7 +47,7 @@ def who(action: IncidentAction) -> Who:
     return Who(action.id, action.by, action.text)
 
 
-def row_of(head: Head, sums: Totals, silenced: Silenced, now: int) -> Incident:
+def row_of(head: Head, sums: Totals, silenced: Silenced, unseen: Unseen, now: int) -> Incident:
     """The incident as it is now."""
     return Incident(
         id=head.id,
@@ -78,6 +79,8 @@ def row_of(head: Head, sums: Totals, silenced: Silenced, now: int) -> Incident:
         paging=pages(head),
         silences=silenced.silences,
         silenced=silenced.extent,
+        unseen=unseen.clusters if head.active else (),
+        unknown=unseen.all and head.active,
     )
 
 

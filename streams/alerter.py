@@ -31,8 +31,9 @@ from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
 from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
+from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
-from streams.events import NamespaceObserved, ProgressSeen
+from streams.events import FeedSeen, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
@@ -63,6 +64,7 @@ class Alerter:
         self._stalled_after = stalled_after
         self.book = self._wired(IncidentBook(self.routes, stalled_after, self._reaches))
         self._watch = Watch(stalled_after) if stalled_after is not None else None
+        self._feeds = Feeds(FEED_AFTER) if stalled_after is not None else None
         self._refusals = Refusals()
         self.ledger = Ledger()
         self.owners: dict[tuple[str, str], Ownership] = {}
@@ -93,6 +95,8 @@ class Alerter:
             if event.component == "judge" and event.shard >= 0:
                 self.book.heard(event.shard, now)
             yield from self._told(self._watch.heard(_heard(event), now), now)
+        elif isinstance(event, FeedSeen) and self._feeds is not None and event.feed == "pods":
+            self._feeds.seen(event.cluster, now)  # its own clock may be wrong
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
 
@@ -101,6 +105,10 @@ class Alerter:
         book.beside = self._beside
         book.silences.names_of = self._names_of
         return book
+
+    def _is_retired(self, cluster: str) -> bool:
+        known = self._trust.clusters.get(cluster)
+        return known is not None and not known.enrolled
 
     def _names_of(self, cluster: str) -> tuple[str, ...]:
         known = self._trust.clusters.get(cluster)
@@ -127,10 +135,14 @@ class Alerter:
     def trust_changed(self, trust: TrustState, now: int) -> Iterator[Output]:
         """Windows and exemptions may have moved."""
         self._trust = trust
+        if self._feeds is not None:
+            self._feeds.look_again()
         yield from self._look_at_expiry(now)
 
     def tick(self, now: int) -> Iterator[Output]:
         """Everything that is due."""
+        if self._feeds is not None and self._feeds.changed(now, self._is_retired):
+            self.book.unseen(self._feeds.lost, now)
         if self._expiry_due is not None and self._expiry_due <= now:
             yield from self._look_at_expiry(now)
         if self._watch is not None:
@@ -141,7 +153,8 @@ class Alerter:
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
         watch = self._watch.next_due() if self._watch is not None else None
-        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, self._refusals.next_due())
+        feeds = self._feeds.next_due() if self._feeds is not None else None
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, feeds, self._refusals.next_due())
         return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:

@@ -221,8 +221,8 @@ class ClusterAlerter:
         for refused in self._shared.refused():
             yield from self.alerter.handle(refused, self.now)
         for seen in self._shared.cluster_sight():
-            if not isinstance(seen, FeedSeen):
-                yield from self.alerter.handle(seen, self.now)
+            at = seen.time if isinstance(seen, FeedSeen) else self.now  # it was heard then, and not again since
+            yield from self.alerter.handle(seen, at)
 
     def process(self, records: Sequence[Record]) -> Effects:
         """See `Processor.process`. Raises NewerSchemaError when the first record is a newer program's."""

@@ -321,6 +321,7 @@ _NOW_ONLY: Final = frozenset(
 
 def _incident(event: Incident) -> dict[str, object]:
     by = f", acknowledged by {event.acknowledged_by}" if event.state == "acknowledged" else ""
+    by += ", UNKNOWN (nothing of it is in sight)" if event.unknown else ""
     digest = event.subject if event.subject.startswith("sha256:") else event.cause.id.partition("digest:")[2]
     return {
         "message": f"{event.short_id} {event.kind} {event.subject}: {event.state}{by}, "
@@ -367,6 +368,7 @@ def _breakdown(event: Incident) -> dict[str, object]:
         "closed": [list(row) for row in event.closed],
         "notes": [list(note) for note in event.notes],
         "silences": [list(row) for row in event.silences],
+        "unseen": [list(row) for row in event.unseen],
     }
 
 

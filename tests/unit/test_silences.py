@@ -8,7 +8,7 @@ import pytest
 from alerting.findings import FINDINGS
 from alerting.held import SILENCE, read_key
 from alerting.incidents import IncidentBook
-from alerting.lifecycle import Lifecycle, Notification
+from alerting.lifecycle import Lifecycle, Notification, ReplyPurpose
 from alerting.models import Cause, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from alerting.models import SilenceScope as Scope
 from alerting.render import render, render_reply
@@ -66,7 +66,7 @@ class Desk:
         self.now = until
         return self
 
-    def said(self) -> list[tuple[str, list[str]]]:
+    def said(self) -> list[tuple[str, list[ReplyPurpose]]]:
         """(destination, replies) of every intent since it was asked last."""
         found = [(o.destination, [r.purpose for r in o.replies]) for o in self.out if isinstance(o, Notification)]
         self.out.clear()
@@ -200,8 +200,8 @@ def test_what_is_silenced_is_recorded_and_told_when_the_silence_is_over():
     desk = Desk().do(asked(), part()).wait(30 * MINUTE)
     assert next(o.transition for o in desk.out if isinstance(o, Lifecycle)) == "opened"
     assert desk.said() == []
-    assert desk.row.silences == (("s1", "ann", "moving", T0 + HOUR),)
-    assert desk.row.silenced == (3, 1)
+    before = desk.row
+    assert (before.silences, before.silenced) == ((("s1", "ann", "moving", T0 + HOUR),), (3, 1))
     assert desk.silence().withheld == 1
     desk.wait(30 * MINUTE)
     (over,) = (o for o in desk.out if isinstance(o, Silence))
