@@ -8,8 +8,7 @@
 What it keeps to:
 
 1. The newest part of a (shard, cluster, namespace) replaces the older one; a duplicate or a late one changes nothing.
-2. A trust event opens nothing. The first part with a count does; it is told with the tick of the same instant when it
-   is critical and has a cause.
+2. A trust event opens nothing. The first part with a count does; told at once when it is critical and has a cause.
 3. `resolved` needs nothing left, every shard at or after the cause's epoch, and the hold; never a mere silence. Where
    shards send signs of life (`stale_after`), one that was not heard for longer is as unknown as one that never was.
 4. An incident keeps its id for ever. Reopened within a day it keeps its message too.
@@ -585,6 +584,8 @@ class IncidentBook:
             return encode(self._owners[key[0], key[1]])
         if kind == REACHED:
             return encode(self._reach.newest[int(key[0])])
+        if kind == SILENCE:
+            return encode(silence) if (silence := self.silences.get(key[0])) is not None else None
         held = self._held.get(key[0])
         if held is None:
             return None
