@@ -154,7 +154,8 @@ def _context(mrkdwn: str) -> Block:
 
 
 def _state_line(message: Message) -> str:
-    return f"{message.state.upper()} · {message.severity} · {message.short_id} · as of {_date(message.as_of)}"
+    state = " ".join((*message.marks, message.state.upper()))
+    return f"{state} · {message.severity} · {message.short_id} · as of {_date(message.as_of)}"
 
 
 def _date(micros: int) -> str:

@@ -55,6 +55,8 @@ class Head(msgspec.Struct):
     remind_due: int | None = None
     shown: Incident | None = None
     """The row that was put out last."""
+    hushed: tuple[str, ...] = ()
+    """Destinations that were told nothing when it was last looked, because all they have in it is silenced."""
 
     @property
     def posted(self) -> bool:
@@ -134,12 +136,13 @@ class Held:
 
 RowKey = tuple[str, ...]
 """`("head", incident)`, `("part", incident, shard, cluster, namespace)`, `("owner", cluster, namespace)`,
-`("reached", shard)`; as text it is the canonical JSON of the list."""
+`("reached", shard)`, `("silence", id)`; as text it is the canonical JSON of the list."""
 
 HEAD: Final = "head"
 PART: Final = "part"
 OWNER: Final = "owner"
 REACHED: Final = "reached"
+SILENCE: Final = "silence"
 
 encode: Final = msgspec.json.Encoder().encode
 

@@ -8,8 +8,7 @@
 What it keeps to:
 
 1. The newest part of a (shard, cluster, namespace) replaces the older one; a duplicate or a late one changes nothing.
-2. A trust event opens nothing. The first part with a count does; it is told with the tick of the same instant when it
-   is critical and has a cause.
+2. A trust event opens nothing. The first part with a count does; told at once when it is critical and has a cause.
 3. `resolved` needs nothing left, every shard at or after the cause's epoch, and the hold; never a mere silence. Where
    shards send signs of life (`stale_after`), one that was not heard for longer is as unknown as one that never was.
 4. An incident keeps its id for ever. Reopened within a day it keeps its message too.
@@ -17,32 +16,60 @@ What it keeps to:
 6. All timing is stored due-times, so a restart neither repeats nor skips anything.
 
 7. Where reminders are wanted, what is critical or high and acknowledged by nobody is said again (`alerting.reminders`).
+8. What is silenced is recorded as ever and told nobody (`alerting.silences`). What ends while something is left is told
+   once; that it is acknowledged or over is told all the same.
 """
 
 from __future__ import annotations
 
-import hashlib
 import heapq
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from alerting.findings import FINDINGS, severity_rank, worse_kind
-from alerting.held import HEAD, OWNER, PART, REACHED, Head, Held, encode, head_key, part_key, read_key, row_key, rows_of
-from alerting.lifecycle import Lifecycle, Notification, Output, Reply, ReplyPurpose, Slice, Transition
-from alerting.models import Incident, IncidentAction, IncidentPart, IncidentState, Severity, ShardReached
+from alerting.findings import severity_rank, worse_kind
+from alerting.held import (
+    HEAD,
+    OWNER,
+    PART,
+    REACHED,
+    SILENCE,
+    Head,
+    Held,
+    encode,
+    head_key,
+    part_key,
+    read_key,
+    row_key,
+    rows_of,
+)
+from alerting.lifecycle import Output, Reply, ReplyPurpose, Slice, Transition
+from alerting.models import (
+    Incident,
+    IncidentAction,
+    IncidentPart,
+    Severity,
+    ShardReached,
+    Silence,
+    SilenceAction,
+)
 from alerting.reminders import begin, fire, restart, stop, take
 from alerting.routing import FALLBACK, UNOWNED, Routes, destinations, team_of_destination
-from alerting.sight import Sight
+from alerting.said import NOBODY, Who, intent_of, lifecycle_of, pages, reply_of, row_of, short_id, who
+from alerting.sight import Reach, Sight, unseen_of
+from alerting.silences import NO_COVER, Cover, Silences
 from alerting.tally import PartKey, PartState, Totals, is_live, key_of, succeed, totals
 from alerting.timing import ROW_DELAY, SAME_THREAD, edit_interval, first_post_delay
+
+__all__ = ["MAX_ACTED", "MAX_NOTES", "IncidentBook", "short_id"]
 
 MAX_NOTES: Final = 100
 MAX_ACTED: Final = 100
 """Newest notes and action ids kept per incident."""
 
-_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_TOLD_ALL_THE_SAME: Final = frozenset({"acknowledged", "resolved", "closed", "refused"})
+"""Replies that pass through a silence: good news, and answers to a person."""
 
 
 class IncidentBook:
@@ -64,10 +91,12 @@ class IncidentBook:
         self._sight = Sight(stale_after)
         self._held: dict[str, Held] = {}
         self._owners: dict[tuple[str, str], str] = {}
-        self._reached: dict[int, ShardReached] = {}
+        self._reach = Reach()
+        self._unseen: dict[str, int] = {}
         self._due: dict[str, int] = {}
         self._heap: list[tuple[int, str]] = []
         self._dirty: set[str] = set()
+        self.silences = Silences(self._dirty)
 
     # What comes in.
 
@@ -89,12 +118,9 @@ class IncidentBook:
 
     def reached(self, reached: ShardReached, now: int) -> list[Output]:
         """A shard has judged everything under an epoch; totals may become final. Puts nothing out by itself."""
-        known = self._reached.get(reached.shard)
-        if known is not None and (known.epoch, known.time) >= (reached.epoch, reached.time):
-            return []
-        self._reached[reached.shard] = reached
-        self._dirty.add(row_key(REACHED, str(reached.shard)))
-        self._refinish(now)
+        if self._reach.take(reached):
+            self._dirty.add(row_key(REACHED, str(reached.shard)))
+            self._refinish(now)
         return []
 
     def heard(self, shard: int, now: int) -> None:
@@ -102,11 +128,23 @@ class IncidentBook:
         self._sight.heard(shard, now)
         self._look(now)
 
+    def unseen(self, clusters: Mapping[str, int], now: int) -> None:
+        """Which clusters are out of sight, and when they were heard of last: what is left there is unknown."""
+        turned = self._unseen.keys() ^ clusters.keys()
+        self._unseen = dict(clusters)
+        for held in self._held.values():
+            if held.head.active and any(cluster in turned for cluster, _ in held.spaces):
+                self._changed(held, now)
+                self._keep(held)
+
     def _look(self, now: int) -> None:
         """Who is out of sight may have changed."""
-        if self._sight.changed(self._shards(), now):
+        lost = self._sight.lost
+        if self._sight.changed(self._reach.shards(), now):
             self._refinish(now)
             for held in self._held.values():
+                if lost != self._sight.lost and not held.own:
+                    self._changed(held, now)
                 self._schedule(held)
 
     def _refinish(self, now: int) -> None:
@@ -126,6 +164,11 @@ class IncidentBook:
         self._keep(held)
         return outputs
 
+    def silence(self, action: SilenceAction, now: int) -> list[Output]:
+        """Begin or end a silence, once."""
+        changed = self.silences.act(action, now)
+        return [] if changed is None else [changed, *self._silence_changed(changed, now)]
+
     def own(self, cluster: str, namespace: str, team: str, now: int) -> None:
         """The team of a namespace, from `alerting.routing.team_of`; `unowned` when nobody is known."""
         if self._team(cluster, namespace) == team:
@@ -141,6 +184,8 @@ class IncidentBook:
         """Do everything that is due at `now`; overdue things are done once, late."""
         outputs: list[Output] = []
         self._look(now)
+        for over in self.silences.expire(now):
+            outputs += [over, *self._silence_changed(over, now)]
         while (due := self._next_held()) is not None and due <= now:
             _, incident = heapq.heappop(self._heap)
             del self._due[incident]
@@ -149,7 +194,8 @@ class IncidentBook:
 
     def next_due(self) -> int | None:
         """When `tick` has something to do; None when nothing is scheduled."""
-        times = (self._next_held(), self._sight.next_due(self._shards()) if self._held else None)
+        sight = self._sight.next_due(self._reach.shards()) if self._held else None
+        times = (self._next_held(), sight, self.silences.next_due())
         return min((time for time in times if time is not None), default=None)
 
     def _next_held(self) -> int | None:
@@ -193,7 +239,8 @@ class IncidentBook:
         """Every row."""
         rows = {key: value for held in self._held.values() for key, value in rows_of(held)}
         rows |= {row_key(OWNER, *key): encode(team) for key, team in self._owners.items()}
-        return rows | {row_key(REACHED, str(shard)): encode(reached) for shard, reached in self._reached.items()}
+        rows |= {row_key(SILENCE, silence.id): encode(silence) for silence in self.silences}
+        return rows | {row_key(REACHED, str(shard)): encode(reached) for shard, reached in self._reach.newest.items()}
 
     def dirty(self) -> dict[str, bytes | None]:
         """Rows that changed since `saved`; None: the row is gone."""
@@ -227,7 +274,9 @@ class IncidentBook:
             elif kind == OWNER:
                 book._owners[key[0], key[1]] = msgspec.json.decode(value, type=str)
             elif kind == REACHED:
-                book._reached[int(key[0])] = msgspec.json.decode(value, type=ShardReached)
+                book._reach.newest[int(key[0])] = msgspec.json.decode(value, type=ShardReached)
+            elif kind == SILENCE:
+                book.silences.load(msgspec.json.decode(value, type=Silence))
         for incident, part, state in parts:
             book._held[incident].put(part, state)
         for held in book._held.values():
@@ -310,7 +359,9 @@ class IncidentBook:
         told with whole numbers.
         """
         head = held.head
-        delay = first_post_delay(head.severity, caused=head.cause.kind != "none", paging=self._pages(head))
+        delay = first_post_delay(head.severity, caused=head.cause.kind != "none", paging=pages(head))
+        if head.hushed:  # each change asks again whether it may be told
+            delay = max(delay, ROW_DELAY)
         head.post_due = _earlier(head.post_due, now + delay)
 
     # People.
@@ -318,19 +369,20 @@ class IncidentBook:
     def _acknowledge(self, held: Held, action: IncidentAction) -> list[Output]:
         head = held.head
         if head.state == "resolved":
-            refused: list[Output] = [self._lifecycle(held, "refused", action.time, action)]
-            return refused + self._reply_only(held, "refused", action)
+            reply = (reply_of(held, "refused", action.time, who(action)),)
+            refused: list[Output] = [lifecycle_of(held, "refused", action.time, who(action))]
+            return refused + [intent_of(held, target, action.time, reply) for target in head.told]
         if head.state == "acknowledged" or action.time < head.void_before:
             return []
         head.state, head.acknowledged_by = "acknowledged", action.by
         take(head, action.time, wanted=self._routes.reminders)
         self._add_note(held, action)
-        outputs = self._show(held, action.time, "acknowledged", action)
-        return outputs + (self._notify(held, action.time, "acknowledged", action) if head.posted else [])
+        outputs = self._show(held, action.time, "acknowledged", who(action))
+        return outputs + (self._notify(held, action.time, "acknowledged", who(action)) if head.posted else [])
 
     def _note(self, held: Held, action: IncidentAction) -> list[Output]:
         self._add_note(held, action)
-        outputs = self._show(held, action.time, "noted", action)
+        outputs = self._show(held, action.time, "noted", who(action))
         self._changed(held, action.time)
         return outputs
 
@@ -338,11 +390,45 @@ class IncidentBook:
         if not held.head.active:
             return []
         self._add_note(held, action)
-        return self._resolve(held, action.time, "closed", action)
+        return self._resolve(held, action.time, "closed", who(action))
 
     def _add_note(self, held: Held, action: IncidentAction) -> None:
         if action.text:
             held.head.notes = (*held.head.notes, (action.time, action.by, action.text))[-MAX_NOTES:]
+
+    def _silence_changed(self, silence: Silence, now: int) -> list[Output]:
+        """What is silenced says so where it stands; what is not any more, and is left, is told."""
+        outputs: list[Output] = []
+        if silence.state != "refused":
+            for held in self._held.values():
+                if held.head.active:
+                    outputs += self._silenced(held, silence, now)
+        return outputs
+
+    def _silenced(self, held: Held, silence: Silence, now: int) -> list[Output]:
+        head, cover = held.head, self._cover(held)
+        before = head.shown.silences if head.shown is not None else ()
+        if silence.id not in (*cover.ids, *(row[0] for row in before)):
+            return []
+        if silence.state == "in-force":
+            outputs = self._show(held, now, "silenced", Who(silence.id, silence.by, silence.why))
+            targets = self._destinations(held) if head.posted or head.hushed else ()
+            head.hushed = tuple(t for t in targets if cover.hushes(team_of_destination(t)))
+            outputs += [intent_of(held, target, now) for target in head.told]
+        else:
+            ended = Who(f"{silence.id}.{silence.state}", silence.by, silence.note)
+            outputs = self._show(held, now, "silence-ended", ended)
+            if head.posted or (head.hushed and held.live):
+                outputs += self._notify(held, now, "silence-ended", ended)
+        self._keep(held)
+        return outputs
+
+    def _cover(self, held: Held) -> Cover:
+        """What silences have to say about what is left of it."""
+        if not (self.silences.in_force or held.head.hushed):
+            return NO_COVER
+        live = (state.part for state in held.parts.values() if is_live(state.part))
+        return self.silences.cover(held.head.id, live, self._team)
 
     # Time.
 
@@ -375,24 +461,22 @@ class IncidentBook:
     def _remind(self, held: Held, now: int) -> list[Output]:
         """Nobody has taken it. What has nothing left only waits for its end, and what wakes nobody is not repeated."""
         head = held.head
-        if not (self._routes.reminders and head.active and head.posted and held.live and self._pages(head)):
+        if not (self._routes.reminders and head.active and head.posted and held.live and pages(head)):
             stop(head)
             return []
         due = fire(head, now)
         outputs = self._show(held, now, "changed") + self._notify(held, now, "reminder")
-        if due.escalates and self._routes.escalates:
-            outputs.append(self._intent(held, FALLBACK, now, ()))
+        if due.escalates and self._routes.escalates and not self._cover(held).hushes(""):
+            outputs.append(intent_of(held, FALLBACK, now))
         return outputs
 
-    def _resolve(
-        self, held: Held, now: int, purpose: ReplyPurpose, action: IncidentAction | None = None
-    ) -> list[Output]:
+    def _resolve(self, held: Held, now: int, purpose: ReplyPurpose, by: Who = NOBODY) -> list[Output]:
         head = held.head
         head.state, head.resolved, head.floor = "resolved", now, (held.containers, held.workloads)
         head.post_due = None
         stop(head)
-        outputs = self._show(held, now, "closed" if purpose == "closed" else "resolved", action)
-        return outputs + (self._notify(held, now, purpose, action) if head.posted else [])
+        outputs = self._show(held, now, "closed" if purpose == "closed" else "resolved", by)
+        return outputs + (self._notify(held, now, purpose, by) if head.posted else [])
 
     def _forget(self, held: Held) -> None:
         del self._held[held.head.id]
@@ -401,107 +485,51 @@ class IncidentBook:
 
     # Outputs.
 
-    def _show(self, held: Held, now: int, transition: Transition, action: IncidentAction | None = None) -> list[Output]:
+    def _show(self, held: Held, now: int, transition: Transition, by: Who = NOBODY) -> list[Output]:
         """The row and its transition, when the row differs from the one that was put out last."""
         head = held.head
         head.row_due = None
-        row = self._row(held, now)
+        parts = (state.part for state in held.parts.values())
+        unseen = unseen_of(parts, self._unseen, blind=bool(self._sight.lost) and not held.own)
+        row = row_of(head, self._sums(held), self.silences.shown(self._cover(held)), unseen, now)
         if head.shown is not None and row == msgspec.structs.replace(head.shown, changed=now, epoch=row.epoch):
             return []
         head.revision += 1
         head.shown = msgspec.structs.replace(row, revision=head.revision)
-        return [head.shown, self._lifecycle(held, transition, now, action)]
+        return [head.shown, lifecycle_of(held, transition, now, by)]
 
-    def _row(self, held: Held, now: int) -> Incident:
-        head = held.head
-        sums = totals(held.parts.values(), self._team)
-        return Incident(
-            id=head.id,
-            short_id=short_id(head.id),
-            kind=head.kind,
-            subject=head.subject,
-            cause=head.cause,
-            policy=sums.policy,
-            severity=head.severity,
-            state=_public(head),
-            epoch=sums.epoch,
-            revision=head.revision,
-            opened=head.opened,
-            changed=now,
-            resolved=head.resolved,
-            containers=sums.containers,
-            workloads=sums.workloads,
-            namespaces=sums.namespaces,
-            clusters=sums.clusters,
-            peak_containers=sums.peak,
-            teams=sums.teams,
-            examples=sums.examples,
-            closed=sums.closed,
-            message=sums.message,
-            acknowledged_by=head.acknowledged_by,
-            notes=head.notes,
-            reopened=head.reopened,
-            final=head.final,
-            paging=self._pages(head),
-        )
-
-    def _lifecycle(self, held: Held, transition: Transition, now: int, action: IncidentAction | None) -> Lifecycle:
-        head = held.head
-        place = action.id if transition == "refused" and action else str(head.revision)
-        return Lifecycle(
-            id=f"{head.id}:{place}:{transition}",
-            incident=head.id,
-            short_id=short_id(head.id),
-            transition=transition,
-            time=now,
-            revision=head.revision,
-            state=_public(head),
-            severity=head.severity,
-            containers=held.containers,
-            workloads=held.workloads,
-            by=action.by if action else "",
-            text=action.text if action else "",
-        )
-
-    def _notify(
-        self, held: Held, now: int, purpose: ReplyPurpose | None = None, action: IncidentAction | None = None
-    ) -> list[Output]:
-        """One intent per destination; replies only where a parent already stands."""
-        head = held.head
-        reply = self._reply(held, purpose, now, action) if purpose else ()
-        targets = self._destinations(held)
-        outputs: list[Output] = [
-            self._intent(held, target, now, reply if target in head.told else ()) for target in targets
-        ]
-        head.told, head.notified_at, head.post_due, head.edit_due = targets, now, None, None
-        if self._routes.reminders and head.state == "open":
+    def _notify(self, held: Held, now: int, purpose: ReplyPurpose | None = None, by: Who = NOBODY) -> list[Output]:
+        """One intent per destination; replies only where a parent already stands. What is silenced is only edited."""
+        head, cover, targets = held.head, self._cover(held), self._destinations(held)
+        hushed = tuple(target for target in targets if cover.hushes(team_of_destination(target)))
+        outputs: list[Output] = []
+        withheld = 0
+        for target in targets:
+            if target in head.told:
+                reply = self._reply(held, target, now, purpose, by, cover)
+                kept = target in hushed and purpose is not None and purpose not in _TOLD_ALL_THE_SAME
+                withheld += bool(kept and reply)
+                outputs.append(intent_of(held, target, now, () if kept else reply))
+            elif target in hushed:
+                withheld += target not in head.hushed
+            else:
+                outputs.append(intent_of(held, target, now))
+        self.silences.withheld(cover, withheld)
+        head.told = tuple(target for target in targets if target in head.told or target not in hushed)
+        head.hushed, head.notified_at, head.post_due, head.edit_due = hushed, now, None, None
+        if self._routes.reminders and head.state == "open" and head.posted:
             begin(head, now)
         return outputs
 
-    def _reply_only(self, held: Held, purpose: ReplyPurpose, action: IncidentAction) -> list[Output]:
-        reply = self._reply(held, purpose, action.time, action)
-        return [self._intent(held, target, action.time, reply) for target in held.head.told]
-
-    def _reply(self, held: Held, purpose: ReplyPurpose, now: int, action: IncidentAction | None) -> tuple[Reply, ...]:
-        head = held.head
-        place = action.id if action else f"{head.revision}.{head.reminded}" if head.reminded else str(head.revision)
-        loud = head.severity == "critical" and self._pages(head) and purpose not in ("acknowledged", "refused")
-        by = action.by if action else ""
-        return (Reply(f"{purpose}-{place}", purpose, now, head.severity, held.containers, by=by, broadcast=loud),)
-
-    def _intent(self, held: Held, destination: str, now: int, replies: tuple[Reply, ...]) -> Notification:
-        head = held.head
-        return Notification(
-            incident=head.id,
-            destination=destination,
-            episode=head.episode,
-            revision=head.revision,
-            time=now,
-            severity=head.severity,
-            paging=self._pages(head),
-            replies=replies,
-            resolved=head.state == "resolved",
-        )
+    def _reply(
+        self, held: Held, target: str, now: int, purpose: ReplyPurpose | None, by: Who, cover: Cover
+    ) -> tuple[Reply, ...]:
+        """What is said below one message. Where a silence has ended, that something is left."""
+        lapsed = target in held.head.hushed and not cover.hushes(team_of_destination(target))
+        if purpose is None or purpose == "silence-ended":
+            told = lapsed and cover.concerns(team_of_destination(target))
+            return (reply_of(held, "silence-ended", now, by),) if told else ()
+        return (reply_of(held, purpose, now, by),)
 
     def _destinations(self, held: Held) -> tuple[str, ...]:
         """Who was told stays told; teams that came in meanwhile are added."""
@@ -526,29 +554,14 @@ class IncidentBook:
     def _team(self, cluster: str, namespace: str) -> str:
         return self._owners.get((cluster, namespace), UNOWNED)
 
-    def _pages(self, head: Head) -> bool:
-        row = FINDINGS.get(head.kind)
-        return row is None or row.paging
-
-    def _shards(self) -> int:
-        """How many there are, as the newest word of any of them has it."""
-        if not self._reached:
-            return 0
-        return max(self._reached.values(), key=lambda reached: (reached.time, reached.epoch, reached.shards)).shards
-
     def _is_final(self, held: Held) -> bool:
         """Every shard has reached the cause's epoch. A shard that is not heard is unknown, never zero."""
-        if held.own and held.parts:
-            return True
-        epoch = held.head.cause.epoch
-        return bool(self._reached) and all(
-            shard in self._reached and self._reached[shard].epoch >= epoch and not self._sight.is_lost(shard)
-            for shard in range(self._shards())
-        )
+        return bool(held.own and held.parts) or self._reach.all_at(held.head.cause.epoch, self._sight)
 
     def _may_resolve(self, held: Held) -> bool:
-        """Nothing is known to be gone while a shard that may hold it is out of sight."""
-        return held.own or not self._sight.blind
+        """Nothing is known to be gone while a shard that may hold it, or a cluster it was in, is out of sight."""
+        hidden = self._sight.blind or any(cluster in self._unseen for cluster, _ in held.spaces)
+        return held.own or not hidden
 
     def _keep(self, held: Held) -> None:
         self._dirty.add(head_key(held.head.id))
@@ -570,21 +583,13 @@ class IncidentBook:
         if kind == OWNER:
             return encode(self._owners[key[0], key[1]])
         if kind == REACHED:
-            return encode(self._reached[int(key[0])])
+            return encode(self._reach.newest[int(key[0])])
+        if kind == SILENCE:
+            return encode(silence) if (silence := self.silences.get(key[0])) is not None else None
         held = self._held.get(key[0])
         if held is None:
             return None
         return encode(held.head) if kind == HEAD else encode(held.parts[PartKey(int(key[1]), key[2], key[3])])
-
-
-def short_id(incident: str) -> str:
-    """`INC-` and six Crockford base-32 characters of the id's own hash: for people to say, not for joins."""
-    number = int.from_bytes(hashlib.sha256(incident.encode()).digest()[:4]) & 0x3FFFFFFF
-    return "INC-" + "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(25, -1, -5))
-
-
-def _public(head: Head) -> IncidentState:
-    return "open" if head.state == "waiting" else head.state
 
 
 def _earlier(due: int | None, other: int) -> int:

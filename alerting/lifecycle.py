@@ -6,14 +6,27 @@ from typing import Literal
 
 import msgspec
 
-from alerting.models import Incident, IncidentState, Member, Severity
+from alerting.models import Incident, IncidentState, Member, Severity, Silence
 
 Transition = Literal[
-    "opened", "changed", "severity-raised", "acknowledged", "noted", "resolved", "closed", "reopened", "refused"
+    "opened",
+    "changed",
+    "severity-raised",
+    "acknowledged",
+    "noted",
+    "resolved",
+    "closed",
+    "reopened",
+    "refused",
+    "silenced",
+    "silence-ended",
 ]
-"""`closed`: by a person; `refused`: an action that changes nothing (acknowledging what is resolved)."""
+"""`closed`: by a person; `refused`: an action that changes nothing (acknowledging what is resolved). `silenced`,
+`silence-ended`: a silence that covers some of it began or ended."""
 
-ReplyPurpose = Literal["severity-raised", "acknowledged", "resolved", "closed", "reopened", "refused", "reminder"]
+ReplyPurpose = Literal[
+    "severity-raised", "acknowledged", "resolved", "closed", "reopened", "refused", "reminder", "silence-ended"
+]
 
 
 class Lifecycle(msgspec.Struct, frozen=True, tag="lifecycle"):
@@ -81,4 +94,4 @@ class Slice(msgspec.Struct, frozen=True):
     """(cluster, namespace, containers, workloads), largest first, at most 10."""
 
 
-Output = Incident | Lifecycle | Notification
+Output = Incident | Lifecycle | Notification | Silence

@@ -157,6 +157,14 @@ class Incident(msgspec.Struct, frozen=True, tag="incident"):
     final: bool = False
     """Every shard has reported an epoch at or after the cause."""
     paging: bool = True
+    silences: tuple[tuple[str, str, str, int], ...] = ()
+    """(id, by, why, until) of every silence that covers some of what is left."""
+    silenced: tuple[int, int] = (0, 0)
+    """(containers, workloads) that are covered."""
+    unseen: tuple[tuple[str, int, int], ...] = ()
+    """(cluster, last heard of, containers there) of every cluster it is in, or was, that is out of sight."""
+    unknown: bool = False
+    """Nothing of it is in sight: the counts are those of the last look, and nothing resolves."""
 
 
 class IncidentAction(msgspec.Struct, frozen=True, tag="action"):
@@ -168,3 +176,60 @@ class IncidentAction(msgspec.Struct, frozen=True, tag="action"):
     action: Literal["ack", "note", "close"]
     by: str
     text: str = ""
+
+
+class SilenceScope(msgspec.Struct, frozen=True):
+    """What a silence is about: of one list any value, of several lists all of them.
+
+    Values of the last four may end in `*` and are the beginning of a name then.
+    """
+
+    incidents: tuple[str, ...] = ()
+    """Id or short id."""
+    codes: tuple[str, ...] = ()
+    """Finding codes, or `baseline` and `policy-changed`."""
+    clusters: tuple[str, ...] = ()
+    """Id or name."""
+    namespaces: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()
+
+
+class SilenceAction(msgspec.Struct, frozen=True, tag="silence-action"):
+    """What a person asked for: that a silence begins, or ends before its time."""
+
+    id: str
+    time: int
+    silence: str
+    """Id of the silence."""
+    action: Literal["add", "end"]
+    by: str
+    """Untrusted."""
+    text: str = ""
+    """Why. Untrusted."""
+    scope: SilenceScope = SilenceScope()
+    ends: int = 0
+
+
+SilenceState = Literal["in-force", "ended", "expired", "refused"]
+"""`ended`: by a person, before its time; `refused`: it never was."""
+
+
+class Silence(msgspec.Struct, frozen=True, tag="silence"):
+    """A silence as it is now; the book's row and output."""
+
+    id: str
+    scope: SilenceScope
+    by: str
+    why: str
+    starts: int
+    ends: int
+    state: SilenceState = "in-force"
+    time: int = 0
+    """When it came into this state."""
+    sequence: int = 1
+    ended_by: str = ""
+    note: str = ""
+    """Why it was ended, or refused."""
+    withheld: int = 0
+    """Messages and replies that were not sent because of it."""

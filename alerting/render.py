@@ -84,6 +84,8 @@ class Message(msgspec.Struct, frozen=True):
     """Path of the finding's page in the documentation."""
     opened: int = 0
     """When the incident opened."""
+    marks: tuple[str, ...] = ()
+    """`SILENCED`, `UNKNOWN`: beside the state."""
 
     @property
     def content_hash(self) -> str:
@@ -128,12 +130,14 @@ def render(slice_: Slice, known: Known = UNASKED) -> Message:
         unknown=_unknown(slice_, known),
         link=f"docs/findings/{incident.kind}.md",
         opened=incident.opened,
+        marks=_marks(incident),
     )
 
 
 def render_reply(reply: Reply, message: Message) -> str:
     """One safe line below the parent."""
     who = safe(reply.by, NAME_LIMIT)
+    over = f"the silence by {who} has ended" if reply.by else "there is more now than what is silenced"
     sentences = {
         "severity-raised": f"now {reply.severity}: {count(reply.containers, 'container')}",
         "acknowledged": f"acknowledged by {who}",
@@ -142,6 +146,7 @@ def render_reply(reply: Reply, message: Message) -> str:
         "reopened": f"open again: {count(reply.containers, 'container')}",
         "reminder": f"nobody has taken it: {count(reply.containers, 'container')}",
         "refused": f"{who}: nothing to acknowledge, it is already resolved",
+        "silence-ended": f"{over}: {count(reply.containers, 'container')} still open",
     }
     return f"{message.short_id} {sentences[reply.purpose]} ({utc(reply.time)})"
 
@@ -193,6 +198,7 @@ def _headline(slice_: Slice, row: FindingRow) -> str:
     """State and severity, what, about what, how much, whose, and the name to ask for; always within the limit."""
     incident = slice_.incident
     state = "" if incident.state == "open" else f"{incident.state.upper()} "
+    state = "".join(f"{mark} " for mark in _marks(incident)) + state
     least = "at least " if slice_.workloads and not incident.final else ""
     whose = f"yours ({_name(slice_.team)})" if slice_.team else _teams(incident)
     ending = f" [{incident.short_id}]"
@@ -229,7 +235,44 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         Fact("ended as", ", ".join(f"{safe(why, NAME_LIMIT)} {number:,}" for why, number in incident.closed)),
         Fact("reopened", count(incident.reopened, "time") if incident.reopened else ""),
         Fact("acked by", _name(incident.acknowledged_by) if incident.acknowledged_by else ""),
+        Fact("silenced", _silenced(incident)),
+        Fact("not seen", _unseen(incident)),
         *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
+    )
+
+
+def _is_silenced(incident: Incident) -> bool:
+    """All that is left of it."""
+    return bool(incident.silences) and incident.silenced == (incident.containers, incident.workloads)
+
+
+def _marks(incident: Incident) -> tuple[str, ...]:
+    """What has to be known before anything else."""
+    named = (("SILENCED", _is_silenced(incident)), ("UNKNOWN", incident.unknown))
+    return tuple(mark for mark, applies in named if applies)
+
+
+def _unseen(incident: Incident) -> str:
+    """Clusters of which nothing is heard: what is counted there is what was seen last."""
+    named = [
+        f"cluster {_name(cluster)} since {utc(last)} ({count(containers, 'container')} then)"
+        for cluster, last, containers in incident.unseen[:MAX_NAMED_NAMESPACES]
+    ]
+    rest = len(incident.unseen) - len(named)
+    return ", ".join(named) + (f" and {count(rest, 'more cluster')}" if rest else "")
+
+
+def _silenced(incident: Incident) -> str:
+    """How much, until when, by whom and why: of several silences the one that lasts longest."""
+    if not incident.silences:
+        return ""
+    _, by, why, until = max(incident.silences, key=lambda row: (row[3], row[0]))
+    containers, workloads = incident.silenced
+    some = count(containers, "container") if containers else count(workloads, "workload")
+    much = "all of it" if _is_silenced(incident) else f"{some} of it"
+    more = len(incident.silences) - 1
+    return f"{much}, until {utc(until)}, by {_name(by)}: {safe(why)}" + (
+        f" (and by {count(more, 'more silence')})" if more else ""
     )
 
 
@@ -312,6 +355,7 @@ def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
     incident = slice_.incident
     nobody = sum(containers for team, containers, _ in incident.teams if team == UNOWNED)
     candidates = (
+        (incident.unknown, "whether it is still so: nothing of it is in sight, and nothing resolves until it is"),
         (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
         (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
         (

@@ -1,4 +1,4 @@
-"""Which shards are in sight: they gave a sign of life within a bound. Pure.
+"""Which shards, and which clusters, are in sight: they gave a sign of life within a bound. Pure.
 
     sight = Sight(stale_after)
     sight.heard(shard, now)
@@ -8,9 +8,23 @@
 
 After a restart nobody was heard, so `blind` is true until each has spoken; `is_lost` gives each the bound to speak, so
 that a restart does not make every total preliminary for a moment. Without a bound (one process) all are in sight.
+
+    feeds = Feeds(FEED_AFTER)
+    feeds.seen("prod", at)
+    feeds.changed(now, retired)         looks; True when `lost` is another than before
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+from alerting.models import IncidentPart, ShardReached
+from alerting.tally import is_live
+from verifier.times import HOUR, MINUTE
+
+FEED_AFTER: Final = 5 * MINUTE
+"""A cluster whose pods were not heard of for so long is out of sight; its watcher speaks twice a minute."""
 
 
 class Sight:
@@ -29,6 +43,11 @@ class Sight:
         """A sign of life."""
         self._begin(now)
         self._heard[shard] = max(now, self._heard.get(shard, now))
+
+    @property
+    def lost(self) -> frozenset[int]:
+        """Shards that were silent for longer than the bound, when it was looked last."""
+        return self._lost
 
     def is_lost(self, shard: int) -> bool:
         """Was it silent for longer than the bound, when it was looked last?"""
@@ -56,3 +75,101 @@ class Sight:
         if self._since is None:
             self._since = now
         return self._since
+
+
+class Reach:
+    """The newest word of each shard about the trust epoch it has judged under."""
+
+    def __init__(self) -> None:
+        self.newest: dict[int, ShardReached] = {}
+
+    def take(self, reached: ShardReached) -> bool:
+        """Is it news?"""
+        known = self.newest.get(reached.shard)
+        if known is not None and (known.epoch, known.time) >= (reached.epoch, reached.time):
+            return False
+        self.newest[reached.shard] = reached
+        return True
+
+    def shards(self) -> int:
+        """How many there are, as the newest word of any of them has it."""
+        if not self.newest:
+            return 0
+        return max(self.newest.values(), key=lambda reached: (reached.time, reached.epoch, reached.shards)).shards
+
+    def all_at(self, epoch: int, sight: Sight) -> bool:
+        """Every shard is there. One that is not heard is unknown, never zero."""
+        return bool(self.newest) and all(
+            shard in self.newest and self.newest[shard].epoch >= epoch and not sight.is_lost(shard)
+            for shard in range(self.shards())
+        )
+
+
+class Feeds:
+    """When the pods of clusters were heard of last. A cluster that never was has no watcher, and is not missed."""
+
+    def __init__(self, after: int) -> None:
+        self._after = after
+        self._last: dict[str, int] = {}
+        self._silent: dict[str, int] = {}
+        self._due: int | None = None
+        self.lost: dict[str, int] = {}
+        """Cluster -> when it was heard of last."""
+
+    def seen(self, cluster: str, at: int) -> None:
+        """A sign of life."""
+        self._last[cluster] = max(at, self._last.get(cluster, at))
+        if cluster in self._silent:
+            self._due = 0
+        elif self._due is None:
+            self._due = at + self._after + 1
+
+    def look_again(self) -> None:
+        """Which clusters are retired may have changed."""
+        self._due = 0 if self._last else None
+
+    def changed(self, now: int, is_retired: Callable[[str], bool]) -> bool:
+        """Look at `now`, when there may be something new to see. A cluster that is retired is not missed."""
+        if self._due is None or now < self._due:
+            return False
+        before = self.lost
+        for name, at in self._last.items():
+            if at > now + HOUR:  # a clock that is wrong must not keep a cluster in sight
+                self._last[name] = now
+        self._silent = {name: at for name, at in self._last.items() if now - at > self._after}
+        self.lost = {name: at for name, at in self._silent.items() if not is_retired(name)}
+        spoken = (at for name, at in self._last.items() if name not in self._silent)
+        oldest = min(spoken, default=None)
+        self._due = None if oldest is None else oldest + self._after + 1
+        return self.lost != before
+
+    def next_due(self) -> int | None:
+        """When there may be something new to see."""
+        return self._due
+
+
+class Unseen(NamedTuple):
+    """What of an incident is out of sight."""
+
+    clusters: tuple[tuple[str, int, int], ...] = ()
+    """(cluster, last heard of, containers there)."""
+    all: bool = False
+    """Nothing of it is in sight."""
+
+
+def unseen_of(parts: Iterable[IncidentPart], lost: Mapping[str, int], *, blind: bool) -> Unseen:
+    """`lost`: clusters out of sight; `blind`: a shard is, which may hold anything of it."""
+    if not lost:
+        return Unseen(all=blind)
+    containers, live = dict[str, int](), set[str]()
+    for part in parts:
+        live.update(_alive(part))
+        if part.cluster in lost:
+            containers[part.cluster] = containers.get(part.cluster, 0) + part.containers
+    found = tuple((cluster, lost[cluster], number) for cluster, number in sorted(containers.items()))
+    return Unseen(found, all=blind or (bool(found) and live <= containers.keys()))
+
+
+def _alive(part: IncidentPart) -> Iterator[str]:
+    if is_live(part):
+        yield part.cluster

@@ -14,19 +14,30 @@ import msgspec
 from alerting.channels import Channels
 from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
+from alerting.held import SILENCE, read_key
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, Severity, ShardReached
+from alerting.models import (
+    Finding,
+    Incident,
+    IncidentAction,
+    IncidentPart,
+    Severity,
+    ShardReached,
+    Silence,
+    SilenceAction,
+)
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
 from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
+from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
-from streams.events import NamespaceObserved, ProgressSeen
+from streams.events import FeedSeen, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
-Output = Incident | Lifecycle | Finding
+Output = Incident | Lifecycle | Finding | Silence
 BOOK: Final = "alert-book"
 LEDGER: Final = "alert-ledger"
 EXPIRY: Final = "alert-expiry"
@@ -51,9 +62,9 @@ class Alerter:
         self.channels = channels
         self._reaches = None if channels is None else channels.reaches
         self._stalled_after = stalled_after
-        self.book = IncidentBook(self.routes, stalled_after, self._reaches)
-        self.book.beside = self._beside
+        self.book = self._wired(IncidentBook(self.routes, stalled_after, self._reaches))
         self._watch = Watch(stalled_after) if stalled_after is not None else None
+        self._feeds = Feeds(FEED_AFTER) if stalled_after is not None else None
         self._refusals = Refusals()
         self.ledger = Ledger()
         self.owners: dict[tuple[str, str], Ownership] = {}
@@ -72,6 +83,8 @@ class Alerter:
             yield from self._out(self.book.reached(event, now))
         elif isinstance(event, IncidentAction):
             yield from self._out(self.book.act(event))
+        elif isinstance(event, SilenceAction):
+            yield from self._out(self.book.silence(event, max(now, event.time)))
         elif isinstance(event, NamespaceObserved):
             owner = team_of(event.cluster, event.namespace, dict(event.labels), self.routes)
             if self.owners.get((event.cluster, event.namespace)) != owner:
@@ -82,8 +95,24 @@ class Alerter:
             if event.component == "judge" and event.shard >= 0:
                 self.book.heard(event.shard, now)
             yield from self._told(self._watch.heard(_heard(event), now), now)
+        elif isinstance(event, FeedSeen) and self._feeds is not None and event.feed == "pods":
+            self._feeds.seen(event.cluster, now)  # its own clock may be wrong
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
+
+    def _wired(self, book: IncidentBook) -> IncidentBook:
+        """A book that knows of clusters what trust knows."""
+        book.beside = self._beside
+        book.silences.names_of = self._names_of
+        return book
+
+    def _is_retired(self, cluster: str) -> bool:
+        known = self._trust.clusters.get(cluster)
+        return known is not None and not known.enrolled
+
+    def _names_of(self, cluster: str) -> tuple[str, ...]:
+        known = self._trust.clusters.get(cluster)
+        return (cluster,) if known is None else (cluster, known.name)
 
     def _beside(self, severity: Severity, clusters: set[str]) -> tuple[str, ...]:
         """Who else is told: rules over clusters as trust has them."""
@@ -106,10 +135,14 @@ class Alerter:
     def trust_changed(self, trust: TrustState, now: int) -> Iterator[Output]:
         """Windows and exemptions may have moved."""
         self._trust = trust
+        if self._feeds is not None:
+            self._feeds.look_again()
         yield from self._look_at_expiry(now)
 
     def tick(self, now: int) -> Iterator[Output]:
         """Everything that is due."""
+        if self._feeds is not None and self._feeds.changed(now, self._is_retired):
+            self.book.unseen(self._feeds.lost, now)
         if self._expiry_due is not None and self._expiry_due <= now:
             yield from self._look_at_expiry(now)
         if self._watch is not None:
@@ -120,7 +153,8 @@ class Alerter:
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
         watch = self._watch.next_due() if self._watch is not None else None
-        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, self._refusals.next_due())
+        feeds = self._feeds.next_due() if self._feeds is not None else None
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, feeds, self._refusals.next_due())
         return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:
@@ -128,7 +162,7 @@ class Alerter:
         found = self.book.slice_of(incident, destination)
         return None if found is None else render(found)
 
-    def _out(self, outputs: Iterable[Incident | Lifecycle | Notification]) -> Iterator[Output]:
+    def _out(self, outputs: Iterable[Incident | Lifecycle | Notification | Silence]) -> Iterator[Output]:
         for out in outputs:
             if isinstance(out, Notification):
                 self.ledger.accept(out)
@@ -187,8 +221,7 @@ class Alerter:
         self._trust = trust
         kept = list(entries)
         rows = [(k, v) for kind, k, v in kept if kind == BOOK]
-        self.book = IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches)
-        self.book.beside = self._beside
+        self.book = self._wired(IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches))
         if self._watch is not None:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
@@ -203,6 +236,16 @@ class Alerter:
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(
                     value, type=tuple[dict[str, Known], int | None]
                 )
+
+
+def silences_of(rows: Iterable[tuple[str, str, bytes]]) -> list[Silence]:
+    """The silences among the rows of an alerter, those that end first on top.
+
+    Raises:
+        msgspec.DecodeError: a row is not what the book wrote.
+    """
+    kept = (value for kind, key, value in rows if kind == BOOK and read_key(key)[0] == SILENCE)
+    return sorted((msgspec.json.decode(value, type=Silence) for value in kept), key=lambda s: (s.ends, s.id))
 
 
 def _heard(event: ProgressSeen) -> Heard:

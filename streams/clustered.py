@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from alerting.channels import Channels
-from alerting.models import IncidentAction, IncidentPart, ShardReached
+from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
 from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
 from streams.codec import NewerSchemaError
@@ -221,8 +221,8 @@ class ClusterAlerter:
         for refused in self._shared.refused():
             yield from self.alerter.handle(refused, self.now)
         for seen in self._shared.cluster_sight():
-            if not isinstance(seen, FeedSeen):
-                yield from self.alerter.handle(seen, self.now)
+            at = seen.time if isinstance(seen, FeedSeen) else self.now  # it was heard then, and not again since
+            yield from self.alerter.handle(seen, at)
 
     def process(self, records: Sequence[Record]) -> Effects:
         """See `Processor.process`. Raises NewerSchemaError when the first record is a newer program's."""
@@ -243,7 +243,7 @@ class ClusterAlerter:
         if isinstance(found, Unreadable):
             yield found.letter
             return
-        if isinstance(found, (IncidentPart, ShardReached, IncidentAction, TrustChanged, FeedSeen, Tick)):
+        if isinstance(found, (IncidentPart, ShardReached, IncidentAction, SilenceAction, TrustChanged, FeedSeen, Tick)):
             self.now = max(self.now, found.time)
         if isinstance(found, TrustChanged):
             self._trust = self._shared.gate.trust

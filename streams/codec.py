@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from alerting.lifecycle import Lifecycle
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
+from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from streams.events import (
     ConfigurationObserved,
     ContainerChanged,
@@ -29,9 +29,9 @@ from streams.events import (
 )
 from verifier.errors import InputError
 
-SCHEMA_VERSION: Final = 3
-"""Written. 2: signed trust records, transitions of incidents, signs of life. 3: how a pod's unseen end is known.
-Samples of every version: tests/assets."""
+SCHEMA_VERSION: Final = 4
+"""Written. 2: signed trust records, transitions of incidents, signs of life. 3: how a pod's unseen end is known. 4:
+silences. Samples of every version: tests/assets."""
 OLDEST_VERSION: Final = 1
 """Still read. A version is dropped once nothing that is kept can hold it."""
 
@@ -55,6 +55,8 @@ Event = (
     | Incident
     | IncidentAction
     | Lifecycle
+    | SilenceAction
+    | Silence
 )
 
 

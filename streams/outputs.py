@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from alerting.lifecycle import Lifecycle
-from alerting.models import Finding, Incident, IncidentPart, ShardReached
+from alerting.models import Finding, Incident, IncidentPart, ShardReached, Silence
 from streams.engine.port import Output
 from streams.events import ContainerChanged
 from streams.topics import key_of, topic_of
@@ -19,6 +19,7 @@ _IDS: Final[dict[type, Callable[[Any], str]]] = {
     Lifecycle: lambda e: e.id,  # names its revision already
     Incident: lambda e: f"{e.id}:{e.revision}",
     ContainerChanged: lambda e: f"{e.id}:{e.sequence}",
+    Silence: lambda e: f"{e.id}:{e.sequence}:{e.state}",  # one that was refused is not counted
 }
 """Ids of outputs that carry a subject's id; every other event carries its own."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 from alerting.lifecycle import Lifecycle
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached
+from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from streams.events import (
     ConfigurationObserved,
     ContainerChanged,
@@ -92,7 +92,9 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         # By repository: one fetcher learns of an index and answers for the images it lists, in an order.
         Topic(REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher", "admission"), ("fetcher",)),
-        Topic(ACTIONS, "incident", "single", (IncidentAction,), ("cli",), ("alerter",), days=30),
+        Topic(
+            ACTIONS, "incident or silence", "single", (IncidentAction, SilenceAction), ("cli",), ("alerter",), days=30,
+        ),
         Topic(
             VERDICTS, "class", "keyed", (VerdictReached,), ("judge",), ("indexer",), indexed=(VerdictReached,),
         ),
@@ -103,8 +105,8 @@ TOPICS: Final[dict[str, Topic]] = {
         Topic(FINDINGS, "finding", "keyed", (Finding,), ("judge", "alerter"), ("indexer",), indexed=(Finding,)),
         Topic(PARTS, "incident", "single", (IncidentPart, ShardReached), ("judge",), ("alerter",), days=30),
         Topic(
-            INCIDENTS, "incident", "single", (Incident, Lifecycle), ("alerter",), ("indexer",), days=30,
-            indexed=(Incident, Lifecycle),
+            INCIDENTS, "incident or silence", "single", (Incident, Lifecycle, Silence), ("alerter",), ("indexer",),
+            days=30, indexed=(Incident, Lifecycle, Silence),
         ),
         Topic(
             DEADLETTERS, "source", "single", (DeadLetter,),
@@ -142,6 +144,8 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",
     EvidenceWanted: lambda e: e.repository,
     IncidentAction: lambda e: e.incident,
+    SilenceAction: lambda e: e.silence,
+    Silence: lambda e: e.id,
     IncidentPart: lambda e: e.incident,
     Incident: lambda e: e.id,
     Lifecycle: lambda e: e.incident,

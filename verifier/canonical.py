@@ -59,6 +59,7 @@ ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "finding-transition": ("finding", "transition", "sequence"),
     "incident": ("kind", "cause"),
     "incident-action": ("incident", "action", "by", "time", "text"),
+    "silence": ("by", "time", "why", "scope"),
     "slice": ("incident", "destination"),
     "delivery": ("slice", "epoch"),
     "part": ("incident", "shard", "cluster", "namespace"),

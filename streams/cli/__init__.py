@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "search": ("streams.cli.search", "Search the record with a subset of KQL."),
     "alert": ("streams.cli.alert", "See who is told where, and try it."),
     "incident": ("streams.cli.incident", "Look at incidents, acknowledge, note, close."),
+    "silence": ("streams.cli.silence", "Tell nobody about something for a time."),
     "deadletter": ("streams.cli.deadletter", "Inputs that could not be read."),
     "trust": ("streams.cli.trust", "Apply and look at trust: policies, keys, trust roots, clusters, exemptions."),
     "policy": ("streams.cli.policy", "Check, import, export, test and preview policies."),

@@ -216,6 +216,8 @@ def _print_shown(found: Shown) -> None:
         click.echo(message_text(found.message))
     else:
         click.echo(safe(f"{found.row.short_id} {found.row.state}, {found.row.severity}: {found.row.message}"))
+        for _, by, why, until in found.row.silences:
+            click.echo(safe(f"  silenced until {show_time(until)} by {by}: {why}"))
     rows = [row for row in found.timeline.rows if row.kind in TOLD]
     click.echo()
     print_table(("time", "what", "sentence"), [(show_time(r.time), r.kind, safe(r.text, TEXT_LIMIT)) for r in rows])

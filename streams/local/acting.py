@@ -15,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
 
-from alerting.models import IncidentAction
+from alerting.models import IncidentAction, SilenceAction
 from streams.engine.sqlite import SqliteEngine, connect
 from streams.local.lease import Lease
 from streams.local.node import LocalNode, NodeSettings
@@ -31,8 +31,8 @@ GIVE_UP: Final = 10.0
 """Seconds after which a command no longer waits for the running service."""
 
 
-def act(path: Path, action: IncidentAction) -> DoneBy:
-    """Append what a person did to an incident, and see that it is done.
+def act(path: Path, action: IncidentAction | SilenceAction) -> DoneBy:
+    """Append what a person did to an incident, or asked to be silent about, and see that it is done.
 
     Raises:
         InputError: there is no state file, or it is something else.

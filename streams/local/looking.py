@@ -15,9 +15,10 @@ from pathlib import Path
 import msgspec
 
 from alerting.incidents import IncidentBook
+from alerting.models import Silence
 from alerting.render import Message, render
 from alerting.routing import Routes
-from streams.alerter import BOOK
+from streams.alerter import BOOK, silences_of
 from streams.engine.sqlite import Connection, trust_log
 from streams.local.sqlite import newest_time, open_reading, recorded_clock, state_now
 from streams.queries.looking import Look
@@ -57,6 +58,16 @@ class StateLook(Look):
             raise InputError(f"the alerter's state is not readable by this version: {error}") from error
         found = book.slice_of(incident, Routes().security)
         return render(found) if found is not None else None
+
+
+def silences(path: Path) -> list[Silence]:
+    """Every silence that is known, those that end first on top. Raises as `looking`; InputError: of another version."""
+    with open_reading(path) as connection:
+        rows = connection.execute("SELECT kind, key, value FROM state WHERE kind = ?", (BOOK,)).fetchall()
+    try:
+        return silences_of((str(kind), str(key), bytes(value)) for kind, key, value in rows)
+    except msgspec.MsgspecError as error:
+        raise InputError(f"the alerter's state is not readable by this version: {error}") from error
 
 
 @contextmanager

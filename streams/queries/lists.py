@@ -116,6 +116,7 @@ def _incident(hit: Hit) -> IncidentRow:
         teams=tuple((team, containers, workloads) for team, containers, workloads in told.get("teams", ())),
         notes=tuple((time, by, text) for time, by, text in told.get("notes", ())),
         message=text_of(body, "message"),
+        silences=tuple((name, by, why, until) for name, by, why, until in told.get("silences", ())),
     )
 
 

@@ -190,6 +190,8 @@ class IncidentRow(msgspec.Struct, frozen=True):
     notes: tuple[tuple[int, str, str], ...]
     """(time, who, text)."""
     message: str
+    silences: tuple[tuple[str, str, str, int], ...] = ()
+    """(id, by, why, until) of every silence that covers some of it."""
 
 
 class Incidents(msgspec.Struct, frozen=True):
@@ -293,6 +295,8 @@ def _plain(name: str, value: object) -> object:
         return [{"from": instant(start), "to": instant(end)} for start, end in value]
     if name == "notes" and isinstance(value, tuple):
         return [{"time": instant(time), "by": by, "text": text} for time, by, text in value]
+    if name == "silences" and isinstance(value, tuple):
+        return [{"id": id_, "by": by, "why": why, "until": instant(until)} for id_, by, why, until in value]
     if isinstance(value, tuple):
         return [_plain("", item) for item in value]
     if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from alerting.lifecycle import Lifecycle
-from alerting.models import Finding, Incident
+from alerting.models import Finding, Incident, Silence
 from streams.events import (
     ConfigurationObserved,
     ContainerChanged,
@@ -26,7 +26,7 @@ from streams.events import (
 )
 from streams.sinks.containers import of_container
 from streams.sinks.document import Document
-from streams.sinks.judged import of_evidence, of_finding, of_incident, of_lifecycle, of_verdict
+from streams.sinks.judged import of_evidence, of_finding, of_incident, of_lifecycle, of_silence, of_verdict
 from streams.sinks.known import Known, KnownFromTrust, KnownNothing
 from streams.sinks.observed import (
     of_configuration,
@@ -49,6 +49,7 @@ _MAKERS: Final[dict[type, Callable[[Any, Known], Iterator[Document]]]] = {
     Finding: of_finding,
     Incident: of_incident,
     Lifecycle: of_lifecycle,
+    Silence: of_silence,
     TrustChanged: of_trust,
 }
 """One maker per event that is kept. A pod's states are kept as its containers; ticks and requests are not kept."""

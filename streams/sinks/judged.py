@@ -9,7 +9,8 @@ import msgspec
 
 from alerting.findings import severity_rank
 from alerting.lifecycle import Lifecycle
-from alerting.models import Cause, Finding, Incident
+from alerting.models import Cause, Finding, Incident, Silence
+from alerting.silences import scope_text
 from alerting.text import count
 from streams.events import EvidenceFound, Owner, VerdictReached
 from streams.sinks.certified import certified, for_reading, identities
@@ -320,6 +321,7 @@ _NOW_ONLY: Final = frozenset(
 
 def _incident(event: Incident) -> dict[str, object]:
     by = f", acknowledged by {event.acknowledged_by}" if event.state == "acknowledged" else ""
+    by += ", UNKNOWN (nothing of it is in sight)" if event.unknown else ""
     digest = event.subject if event.subject.startswith("sha256:") else event.cause.id.partition("digest:")[2]
     return {
         "message": f"{event.short_id} {event.kind} {event.subject}: {event.state}{by}, "
@@ -365,6 +367,8 @@ def _breakdown(event: Incident) -> dict[str, object]:
         "examples": [list(msgspec.structs.astuple(m)) for m in event.examples],
         "closed": [list(row) for row in event.closed],
         "notes": [list(note) for note in event.notes],
+        "silences": [list(row) for row in event.silences],
+        "unseen": [list(row) for row in event.unseen],
     }
 
 
@@ -397,3 +401,36 @@ def of_lifecycle(event: Lifecycle, known: Known) -> Iterator[Document]:
         }
     )
     yield document("incident", event.id, event.time, body)
+
+
+def of_silence(event: Silence, known: Known) -> Iterator[Document]:
+    """That a silence began, ended or was refused; what it did to an incident is told with the incident."""
+    del known
+    by = event.ended_by or event.by
+    body = prepared(
+        {
+            "message": _silence_sentence(event),
+            "event.kind": "event",
+            "event.type": "info",
+            "event.action": f"silence-{event.state}",
+            "event.outcome": "failure" if event.state == "refused" else "success",
+            "event.reason": event.note or event.why,
+            "event.sequence": event.sequence,
+            "user.name": by,
+            "related.user": [event.by, event.ended_by],
+        }
+    )
+    yield document("incident", f"{event.id}:{event.sequence}:{event.state}", event.time, body)
+
+
+def _silence_sentence(event: Silence) -> str:
+    what = f"silence {event.id} of {scope_text(event.scope) or 'everything'}"
+    until = f"until {instant(event.ends)}, by {event.by}: {event.why}"
+    withheld = count(event.withheld, "message")
+    note = f": {event.note}" if event.note else ""
+    return {
+        "in-force": f"{what} began, {until}",
+        "ended": f"{what} was ended by {event.ended_by}{note}; {withheld} withheld",
+        "expired": f"{what}, by {event.by}, has ended; {withheld} withheld",
+        "refused": f"{what}, {until}, was refused{note}",
+    }[event.state]

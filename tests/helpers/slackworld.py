@@ -48,8 +48,10 @@ class World:
         quiet: Quiet | None = None,
         table: dict[str, str] | None = None,
         reminders: bool = False,
+        stalled_after: int | None = None,
     ) -> None:
         self.slack = slack
+        self.stalled_after = stalled_after
         self.now = T0
         self.quiet = quiet
         self.table = {"security": SECURITY, **{f"team/t{n}": f"C0TEAM{n:03}" for n in range(teams)}, **(table or {})}
@@ -72,7 +74,7 @@ class World:
     def start(self) -> None:
         """A process begins, from what the one before stored."""
         self.channels = Channels(self.table, "security")
-        self.alerter = Alerter(self.routes, channels=self.channels)
+        self.alerter = Alerter(self.routes, self.stalled_after, self.channels)
         self.alerter.restore([(k, key, v) for (k, key), v in self.store.items()], TrustState.empty())
         self.pacing = Pacing(self.channels.of, self.quiet)
         options = SlackOptions(
@@ -209,12 +211,13 @@ async def world(
     quiet: Quiet | None = None,
     table: dict[str, str] | None = None,
     reminders: bool = False,
+    stalled_after: int | None = None,
 ) -> AsyncIterator[World]:
     """A world whose workspace shares its clock."""
     made: list[World] = []
     workspace = Workspace(lambda: made[0].now if made else T0, tables=tables, history=history)
     async with serving(workspace):
-        made.append(World(workspace, teams, quiet, table, reminders=reminders))
+        made.append(World(workspace, teams, quiet, table, reminders=reminders, stalled_after=stalled_after))
         try:
             yield made[0]
         finally:

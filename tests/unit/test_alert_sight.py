@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from alerting.incidents import IncidentBook
 from alerting.models import Cause, Incident, IncidentAction, IncidentPart, ShardReached
 from alerting.ownfindings import Own, Standing, told
-from alerting.sight import Sight
-from verifier.times import MINUTE, SECOND
+from alerting.sight import FEED_AFTER, Feeds, Sight, unseen_of
+from verifier.times import HOUR, MINUTE, SECOND
 
 T0 = 1_767_225_600 * SECOND
 AFTER = MINUTE
@@ -134,3 +135,64 @@ def test_who_never_spoke_is_out_of_sight(shards, heard, blind):
         sight.heard(shard, T0)
     sight.changed(shards, T0)
     assert sight.blind == blind
+
+
+# ---------------------------------------------------------------------------------------------------- clusters
+
+
+def nobody(_cluster: str) -> bool:
+    return False
+
+
+def test_a_cluster_that_is_not_heard_is_lost_until_it_speaks():
+    feeds = Feeds(FEED_AFTER)
+    assert feeds.next_due() is None
+    feeds.seen("prod", T0)
+    assert not feeds.changed(T0 + FEED_AFTER, nobody)
+    due = feeds.next_due()
+    assert due == T0 + FEED_AFTER + 1
+    assert feeds.changed(due, nobody)
+    assert feeds.lost == {"prod": T0}
+    assert feeds.next_due() is None  # nothing more can be lost
+    feeds.seen("prod", T0 + HOUR)
+    assert feeds.changed(T0 + HOUR, nobody)
+    assert feeds.lost == {}
+
+
+def test_a_cluster_that_is_retired_is_not_missed_and_wakes_nobody():
+    feeds = Feeds(FEED_AFTER)
+    feeds.seen("prod", T0)
+    assert not feeds.changed(T0 + HOUR, lambda name: name == "prod")
+    assert feeds.next_due() is None
+    feeds.look_again()
+    assert feeds.changed(T0 + HOUR, nobody)
+
+
+def test_a_watcher_whose_clock_is_ahead_is_missed_all_the_same():
+    feeds = Feeds(FEED_AFTER)
+    feeds.seen("other", T0)
+    feeds.seen("prod", T0 + 1000 * HOUR)
+    feeds.changed(T0 + FEED_AFTER + 1, nobody)
+    feeds.changed(T0 + 2 * FEED_AFTER + 2, nobody)
+    assert set(feeds.lost) == {"other", "prod"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "clusters", "everything"),
+    [
+        ({}, [], False),
+        ({"c": T0}, ["c"], False),
+        ({"c": T0, "d": T0}, ["c", "d"], True),
+        ({"x": T0}, [], False),
+    ],
+)
+def test_what_is_in_sight_elsewhere_is_known(lost, clusters, everything):
+    parts = [part(3, 1), msgspec.structs.replace(part(2, 1), cluster="d")]
+    found = unseen_of(parts, lost, blind=False)
+    assert ([name for name, *_ in found.clusters], found.all) == (clusters, everything)
+    assert unseen_of(parts, lost, blind=True).all
+
+
+def test_nothing_left_in_a_cluster_that_is_not_seen_is_not_known_to_be_nothing():
+    found = unseen_of([part(0, 1)], {"c": T0}, blind=False)
+    assert (found.clusters, found.all) == ((("c", T0, 0),), True)

@@ -109,7 +109,10 @@ NO_KEY = {"TrustChanged", "ShardReached"}
 """Every reader reads all of them."""
 ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "DeadLetter"}
 """Inputs that the judge does not ask (namespaces go to the alerter)."""
-NOT_KEPT = {"PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "IncidentAction", "ProgressSeen"}
+NOT_KEPT = {
+    *("PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "ProgressSeen"),
+    *("IncidentAction", "SilenceAction"),
+}
 """Events without documents of their own: another document covers them, or they are questions between our own parts."""
 
 

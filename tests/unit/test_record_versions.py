@@ -13,6 +13,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
+from alerting.models import Incident, Silence, SilenceAction, SilenceScope
 from streams.codec import OLDEST_VERSION, SCHEMA_VERSION, Event, NewerSchemaError, decode, encode
 from streams.events import ContainerChanged, EvidenceWanted, PodObserved, ProgressSeen, TrustChanged, VerdictReached
 from streams.sinks.documents import documents
@@ -57,8 +58,10 @@ def sample(name: str) -> object:
         return ProgressSeen("progress:judge-1:3:1", 1, "judge", "judge-1", 3, 17, 2, 9, "0123456789abcdef")
     older = FOLDER / f"v{SCHEMA_VERSION - 1}" / f"{name}.msgpack"
     if not older.exists():
-        return _lifecycle()
+        return NEW[name]
     event = decode(older.read_bytes())
+    if isinstance(event, Incident):
+        return msgspec.structs.replace(event, silences=(("v1:s", "ann", "moving", 9),), silenced=(3, 2))
     if isinstance(event, PodObserved):
         return msgspec.structs.replace(event, gone=True, gone_reason="vanished", gone_after=1)
     if isinstance(event, ContainerChanged):
@@ -72,9 +75,12 @@ def sample(name: str) -> object:
     return event
 
 
-def _lifecycle() -> object:
-    kind = KINDS["Lifecycle"]
-    return kind("v1:i:1:opened", "v1:i", "INC-AAAAAA", "opened", 1, 1, "open", "high", 3, 2)
+SCOPE = SilenceScope(("v1:i",), ("unsigned",), ("prod-*",), ("pay",), ("payments",), ("signed",))
+NEW = {
+    "SilenceAction": SilenceAction("v1:s:add", 1, "v1:s", "add", "ann", "moving", SCOPE, 9),
+    "Silence": Silence("v1:s", SCOPE, "ann", "moving", 1, 9, "ended", 5, 2, "ben", "moved", 3),
+}
+"""Kinds that the newest version adds."""
 
 
 def test_a_newer_version_is_held_and_an_impossible_one_is_refused() -> None:

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from alerting.models import IncidentAction, IncidentPart, ShardReached
+from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
 from streams import alerter, handlers
 from streams.clustered import ClusterAlerter, ClusterJudge
 from streams.events import DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
@@ -14,7 +14,9 @@ from streams.topics import ALERTS, CLUSTER_SIGHT, STATE, TOPICS
 ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
-ALERTED: set[type] = {IncidentPart, ShardReached, IncidentAction, NamespaceObserved, TrustChanged}  # not passed over
+ALERTED: set[type] = {  # not passed over
+    IncidentPart, ShardReached, IncidentAction, SilenceAction, NamespaceObserved, TrustChanged,
+}  # fmt: skip
 FROM_EVERYBODY: set[type] = {*TOPICS[CLUSTER_SIGHT].holds, DeadLetter}
 """Signs of life, beside which collectors say what they saw; and dead letters."""
 
