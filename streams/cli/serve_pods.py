@@ -54,14 +54,20 @@ def command(print_rbac: bool, account: str, tell_again: bool, retire: str | None
     It stays until SIGTERM; `/healthz`, `/readyz` and `/metrics` are at `serve.operations`.
     """
     if print_rbac:
-        found = _ACCOUNT.fullmatch(account)
-        if found is None:
-            raise InputError(f"--account {account}: expected NAMESPACE/NAME; example: --account revet/revet-pods")
+        bound = account_of(account, "revet/revet-pods")
         namespace, _, name = settings.pods.lease.partition("/")
-        click.echo(manifest((found[1], found[2]), (namespace, name) if name else None), nl=False)
+        click.echo(manifest(bound, (namespace, name) if name else None), nl=False)
         return 0
     if retire is not None:
         if retire in {place.name for place in settings.pods.places()}:
             raise InputError(f"--retire {retire}: it is still in pods.clusters, and would be listed again")
         return run_process("pods", settings, partial(end_cluster, cluster=retire))
     return run_process("pods", settings, partial(pods, tell_again=tell_again))
+
+
+def account_of(text: str, example: str) -> tuple[str, str]:
+    """NAMESPACE/NAME of a service account in two parts. Raises InputError with an example when it is none."""
+    found = _ACCOUNT.fullmatch(text)
+    if found is None:
+        raise InputError(f"--account {text}: expected NAMESPACE/NAME; example: --account {example}")
+    return found[1], found[2]
