@@ -168,6 +168,10 @@ class Receiver:
         """Set while no body is being read, parsed or written."""
         self.quiet.set()
 
+    def received(self, cluster: str, server: str = "") -> int:
+        """Audit events of a cluster, or of one of its API servers, since the start of the process."""
+        return self._counts[("servers", f"{cluster}/{server}") if server else ("events", cluster)]
+
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
         """Listen until the block ends; gives the port. Requests that were begun are finished first.

@@ -14,6 +14,7 @@ from streams.collectors.server import MIB, Intake, Progress, Reading, Receiver, 
 from streams.engine.wire import WireRecord
 from streams.serving.buffering import buffered
 from streams.serving.collecting import DurableDoor, collector_door
+from streams.serving.comparing import comparing
 from streams.serving.parsing import Parsers, batch_records
 from streams.serving.process import Process
 from streams.serving.receiving import receiver_options, senders_text
@@ -57,8 +58,10 @@ async def audit(process: Process) -> None:
     async with (
         _intake(process) as intake,
         parsing(process, options.max_body) as reading,
-        receiving(process, intake, options, address, "audit", reading),
+        receiving(process, intake, options, address, "audit", reading) as receiver,
     ):
+        if process.settings.listen.counters:
+            process.spawn("counters", comparing(process, receiver.received))
         process.health.ready()
         await process.stopping()
 
@@ -71,7 +74,7 @@ async def receiving(
     address: tuple[str, int],
     path: BodyKind,
     reading: Reading | None = None,
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Receiver]:
     """Listen until the block ends. `path`: what the log names as the place to send to.
 
     Raises:
@@ -83,7 +86,7 @@ async def receiving(
         shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
         scheme = "https" if options.tls else "http"
         process.log.info("listening", url=f"{scheme}://{shown}/{path}", senders=senders_text(options))
-        yield
+        yield receiver
 
 
 @asynccontextmanager

@@ -173,6 +173,23 @@ WATCH_AGE: Final = Metric(
 WATCH_LEADS: Final = Metric(
     "revet_watch_leads", "gauge", ("cluster",), "1 on the watcher that reads the cluster, 0 where it stands by."
 )
+AUDIT_MISSING: Final = Metric(
+    "revet_audit_missing", "gauge", ("source",),
+    "Events that an API server of `listen.counters` made since it was first looked at and that did not come, beyond"
+    " what may be under way.",
+    "> 0 for minutes: they are in its audit log, if it writes one; see docs/audit.md",
+)  # fmt: skip
+AUDIT_GIVEN_UP: Final = Metric(
+    "revet_audit_given_up", "gauge", ("source",),
+    "Events that such an API server says it gave up, since it was first looked at.",
+    "any: these are lost to revet; see docs/audit.md",
+)  # fmt: skip
+AUDIT_COMPARED: Final = Metric(
+    "revet_audit_compared_total", "counter", ("source", "word"),
+    "Looks at the counters of such an API server: `whole`, `missing`, `given-up`, `restarted`, or `unknown` (the first"
+    " one, or it could not be asked).",
+    "nothing but `unknown`: the log says why (`counters-not-read`)",
+)  # fmt: skip
 REPORT_CLAIMS: Final = Metric(
     "revet_reports_claims_total", "counter", ("cluster", "outcome"),
     "Claims in reports of watched clusters, by what became of them: `told`, `same` (said before), `other` (not of"
@@ -235,6 +252,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
     WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
     WATCH_LEADS, REPORT_CLAIMS, REPORTS_KNOWN, REPORT_REQUESTS,
+    AUDIT_MISSING, AUDIT_GIVEN_UP, AUDIT_COMPARED,
     LISTEN_SPOOL, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED,
     ADMISSION_LOOKUPS, ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip

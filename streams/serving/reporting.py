@@ -145,7 +145,7 @@ class ReportLife:
         self._counted[kind] = Counter(watch.counts)
         if watch.phase == "find":
             metrics.drop(REPORTS_KNOWN, self._name, kind)
-        else:
+        elif watch.phase == "watch":
             metrics.set(REPORTS_KNOWN, len(watch.known), self._name, kind)
 
 

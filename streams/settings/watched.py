@@ -12,6 +12,8 @@ from streams.settings.section import Section, host_and_port
 
 IN_CLUSTER: Final = "in-cluster"
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_SERVER: Final = re.compile(rf"{_CLUSTER.pattern}(?:/{_CLUSTER.pattern})?")
+"""CLUSTER, or CLUSTER/SERVER where `listen.senders` names the API servers of a cluster."""
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LEASE: Final = re.compile(rf"{_NAMESPACE.pattern}/[a-z0-9](?:[a-z0-9.-]{{0,200}}[a-z0-9])?")
 
@@ -120,9 +122,14 @@ def _entries(clusters: tuple[str, ...]) -> tuple[str, ...]:
     return clusters
 
 
-def _entry(text: str) -> WatchedCluster:
+def server_of(text: str) -> WatchedCluster:
+    """One entry of `listen.counters`: as of `pods.clusters`, and NAME may be CLUSTER/SERVER. Raises ValueError."""
+    return _entry(text, _SERVER)
+
+
+def _entry(text: str, names: re.Pattern[str] = _CLUSTER) -> WatchedCluster:
     name, equals, where = text.partition("=")
-    if not equals or not where or not _CLUSTER.fullmatch(name):
+    if not equals or not where or not names.fullmatch(name):
         raise ValueError("expected NAME=KUBECONFIG, NAME=KUBECONFIG#CONTEXT or NAME=in-cluster")
     if where == IN_CLUSTER:
         return WatchedCluster(name, None, "")
