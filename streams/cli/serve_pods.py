@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
-from typing import Final
 
 import click
 
-from streams.cli.common import settings_option
+from streams.cli.common import account_of, settings_option
 from streams.collectors.rbac import manifest
 from streams.serving.process import run_process
 from streams.serving.watching import pods
 from streams.serving.watching import retire as end_cluster
 from streams.settings import Settings
 from verifier.errors import InputError
-
-_ACCOUNT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})")
 
 
 @click.command(
@@ -63,11 +59,3 @@ def command(print_rbac: bool, account: str, tell_again: bool, retire: str | None
             raise InputError(f"--retire {retire}: it is still in pods.clusters, and would be listed again")
         return run_process("pods", settings, partial(end_cluster, cluster=retire))
     return run_process("pods", settings, partial(pods, tell_again=tell_again))
-
-
-def account_of(text: str, example: str) -> tuple[str, str]:
-    """NAMESPACE/NAME of a service account in two parts. Raises InputError with an example when it is none."""
-    found = _ACCOUNT.fullmatch(text)
-    if found is None:
-        raise InputError(f"--account {text}: expected NAMESPACE/NAME; example: --account {example}")
-    return found[1], found[2]

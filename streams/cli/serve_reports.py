@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from streams.cli.common import settings_option
-from streams.cli.serve_pods import account_of
+from streams.cli.common import account_of, settings_option
 from streams.collectors.rbac import reports_manifest
 from streams.serving.process import run_process
 from streams.serving.reporting import reports
