@@ -60,10 +60,10 @@ async def audit(process: Process) -> None:
         parsing(process, options.max_body) as reading,
         receiving(process, intake, options, address, "audit", reading) as receiver,
     ):
-        if process.settings.listen.counters:
-            process.spawn("counters", comparing(process, receiver.received))
+        counters = process.spawn("counters", comparing(process, receiver.received))
         process.health.ready()
         await process.stopping()
+        counters.cancel()
 
 
 @asynccontextmanager

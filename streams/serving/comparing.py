@@ -31,6 +31,7 @@ async def comparing(process: Process, received: Received) -> None:
     """Compare every server, without end."""
     looks = [Look(process, place, received) for place in process.settings.listen.compared()]
     await asyncio.gather(*(look.run(float(process.settings.listen.counters_seconds)) for look in looks))
+    await process.stopping()  # no server is named
 
 
 class Look:

@@ -32,6 +32,8 @@ from verifier.errors import InputError, PlaceError
 
 AGAIN_SECONDS: Final = 15.0
 """Between two lives of a cluster, half to whole of it, where one ended with an error."""
+LOOK_SECONDS: Final = 2.0
+"""How often metrics and the log are brought up to date."""
 
 
 async def reports(process: Process) -> None:
@@ -48,12 +50,21 @@ async def reports(process: Process) -> None:
             " [prod-eu=/etc/revet/kubeconfig]"
         )
     async with collector_door(process, "reports") as door, _received(process, door):
-        lives = [process.spawn(f"reports {place.name}", ReportLife(process, door, place).run()) for place in places]
+        lives = [ReportLife(process, door, place) for place in places]
+        working = [process.spawn(f"reports {life.name}", life.run()) for life in lives]
+        working.append(process.spawn("looks", _look(lives)))
         process.health.ready()
         await process.stopping()
-        for life in lives:  # nothing to finish: what is not durable is read again
-            life.cancel()
-        await asyncio.gather(*lives, return_exceptions=True)
+        for work in working:  # nothing to finish: what is not durable is read again
+            work.cancel()
+        await asyncio.gather(*working, return_exceptions=True)
+
+
+async def _look(lives: list[ReportLife]) -> None:
+    while True:
+        for life in lives:
+            life.look()
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 @asynccontextmanager
@@ -72,12 +83,13 @@ class ReportLife:
 
     def __init__(self, process: Process, door: DurableDoor, place: WatchedCluster) -> None:
         self._process, self._door = process, door
-        self._name = place.name
+        self.name = self._name = place.name
         self._find = finder(place.kubeconfig, place.context, "reports.clusters")
         self._trouble = f"reports of {place.name}"
         self._troubled: set[str] = set()
         """Kinds of reports whose last request failed."""
         self._counted: dict[str, Counter[str]] = {}
+        self._watches: list[ReportWatch] = []
 
     async def run(self) -> None:
         """Until the process is to end. Raises nothing but a cancellation."""
@@ -101,12 +113,13 @@ class ReportLife:
         self._counted.clear()
         self._troubled.clear()
         async with AsyncExitStack() as stack:
-            loops = []
+            loops: list[ReportLoop] = []
             for resource in RESOURCES:
                 server = ApiServer(self._find, settings.pods.connect_seconds)
                 stack.push_async_callback(server.close)
                 watch = ReportWatch(self._name, resource, settings.reports.results)
                 loops.append(ReportLoop(watch, server, self._tell, self._ended, options))
+            self._watches = [loop.watch for loop in loops]
             await first_of(*(loop.run() for loop in loops))
 
     async def _tell(self, told: Told) -> None:
@@ -120,10 +133,6 @@ class ReportLife:
         process, kind = self._process, watch.resource.plural
         shown = f"HTTP {ending.status}" if ending.how == "status" else ending.how
         process.metrics.add(REPORT_REQUESTS, 1, self._name, shown)
-        self._count(watch)
-        while watch.notes:
-            event, fields = watch.notes.popleft()
-            process.log.info(event, cluster=self._name, **fields)
         if error is not None:
             process.health.trouble("kafka", str(error))
             process.log.warning("not-durable", cluster=self._name, error=str(error))
@@ -136,6 +145,14 @@ class ReportLife:
             self._troubled.discard(kind)
             if not self._troubled:
                 process.health.well(self._trouble)
+
+    def look(self) -> None:
+        """Bring metrics and the log up to date."""
+        for watch in self._watches:
+            self._count(watch)
+            while watch.notes:
+                event, fields = watch.notes.popleft()
+                self._process.log.info(event, cluster=self._name, **fields)
 
     def _count(self, watch: ReportWatch) -> None:
         kind, metrics = watch.resource.plural, self._process.metrics

@@ -38,6 +38,11 @@ def define(cluster: WatchedCluster, plural: str) -> None:
     head = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
     body = {**head, "metadata": {"name": f"{plural}.{group}"}, "spec": spec}
     cluster.ask("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body)
+    served(cluster, plural)
+
+
+def served(cluster: WatchedCluster, plural: str) -> None:
+    """Wait until the API server serves this kind, also after it was started anew."""
     end = time.monotonic() + READY_SECONDS
     while True:
         try:

@@ -22,7 +22,7 @@ from streams.events import ClaimObserved
 from streams.topics import CLAIMS
 from tests.helpers.kafkatopics import Place
 from tests.helpers.process import ROOT, Revet
-from tests.helpers.reportkinds import define, drop, put, result
+from tests.helpers.reportkinds import define, drop, put, result, served
 from tests.helpers.servers import KafkaServer
 from tests.helpers.watchedcluster import WatchedCluster
 from verifier.errors import PlaceError
@@ -86,8 +86,9 @@ def test_reports_come_change_and_go_and_a_kill_repeats_nothing(place, cluster):
         put(cluster, "policyreports", "api", result("signed", "pass", 1_795_300_000))
         until(lambda: said(place, "api") == [("signed", "fail"), ("signed", "pass")], first)
         assert said(place, "before") == [("labels", "fail"), ("signed", "pass")], "a scan that found the same"
+        known = 'revet_reports{cluster="prod",resource="policyreports"} 2.0'
+        until(lambda: known in operations(first, "/metrics"), first)
         text = operations(first, "/metrics")
-        assert 'revet_reports{cluster="prod",resource="policyreports"} 2.0' in text
         assert 'resource="reports"' not in text, "the cluster has none"
         assert "reports-absent" in first.err
         assert json.loads(operations(first, "/healthz"))["troubles"] == []
@@ -113,6 +114,7 @@ def test_a_version_that_the_server_forgot_means_a_new_list_and_nothing_twice(pla
         cluster.kill_server()
         cluster.compact()
         cluster.start_server()
+        served(cluster, "policyreports")
         put(cluster, "policyreports", "new", result("signed", "pass"))
         until(lambda: said(place, "new"), process)
         assert process.end() == 0, process.err
