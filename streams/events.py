@@ -168,6 +168,41 @@ class ConfigurationObserved(msgspec.Struct, frozen=True, tag="configuration", gc
     source: str = ""
 
 
+ClaimResult = Literal["pass", "fail", "warn", "error", "skip"]
+
+
+class ClaimObserved(msgspec.Struct, frozen=True, tag="claim", gc=False):
+    """What another engine says of an image or an object: kept beside revet's verdict, and never part of it.
+
+    Whoever may write a report may say anything in it; nothing here proves that something was verified.
+    """
+
+    id: str
+    time: int
+    """When it was received; `said` is the engine's own time."""
+    cluster: str
+    feed: Literal["policy-report", "gatekeeper", "ratify", "connaisseur", "opa"]
+    """Which form it came in."""
+    engine: str
+    """As it names itself: `kyverno`, `gatekeeper`, `KyvernoImageValidatingPolicy` …"""
+    result: ClaimResult
+    policy: str = ""
+    rule: str = ""
+    message: str = ""
+    kind: str = ""
+    """Of the object it is about, as the engine writes it (`Pod`); empty: it is about images alone."""
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    images: tuple[str, ...] = ()
+    at_admission: bool = False
+    """Made while a request was decided, not by a later look."""
+    said: int | None = None
+    """When the engine says it looked, microseconds; None where it does not say."""
+    source: str = ""
+    """Where it came from: `reports:CLUSTER`."""
+
+
 class FeedSeen(msgspec.Struct, frozen=True, tag="feed", gc=False):
     """A feed of a cluster showed life. `since` is the start of unbroken sight, for coverage and `unadmitted`."""
 
@@ -246,7 +281,9 @@ class DeadLetter(msgspec.Struct, frozen=True, tag="deadletter", gc=False):
     """At most 256 characters of structure (kinds and member names only, never values)."""
 
 
-Observation = PodObserved | DecisionObserved | NamespaceObserved | ConfigurationObserved | FeedSeen | DeadLetter
+Observation = (
+    PodObserved | DecisionObserved | NamespaceObserved | ConfigurationObserved | ClaimObserved | FeedSeen | DeadLetter
+)
 """What collectors produce."""
 
 

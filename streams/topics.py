@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from streams.events import (
+    ClaimObserved,
     ConfigurationObserved,
     ContainerChanged,
     DeadLetter,
@@ -52,6 +53,7 @@ class Topic(NamedTuple):
 
 
 OBSERVATIONS: Final = "revet.observations"
+CLAIMS: Final = "revet.claims"
 TRUST: Final = "revet.trust"
 FACTS: Final = "revet.facts"
 REQUESTS: Final = "revet.evidence-requests"
@@ -74,6 +76,11 @@ TOPICS: Final[dict[str, Topic]] = {
         Topic(
             OBSERVATIONS, "cluster/namespace/owner", "keyed", (PodObserved, DecisionObserved),
             ("collectors", "admission"), ("judge", "indexer"), indexed=(DecisionObserved,),
+        ),
+        # What other engines say: apart from observations, so that nothing that judges ever reads it.
+        Topic(
+            CLAIMS, "cluster/namespace/object", "keyed", (ClaimObserved,), ("collectors",), ("indexer",),
+            indexed=(ClaimObserved,),
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
@@ -136,6 +143,7 @@ _TOPIC_OF: Final[dict[type, str]] = {kind: topic.name for topic in TOPICS.values
 _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     PodObserved: lambda e: f"{e.pod.cluster}/{e.pod.namespace}/{e.pod.owner.kind}/{e.pod.owner.name}",
     DecisionObserved: lambda e: f"{e.cluster}/{e.namespace}/{e.owner.kind}/{e.owner.name}",
+    ClaimObserved: lambda e: f"{e.cluster}/{e.namespace}/{e.kind}/{e.name}",
     FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
     NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import getpass
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -350,3 +351,14 @@ def read_text(name: str) -> str:
         raise InputError(f"{name}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: not UTF-8 text (byte {error.start})") from error
+
+
+_ACCOUNT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})")
+
+
+def account_of(text: str, example: str) -> tuple[str, str]:
+    """NAMESPACE/NAME of a service account in two parts. Raises InputError with an example when it is none."""
+    found = _ACCOUNT.fullmatch(text)
+    if found is None:
+        raise InputError(f"--account {text}: expected NAMESPACE/NAME; example: --account {example}")
+    return found[1], found[2]

@@ -33,6 +33,7 @@ COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "feeds": ("cluster", "feed", "since", "last"),
     "deadletters": ("state", "code", "source"),
     "admission": ("time", "admission", "cluster", "namespace", "workload", "user", "asked"),
+    "claim": ("time", "claim", "claim_engine", "claim_policy", "cluster", "namespace", "resource", "name", "asked"),
     "lifecycle": ("time", "action", "cluster", "namespace", "pod", "container", "image"),
     "verification": ("time", "image", "namespace", "policy", "previous", "verdict", "reason"),
     "finding": ("time", "action", "finding", "cluster", "namespace", "workload", "image"),

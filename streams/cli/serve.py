@@ -12,6 +12,7 @@ PROCESSES: Final[dict[str, str]] = {
     "audit": "The API servers' audit webhook, into Kafka.",
     "hub": "Audit events that a cloud delivers into a topic, into Kafka.",
     "pods": "The pods of watched clusters, into Kafka.",
+    "reports": "What other engines say of images and workloads, into Kafka.",
     "admission": "The validating webhook: asked by the API server before an image runs.",
     "judge": "Judge what runs: the shards that are given to this process.",
     "fetch": "Ask registries for evidence, once for everybody.",

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
-from typing import Final
 
 import click
 
-from streams.cli.common import settings_option
+from streams.cli.common import account_of, settings_option
 from streams.collectors.rbac import manifest
 from streams.serving.process import run_process
 from streams.serving.watching import pods
 from streams.serving.watching import retire as end_cluster
 from streams.settings import Settings
 from verifier.errors import InputError
-
-_ACCOUNT: Final = re.compile(r"([a-z0-9][a-z0-9-]{0,62})/([a-z0-9][a-z0-9.-]{0,252})")
 
 
 @click.command(
@@ -54,11 +50,9 @@ def command(print_rbac: bool, account: str, tell_again: bool, retire: str | None
     It stays until SIGTERM; `/healthz`, `/readyz` and `/metrics` are at `serve.operations`.
     """
     if print_rbac:
-        found = _ACCOUNT.fullmatch(account)
-        if found is None:
-            raise InputError(f"--account {account}: expected NAMESPACE/NAME; example: --account revet/revet-pods")
+        bound = account_of(account, "revet/revet-pods")
         namespace, _, name = settings.pods.lease.partition("/")
-        click.echo(manifest((found[1], found[2]), (namespace, name) if name else None), nl=False)
+        click.echo(manifest(bound, (namespace, name) if name else None), nl=False)
         return 0
     if retire is not None:
         if retire in {place.name for place in settings.pods.places()}:

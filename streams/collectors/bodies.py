@@ -2,6 +2,7 @@
 
     bodies = Bodies(max_body=32 * MIB)
     batch = bodies.read("prod-eu", body, received=now)
+    batch = bodies.read("prod-eu", body, received=now, kind="reports")     claims of other engines
 
 One stream per cluster (its feed, its unbroken sight), so bodies of a cluster are read by one of these.
 """
@@ -10,13 +11,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
+from streams.collectors.claims import REPORTS, claim_observed
+from streams.collectors.deadletters import dead_letter
 from streams.collectors.framing import MAX_BODY_BYTES, Refused
 from streams.collectors.intake import Stream, read_stream
 from streams.collectors.originals import reduced_original
+from streams.collectors.reports import read_reports
 from streams.events import DeadLetter, Observation
 
 AUDIT: Final = "audit:"
@@ -41,16 +45,39 @@ class Batch(msgspec.Struct, frozen=True):
     """Code (of `deadletters.CODES`) -> dead letters among the observations."""
 
 
+BodyKind = Literal["audit", "reports"]
+"""What a body holds: audit events, or what other engines say. The path says which."""
+
+
 class Bodies:
-    """Reads bodies of audit events."""
+    """Reads bodies of audit events and of reports."""
 
     def __init__(self, max_body: int = MAX_BODY_BYTES) -> None:
         """Each document in a body may have `max_body` bytes, after decompression."""
         self._max_body = max_body
         self._streams: dict[str, Stream] = {}
 
-    def read(self, cluster: str, body: bytes, received: int) -> Batch:
+    def read(self, cluster: str, body: bytes, received: int, kind: BodyKind = "audit") -> Batch:
         """All of one body; `received` is when it came, microseconds. Never raises on content."""
+        return self._audit(cluster, body, received) if kind == "audit" else self._reports(cluster, body, received)
+
+    def _reports(self, cluster: str, body: bytes, received: int) -> Batch:
+        """No originals: a claim is all that may be kept of a report, and holds all of it."""
+        observations: list[Observation] = [
+            dead_letter(found, source=REPORTS + cluster, time=received)
+            if isinstance(found, Refused)
+            else claim_observed(found, cluster=cluster, received=received)
+            for found in read_reports([body], self._max_body)
+        ]
+        return Batch(
+            cluster=cluster,
+            observations=observations,
+            observed=len(observations),
+            events=len(observations),
+            letters=_letters(observations),
+        )
+
+    def _audit(self, cluster: str, body: bytes, received: int) -> Batch:
         stream = self._streams.get(cluster)
         if stream is None:
             stream = self._streams[cluster] = Stream(cluster=cluster, source=AUDIT + cluster)
@@ -70,5 +97,9 @@ class Bodies:
             observed=len(observations),
             events=events,
             ignored=dict(stream.ignored - before),
-            letters=dict(Counter(o.code for o in observations if isinstance(o, DeadLetter))),
+            letters=_letters(observations),
         )
+
+
+def _letters(observations: Sequence[Observation]) -> dict[str, int]:
+    return dict(Counter(o.code for o in observations if isinstance(o, DeadLetter)))

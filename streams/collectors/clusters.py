@@ -17,8 +17,8 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TOKEN: Final = SERVICE_ACCOUNT / "token"
 
 
-def finder(kubeconfig: Path | None, context: str = "") -> Find:
-    """Reads an access whenever it is called. `kubeconfig` None: the cluster this runs in."""
+def finder(kubeconfig: Path | None, context: str = "", setting: str = "pods.clusters") -> Find:
+    """Reads an access whenever it is called. `kubeconfig` None: the cluster this runs in. `setting`: what names it."""
 
     def find() -> tuple[Access, Path]:
         if kubeconfig is None:
@@ -27,7 +27,7 @@ def finder(kubeconfig: Path | None, context: str = "") -> Find:
             text = kubeconfig.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", "") or "not UTF-8 text"
-            raise InputError(f"{kubeconfig}: {reason}; it is named by pods.clusters") from None
+            raise InputError(f"{kubeconfig}: {reason}; it is named by {setting}") from None
         return read_kubeconfig(text, str(kubeconfig), context), kubeconfig.parent
 
     return find

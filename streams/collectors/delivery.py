@@ -2,6 +2,7 @@
 
     before, after = read_counters(metrics_then), read_counters(metrics_now)        GET /metrics of one API server
     compare(before, after, received=after_count - before_count, under_way=400)     Delivery(missing=0, given_up=0, …)
+    Compared().look(read_counters(metrics_now), received=count)                    the same since the first look
 
 An API server gives events up silently: after five tries (75 to 100 s), when its buffer is full, when it dies.
 `apiserver_audit_error_total` counts the first two; a process that started anew counts from 0, and what its old buffer
@@ -92,3 +93,30 @@ def compare(before: Counters | None, after: Counters | None, received: int, unde
     if given_up:
         return Delivery("given-up", sent, received, max(missing, given_up), given_up)
     return Delivery("missing" if missing else "whole", sent, received, missing, 0)
+
+
+class Compared:
+    """One API server process since it was first looked at. What is late is missing for as long as it is late."""
+
+    def __init__(self) -> None:
+        self._first: Counters | None = None
+        self._before = 0
+
+    def look(self, counters: Counters | None, received: int) -> Delivery:
+        """What became of the events since the first look.
+
+        Args:
+            counters: of now; None when the server could not be asked: the next look says what is known by then.
+            received: events of that server that the receiver took since it was started.
+        """
+        if self._first is None or counters is None:
+            self._begin(counters, received)
+            return Delivery("unknown", 0, 0, 0, 0)
+        found = compare(self._first, counters, received - self._before)
+        if found.word == "restarted":  # what its old buffer held nobody knows
+            self._begin(counters, received)
+        return found
+
+    def _begin(self, counters: Counters | None, received: int) -> None:
+        if counters is not None:
+            self._first, self._before = counters, received

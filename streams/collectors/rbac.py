@@ -1,4 +1,4 @@
-"""What a pod watcher may do in a cluster: the least that it needs, each rule with its reason. Pure."""
+"""What watchers may do in a cluster: the least that they need, each rule with its reason. Pure."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ class Rule(NamedTuple):
 
     group: str
     resource: str
+    """One, or several with `, ` between."""
     verbs: tuple[str, ...]
     why: str
     names: tuple[str, ...] = ()
@@ -42,6 +43,26 @@ LEASE_MADE: Final = Rule(
 )  # fmt: skip
 
 
+REPORTS: Final = "revet-reports"
+POLICY_REPORTS: Final = Rule(
+    "wgpolicyk8s.io", "policyreports, clusterpolicyreports", ("list", "watch"),
+    "What Kyverno, Kubewarden, Trivy and others say of what runs. Harmless where the cluster has no such resources.",
+)  # fmt: skip
+OPEN_REPORTS: Final = Rule(
+    "openreports.io", "reports, clusterreports", ("list", "watch"),
+    "The same in its newer form. Nothing of either can be written, and no other resource can be read.",
+)  # fmt: skip
+
+
+def reports_manifest(account: tuple[str, str]) -> str:
+    """YAML for `kubectl apply`. `account`: (namespace, name) of a service account."""
+    documents = [
+        _role("ClusterRole", REPORTS, "", (POLICY_REPORTS, OPEN_REPORTS)),
+        _binding("ClusterRoleBinding", "ClusterRole", REPORTS, "", account),
+    ]
+    return "---\n".join(documents)
+
+
 def manifest(account: tuple[str, str], lease: tuple[str, str] | None) -> str:
     """YAML for `kubectl apply`. `account`: (namespace, name) of a service account; `lease`: the same of a Lease."""
     documents = [
@@ -62,7 +83,8 @@ def _role(kind: str, name: str, namespace: str, rules: tuple[Rule, ...]) -> str:
     lines = [*_head(kind, name, namespace), "rules:"]
     for rule in rules:
         lines += [f"  # {line}" for line in _wrapped(rule.why)]
-        lines += [f'  - apiGroups: ["{rule.group}"]', f'    resources: ["{rule.resource}"]']
+        resources = ", ".join(f'"{one}"' for one in rule.resource.split(", "))
+        lines += [f'  - apiGroups: ["{rule.group}"]', f"    resources: [{resources}]"]
         if rule.names:
             lines.append(f"    resourceNames: [{', '.join(rule.names)}]")
         lines.append(f"    verbs: [{', '.join(rule.verbs)}]")

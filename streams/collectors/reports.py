@@ -1,6 +1,7 @@
 """What other engines report of themselves: their results as claims, to be seen beside revet's verdict. Pure.
 
     for claim in read_reports([body]): ...           Claim(engine="kyverno", result="fail", policy=…), or Refused
+    for claim in read_policy_report(item, place): …  one report of a list or a watch, whose kind the request named
 
 | read                                                             | by               |
 |------------------------------------------------------------------|------------------|
@@ -26,7 +27,7 @@ import msgspec
 
 from streams.collectors import wire
 from streams.collectors.deadletters import Problem, decode_problem, excerpt
-from streams.collectors.framing import MAX_EVENT_BYTES, Refused, refused, split, too_deep
+from streams.collectors.framing import MAX_BODY_BYTES, MAX_EVENT_BYTES, Refused, refused, split, too_deep
 from streams.collectors.reduce import MAX_MESSAGE, MAX_NAME
 from verifier.times import SECOND
 
@@ -417,15 +418,26 @@ _BY_MEMBERS: Final[tuple[tuple[frozenset[str], Callable[[bytes], Iterator[Claim]
 """Members by which a document without a kind of Kubernetes is known, and who reads it."""
 
 
-def read_reports(chunks: Iterable[bytes]) -> Iterator[Claim | Refused]:
-    """Every claim of documents, lists and arrays, gzip or not, in order; refusals in between. Raises nothing."""
-    for frame in split(chunks):
+def read_reports(chunks: Iterable[bytes], max_body: int = MAX_BODY_BYTES) -> Iterator[Claim | Refused]:
+    """Every claim of documents, lists and arrays, gzip or not, in order; refusals in between. Raises nothing.
+
+    A document may have `max_body` bytes, after decompression.
+    """
+    for frame in split(chunks, max_body=max_body):
         if isinstance(frame, Refused):
             yield frame
         elif too_deep(frame.data):
             yield refused("too-deep", frame.data, frame.position)
         else:
             yield from _documents(frame.data, frame.position, 0)
+
+
+def read_policy_report(data: bytes, position: str) -> Iterator[Claim | Refused]:
+    """The claims of one report, whatever kind it says it is: items of a list may say none. Raises nothing."""
+    if too_deep(data):
+        yield refused("too-deep", data, position)
+    else:
+        yield from _read(_of_policy_report, data, position)
 
 
 def _documents(data: bytes, position: str, depth: int) -> Iterator[Claim | Refused]:
@@ -450,13 +462,16 @@ def _documents(data: bytes, position: str, depth: int) -> Iterator[Claim | Refus
 
 
 def _claims(data: bytes, position: str) -> Iterator[Claim | Refused]:
-    if len(data) > MAX_EVENT_BYTES:
-        yield refused("event-too-large", data, position)
-        return
-    members = wire.MEMBERS.decode(data)
-    reader = _reader_of(members)
+    reader = _reader_of(wire.MEMBERS.decode(data))
     if reader is None:
         yield _refused(Problem("kind-missing"), data, position)
+    else:
+        yield from _read(reader, data, position)
+
+
+def _read(reader: Callable[[bytes], Iterator[Claim]], data: bytes, position: str) -> Iterator[Claim | Refused]:
+    if len(data) > MAX_EVENT_BYTES:
+        yield refused("event-too-large", data, position)
         return
     found: list[Claim | Refused] = []
     try:

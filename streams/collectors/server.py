@@ -4,6 +4,7 @@
     async with receiver.listening("127.0.0.1", 9880) as port: ...
 
     POST /audit, /audit/CLUSTER    Event, EventList, array or JSON lines, gzip or not; envelopes of cloud providers
+    POST /reports, /reports/CLUSTER    what other engines say; see `reports`
     POST /pubsub, /firehose        pushes of Google Pub/Sub (GKE) and Amazon Data Firehose (EKS); see `pushes`
     GET /healthz, /readyz          progress; ready to take events
     GET /metrics                   counters for Prometheus
@@ -32,7 +33,7 @@ import msgspec
 from aiohttp import web
 
 from streams.clock import wall_clock
-from streams.collectors.bodies import Batch, Bodies
+from streams.collectors.bodies import Batch, Bodies, BodyKind
 from streams.collectors.limits import Budget, Doorkeeper, Later, Places
 from streams.collectors.pushes import PushKeys, firehose_answer, push_account
 from streams.collectors.senders import CLUSTER_NAME, Refusal, Sender, Senders, Shown, names_in
@@ -91,7 +92,7 @@ class Intake(Protocol):
 class Reading(Protocol):
     """Who reads bodies, in this process or in another one."""
 
-    async def read(self, cluster: str, body: bytes, received: int) -> Batch:
+    async def read(self, cluster: str, body: bytes, received: int, kind: BodyKind = "audit") -> Batch:
         """What a body came to; see `Bodies.read`.
 
         Raises:
@@ -106,8 +107,8 @@ class _Here:
     def __init__(self, max_body: int) -> None:
         self._bodies = Bodies(max_body)
 
-    async def read(self, cluster: str, body: bytes, received: int) -> Batch:
-        return self._bodies.read(cluster, body, received)
+    async def read(self, cluster: str, body: bytes, received: int, kind: BodyKind = "audit") -> Batch:
+        return self._bodies.read(cluster, body, received, kind)
 
 
 class ReceiverOptions(msgspec.Struct, frozen=True):
@@ -166,6 +167,10 @@ class Receiver:
         self.quiet = asyncio.Event()
         """Set while no body is being read, parsed or written."""
         self.quiet.set()
+
+    def received(self, cluster: str, server: str = "") -> int:
+        """Audit events of a cluster, or of one of its API servers, since the start of the process."""
+        return self._counts[("servers", f"{cluster}/{server}") if server else ("events", cluster)]
 
     @asynccontextmanager
     async def listening(self, host: str, port: int) -> AsyncIterator[int]:
@@ -241,6 +246,8 @@ class Receiver:
         app = web.Application(client_max_size=self._options.max_body)
         app.router.add_post("/audit", self._audit)
         app.router.add_post(f"/audit/{{cluster:{CLUSTER.pattern}}}", self._audit)
+        app.router.add_post("/reports", self._reports)
+        app.router.add_post(f"/reports/{{cluster:{CLUSTER.pattern}}}", self._reports)
         app.router.add_post("/pubsub", self._pubsub)
         app.router.add_post("/firehose", self._firehose)
         app.router.add_get("/healthz", self._healthz)
@@ -271,6 +278,10 @@ class Receiver:
     async def _audit(self, request: web.Request) -> web.Response:
         return await self._from(request, self._sender(request, _shown(request)))
 
+    async def _reports(self, request: web.Request) -> web.Response:
+        """What other engines say: the same senders, places, limits and answers as for audit events."""
+        return await self._from(request, self._sender(request, _shown(request)), "reports")
+
     async def _pubsub(self, request: web.Request) -> web.Response:
         """A push of Google Pub/Sub; 2xx acknowledges its message, everything else has it sent again."""
         shown = _shown(request)
@@ -289,7 +300,7 @@ class Receiver:
         headers = {"Retry-After": retry} if retry else {}
         return web.Response(status=answer.status, body=body, content_type="application/json", headers=headers)
 
-    async def _from(self, request: web.Request, sender: Sender | Refusal) -> web.Response:
+    async def _from(self, request: web.Request, sender: Sender | Refusal, kind: BodyKind = "audit") -> web.Response:
         """What somebody sends, once it is their turn."""
         if isinstance(sender, Refusal):
             return self._refused(sender)
@@ -305,7 +316,7 @@ class Receiver:
         self.quiet.clear()
         try:
             async with self._places.place(source):
-                return await self._take(request, sender)
+                return await self._take(request, sender, kind)
         finally:
             self._in_flight -= 1
             if not self._in_flight:
@@ -322,7 +333,7 @@ class Receiver:
             return self._answer(429, "too many requests", {"Retry-After": str(math.ceil(wait.seconds))})
         return wait
 
-    async def _take(self, request: web.Request, sender: Sender) -> web.Response:
+    async def _take(self, request: web.Request, sender: Sender, kind: BodyKind) -> web.Response:
         try:
             async with asyncio.timeout(self._options.body_seconds):
                 body = await request.read()
@@ -331,21 +342,26 @@ class Receiver:
         except TimeoutError:
             return self._answer(408, f"a body has to come within {self._options.body_seconds:.0f} s")
         try:
-            batch = await self._reading.read(sender.cluster, body, wall_clock())
-            self._count(batch, len(body))
+            batch = await self._reading.read(sender.cluster, body, wall_clock(), kind)
+            self._count(batch, len(body), kind)
             new = await self._intake.accept(batch)
         except PlaceError:
             return self._answer(503, "not durable; send it again")  # whoever drives the receiver has the reason
+        if kind == "reports":  # the rest is compared with what API servers say they sent
+            return self._answer(200, "")
         self._counts["new", sender.cluster] += new
         if sender.server:
             self._counts["servers", f"{sender.cluster}/{sender.server}"] += batch.events
         self._last_batch = time.monotonic()
         return self._answer(200, "")
 
-    def _count(self, batch: Batch, size: int) -> None:
+    def _count(self, batch: Batch, size: int, kind: BodyKind) -> None:
         self._clusters.add(batch.cluster)
-        self._counts["events", batch.cluster] += batch.events
-        self._counts["bytes", batch.cluster] += size
+        if kind == "reports":
+            self._counts["claims", batch.cluster] += batch.observed - sum(batch.letters.values())
+        else:
+            self._counts["events", batch.cluster] += batch.events
+            self._counts["bytes", batch.cluster] += size
         for metric, counted in (("ignored", batch.ignored), ("deadletters", batch.letters)):
             for value, number in counted.items():
                 self._counts[metric, value] += number
@@ -412,9 +428,10 @@ def _shown(request: web.Request) -> Shown:
 
 
 _COUNTERS: Final[dict[str, tuple[str, str, str]]] = {
-    "requests": ("revet_audit_requests_total", "code", "Requests with audit events, by answer."),
+    "requests": ("revet_audit_requests_total", "code", "Requests with audit events or reports, by answer."),
     "events": ("revet_audit_events_total", "cluster", "Events received; compare with apiserver_audit_event_total."),
     "new": ("revet_audit_observations_total", "cluster", "Observations that were new."),
+    "claims": ("revet_reports_received_total", "cluster", "Claims of other engines that came over HTTP."),
     "bytes": ("revet_audit_bytes_total", "cluster", "Bytes of bodies, as received."),
     "ignored": ("revet_audit_ignored_total", "reason", "Events that ask for nothing, by reason."),
     "servers": ("revet_audit_server_events_total", "source", "Events received, by cluster and API server."),

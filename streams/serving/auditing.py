@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from streams.collectors.bodies import Batch
-from streams.collectors.server import MIB, Intake, Progress, Receiver
+from streams.collectors.bodies import Batch, BodyKind
+from streams.collectors.server import MIB, Intake, Progress, Reading, Receiver, ReceiverOptions
 from streams.engine.wire import WireRecord
 from streams.serving.buffering import buffered
 from streams.serving.collecting import DurableDoor, collector_door
+from streams.serving.comparing import comparing
 from streams.serving.parsing import Parsers, batch_records
 from streams.serving.process import Process
 from streams.serving.receiving import receiver_options, senders_text
@@ -52,16 +53,40 @@ async def audit(process: Process) -> None:
     Raises:
         InputError: a setting is wrong; PlaceError: as `collector_door`, or the address cannot be listened on.
     """
-    host, port = listen_address(process.settings)
+    address = listen_address(process.settings)
     options = receiver_options(process.settings)
-    async with _intake(process) as intake, parsing(process, options.max_body) as reading:
-        receiver = Receiver(intake, options, reading, _Stale(process))
-        async with receiver.listening(host, port) as bound:
-            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
-            scheme = "https" if options.tls else "http"
-            process.log.info("listening", url=f"{scheme}://{shown}/audit", senders=senders_text(options))
-            process.health.ready()
-            await process.stopping()
+    async with (
+        _intake(process) as intake,
+        parsing(process, options.max_body) as reading,
+        receiving(process, intake, options, address, "audit", reading) as receiver,
+    ):
+        counters = process.spawn("counters", comparing(process, receiver.received))
+        process.health.ready()
+        await process.stopping()
+        counters.cancel()
+
+
+@asynccontextmanager
+async def receiving(
+    process: Process,
+    intake: Intake,
+    options: ReceiverOptions,
+    address: tuple[str, int],
+    path: BodyKind,
+    reading: Reading | None = None,
+) -> AsyncIterator[Receiver]:
+    """Listen until the block ends. `path`: what the log names as the place to send to.
+
+    Raises:
+        PlaceError: the address cannot be listened on.
+    """
+    host, port = address
+    receiver = Receiver(intake, options, reading, _Stale(process))
+    async with receiver.listening(host, port) as bound:
+        shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+        scheme = "https" if options.tls else "http"
+        process.log.info("listening", url=f"{scheme}://{shown}/{path}", senders=senders_text(options))
+        yield receiver
 
 
 @asynccontextmanager

@@ -173,6 +173,39 @@ WATCH_AGE: Final = Metric(
 WATCH_LEADS: Final = Metric(
     "revet_watch_leads", "gauge", ("cluster",), "1 on the watcher that reads the cluster, 0 where it stands by."
 )
+AUDIT_MISSING: Final = Metric(
+    "revet_audit_missing", "gauge", ("source",),
+    "Events that an API server of `listen.counters` made since it was first looked at and that did not come, beyond"
+    " what may be under way.",
+    "> 0 for minutes: they are in its audit log, if it writes one; see docs/audit.md",
+)  # fmt: skip
+AUDIT_GIVEN_UP: Final = Metric(
+    "revet_audit_given_up", "gauge", ("source",),
+    "Events that such an API server says it gave up, since it was first looked at.",
+    "any: these are lost to revet; see docs/audit.md",
+)  # fmt: skip
+AUDIT_COMPARED: Final = Metric(
+    "revet_audit_compared_total", "counter", ("source", "word"),
+    "Looks at the counters of such an API server: `whole`, `missing`, `given-up`, `restarted`, or `unknown` (the first"
+    " one, or it could not be asked).",
+    "nothing but `unknown`: the log says why (`counters-not-read`)",
+)  # fmt: skip
+REPORT_CLAIMS: Final = Metric(
+    "revet_reports_claims_total", "counter", ("cluster", "outcome"),
+    "Claims in reports of watched clusters, by what became of them: `told`, `same` (said before), `other` (not of"
+    " `reports.results`); and `unreadable` reports.",
+    "`unreadable`: `revet deadletter list`",
+)  # fmt: skip
+REPORTS_KNOWN: Final = Metric(
+    "revet_reports", "gauge", ("cluster", "resource"),
+    "Reports that are there; absent where the cluster has no such resource, or it is not read yet.",
+)  # fmt: skip
+REPORT_REQUESTS: Final = Metric(
+    "revet_reports_requests_total", "counter", ("cluster", "ending"),
+    "Requests of report watches, by how they ended: as in `revet_watch_requests_total`; `HTTP 404` where there is no"
+    " such resource, once a minute.",
+    "a rising share of anything but `clean` and `HTTP 404`",
+)  # fmt: skip
 ADMISSION_REVIEWS: Final = Metric(
     "revet_admission_reviews_total", "counter", ("outcome", "answer"),
     "Requests for admission: what was judged (`valid`, `violates`, `unverifiable`, `ungoverned`, `out-of-scope`,"
@@ -218,7 +251,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, NOTIFICATIONS, BULK_ITEMS,
     BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
     WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
-    WATCH_LEADS, LISTEN_SPOOL, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED,
+    WATCH_LEADS, REPORT_CLAIMS, REPORTS_KNOWN, REPORT_REQUESTS,
+    AUDIT_MISSING, AUDIT_GIVEN_UP, AUDIT_COMPARED,
+    LISTEN_SPOOL, ADMISSION_REVIEWS, ADMISSION_SECONDS, ADMISSION_SPOOL, ADMISSION_UNRECORDED,
     ADMISSION_LOOKUPS, ADMISSION_CERTIFICATE, LOG_SUPPRESSED, BUILD,
 )  # fmt: skip
 """Everything a process may count, in the order of the page."""

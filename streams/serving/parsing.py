@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, Self
 
 import msgspec
 
-from streams.collectors.bodies import AUDIT, Batch, Bodies
+from streams.collectors.bodies import AUDIT, Batch, Bodies, BodyKind
 from streams.engine.wire import WireRecord
 from streams.garbage import settle_collector
 from streams.kafka.records import records_of
@@ -38,6 +38,7 @@ class _Asked(msgspec.Struct, array_like=True):
     cluster: str
     received: int
     body: bytes
+    kind: BodyKind = "audit"
 
 
 class _Answer(msgspec.Struct, array_like=True):
@@ -75,7 +76,7 @@ def work(requests: BinaryIO, answers: BinaryIO, bodies: Bodies, shards: int) -> 
 
 def answered(asked: _Asked, bodies: Bodies, shards: int) -> _Answer:
     """One body, read and made into records."""
-    batch = bodies.read(asked.cluster, asked.body, asked.received)
+    batch = bodies.read(asked.cluster, asked.body, asked.received, asked.kind)
     return _Answer(
         batch.cluster,
         [packed(record) for record in batch_records(batch, shards)],
@@ -181,14 +182,14 @@ class Parsers:
         for parser in self._parsers:
             await parser.close()
 
-    async def read(self, cluster: str, body: bytes, received: int) -> Batch:
+    async def read(self, cluster: str, body: bytes, received: int, kind: BodyKind = "audit") -> Batch:
         """See `Reading.read`.
 
         Raises:
             PlaceUnavailable: the process has ended.
         """
         parser = self._parsers[zlib.crc32(cluster.encode()) % len(self._parsers)]
-        answer = await parser.ask(_Asked(cluster, received, body))
+        answer = await parser.ask(_Asked(cluster, received, body, kind))
         return Batch(
             cluster=cluster,
             records=answer.records,

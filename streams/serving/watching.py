@@ -163,7 +163,7 @@ class ClusterLife:
             try:
                 beside = [leader.hold()] if leader else []
                 beside += [self._namespaces(stack)] if self._settings.namespaces_seconds else []
-                finished = await self._until_stop(_first(loop.run(), *beside))
+                finished = await self._until_stop(first_of(loop.run(), *beside))
             finally:
                 self._process.metrics.set(WATCH_LEADS, 0, self._name)
             if not finished:
@@ -332,7 +332,7 @@ _REFUSED: Final = {
 }
 
 
-async def _first(*work: Coroutine[Any, Any, None]) -> None:
+async def first_of(*work: Coroutine[Any, Any, None]) -> None:
     """Until the first of several is through; the others are cancelled. Raises what it raises."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:

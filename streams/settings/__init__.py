@@ -16,7 +16,7 @@ from streams.settings.section import Section, host_and_port, secret_of
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
-from streams.settings.watched import PodsSettings, WatchedCluster
+from streams.settings.watched import PodsSettings, ReportsSettings, WatchedCluster
 
 __all__ = [
     "FILE",
@@ -34,6 +34,7 @@ __all__ = [
     "NotificationSettings",
     "OwnerSettings",
     "PodsSettings",
+    "ReportsSettings",
     "Section",
     "ServeSettings",
     "Settings",

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from alerting.routing import OwnerRule, RouteRule, Routes
 from streams.collectors.senders import SenderRule
 from streams.settings.section import Section, host_and_port, not_both, not_empty, secret_of
+from streams.settings.watched import WatchedCluster, server_of
 from verifier.oci.addresses import check_listed
 from verifier.oci.pacing import parse_quota
 
@@ -65,6 +66,14 @@ class ListenSettings(Section):
     """Open connections in all; further ones are closed."""
     max_connections_each: int = Field(default=200, ge=1, le=100_000, examples=[200])
     """Open connections of one address. Behind a load balancer all have one address."""
+    counters: tuple[str, ...] = Field(
+        default=(), examples=["prod-eu/cp-1=/etc/revet/cp-1.kubeconfig,prod-us=/etc/revet/us.kubeconfig"]
+    )
+    """`serve audit`: API servers whose own counters are compared with what came: CLUSTER=KUBECONFIG, or
+    CLUSTER/SERVER=KUBECONFIG where `listen.senders` names the servers of a cluster. The kubeconfig has to lead to that
+    one server, and all of its events to this process."""
+    counters_seconds: int = Field(default=60, ge=1, le=3600, examples=[60])
+    """How often they are compared."""
     push_keys_file: Path | None = Field(default=None, examples=["/run/secrets/google-jwks.json"])
     """Google's public keys (JWKS) for pushes of Pub/Sub to `/pubsub`; read again when it changes. With
     `listen.push_audience`."""
@@ -77,6 +86,14 @@ class ListenSettings(Section):
         if address:
             host_and_port(address)
         return address
+
+    @field_validator("counters")
+    @classmethod
+    def _counters_are_entries(cls, counters: tuple[str, ...]) -> tuple[str, ...]:
+        names = [server_of(entry).name for entry in counters]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} comes twice")
+        return counters
 
     @model_validator(mode="after")
     def _one_token(self) -> ListenSettings:
@@ -104,6 +121,10 @@ class ListenSettings(Section):
         if self.push_keys_file is None and any(rule.push_account for rule in self.senders):
             raise ValueError("a sender with a push_account needs push_keys_file and push_audience")
         return self
+
+    def compared(self) -> tuple[WatchedCluster, ...]:
+        """`counters` in parts."""
+        return tuple(map(server_of, self.counters))
 
     def token_text(self) -> str | None:
         """The bearer token; None: everybody may send. Raises InputError as `secret_of`."""

@@ -16,7 +16,7 @@ from streams.settings.keys import KeySettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
-from streams.settings.watched import PodsSettings
+from streams.settings.watched import PodsSettings, ReportsSettings
 
 PREFIX: Final = "REVET_"
 
@@ -38,6 +38,7 @@ class Settings(Section):
     """Print no messages; they are recorded all the same."""
     listen: ListenSettings = ListenSettings()
     pods: PodsSettings = PodsSettings()
+    reports: ReportsSettings = ReportsSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     notifications: NotificationSettings = NotificationSettings()
     owners: OwnerSettings = OwnerSettings()

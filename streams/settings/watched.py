@@ -1,17 +1,19 @@
-"""The section of the pod watcher (`revet serve pods`): which clusters, and how patiently."""
+"""The sections of watchers (`revet serve pods`, `revet serve reports`): which clusters, and how patiently."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from streams.settings.section import Section
+from streams.settings.section import Section, host_and_port
 
 IN_CLUSTER: Final = "in-cluster"
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_SERVER: Final = re.compile(rf"{_CLUSTER.pattern}(?:/{_CLUSTER.pattern})?")
+"""CLUSTER, or CLUSTER/SERVER where `listen.senders` names the API servers of a cluster."""
 _NAMESPACE: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LEASE: Final = re.compile(rf"{_NAMESPACE.pattern}/[a-z0-9](?:[a-z0-9.-]{{0,200}}[a-z0-9])?")
 
@@ -54,11 +56,7 @@ class PodsSettings(Section):
     @field_validator("clusters")
     @classmethod
     def _clusters_are_entries(cls, clusters: tuple[str, ...]) -> tuple[str, ...]:
-        names = [_entry(entry).name for entry in clusters]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(twice)} comes twice")
-        return clusters
+        return _entries(clusters)
 
     @field_validator("exclude_namespaces")
     @classmethod
@@ -75,20 +73,63 @@ class PodsSettings(Section):
             raise ValueError("expected NAMESPACE/NAME")
         return lease
 
-    @model_validator(mode="after")
-    def _one_from_within(self) -> PodsSettings:
-        if sum(place.kubeconfig is None for place in self.places()) > 1:
-            raise ValueError(f"{IN_CLUSTER} is one cluster; it was given several names")
-        return self
+    def places(self) -> tuple[WatchedCluster, ...]:
+        """`clusters` in parts."""
+        return tuple(map(_entry, self.clusters))
+
+
+class ReportsSettings(Section):
+    """What other engines say (`revet serve reports`): reports in watched clusters, and what is sent over HTTP. Who may
+    send is said by `listen`, how patiently clusters are watched by `pods`.
+    """
+
+    clusters: tuple[str, ...] = Field(default=(), examples=["prod-eu=/etc/revet/kubeconfig#prod-eu,hub=in-cluster"])
+    """Clusters whose PolicyReports (wgpolicyk8s.io, openreports.io) are watched, written as in `pods.clusters`."""
+    results: tuple[Literal["pass", "fail", "warn", "error", "skip"], ...] = Field(
+        default=("pass", "fail", "warn", "error", "skip"), examples=["fail,warn,error"]
+    )
+    """Results that are told. In a large cluster nearly all are `pass`."""
+    address: str = Field(default="", examples=["127.0.0.1:9881"])
+    """HOST:PORT at which `revet serve reports` takes `POST /reports` itself, under the rules of `listen`; empty: not.
+    The receiver at `listen.address` takes them too."""
+
+    @field_validator("clusters")
+    @classmethod
+    def _clusters_are_entries(cls, clusters: tuple[str, ...]) -> tuple[str, ...]:
+        return _entries(clusters)
+
+    @field_validator("address")
+    @classmethod
+    def _address_is_one(cls, address: str) -> str:
+        if address:
+            host_and_port(address)
+        return address
 
     def places(self) -> tuple[WatchedCluster, ...]:
         """`clusters` in parts."""
         return tuple(map(_entry, self.clusters))
 
 
-def _entry(text: str) -> WatchedCluster:
+def _entries(clusters: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, if each is a cluster, none comes twice, and at most one is the cluster this runs in."""
+    places = [_entry(entry) for entry in clusters]
+    names = [place.name for place in places]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} comes twice")
+    if sum(place.kubeconfig is None for place in places) > 1:
+        raise ValueError(f"{IN_CLUSTER} is one cluster; it was given several names")
+    return clusters
+
+
+def server_of(text: str) -> WatchedCluster:
+    """One entry of `listen.counters`: as of `pods.clusters`, and NAME may be CLUSTER/SERVER. Raises ValueError."""
+    return _entry(text, _SERVER)
+
+
+def _entry(text: str, names: re.Pattern[str] = _CLUSTER) -> WatchedCluster:
     name, equals, where = text.partition("=")
-    if not equals or not where or not _CLUSTER.fullmatch(name):
+    if not equals or not where or not names.fullmatch(name):
         raise ValueError("expected NAME=KUBECONFIG, NAME=KUBECONFIG#CONTEXT or NAME=in-cluster")
     if where == IN_CLUSTER:
         return WatchedCluster(name, None, "")

@@ -14,6 +14,7 @@ from typing import Any, Final
 from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, Silence
 from streams.events import (
+    ClaimObserved,
     ConfigurationObserved,
     ContainerChanged,
     DeadLetter,
@@ -24,6 +25,7 @@ from streams.events import (
     TrustChanged,
     VerdictReached,
 )
+from streams.sinks.claimed import of_claim
 from streams.sinks.containers import of_container
 from streams.sinks.document import Document
 from streams.sinks.judged import of_evidence, of_finding, of_incident, of_lifecycle, of_silence, of_verdict
@@ -41,6 +43,7 @@ _MAKERS: Final[dict[type, Callable[[Any, Known], Iterator[Document]]]] = {
     DecisionObserved: of_decision,
     NamespaceObserved: of_namespace,
     ConfigurationObserved: of_configuration,
+    ClaimObserved: of_claim,
     FeedSeen: of_feed,
     DeadLetter: of_deadletter,
     ContainerChanged: of_container,

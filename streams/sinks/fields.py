@@ -23,6 +23,7 @@ CURRENT_PREFIX: Final = "revet-state-"
 
 HISTORY: Final[dict[str, str]] = {
     "admission": "one admission decision",
+    "claim": "what another engine said of an object or an image",
     "lifecycle": "a container instance started or ended",
     "verification": "a verdict that differs from the one before",
     "finding": "a transition of a finding",
@@ -87,6 +88,7 @@ _POD = "containers lifecycle admission"
 _JUDGED = "containers verification finding findings"
 _IMAGE = "containers lifecycle verification finding findings evidence images"
 _WHERE = f"{_POD} verification finding findings"
+_PLACED = f"{_WHERE} claim namespace namespaces"
 _CERTIFIED = "verification evidence images trust"
 _KEYED = "verification evidence images trust finding findings incident incidents"
 
@@ -115,7 +117,7 @@ _ROWS: Final = (
     _row("event.severity", "long", "finding findings incident incidents", "0 (info) to 4 (critical), for sorting."),
     _row("event.sequence", "long", f"{_JUDGED} lifecycle incident incidents", "Order of versions of one thing."),
     _row("event.original", "unindexed", "verification trust", "The record itself, byte for byte."),
-    _row("related.hash", "keyword", f"{_IMAGE} admission trust deadletter deadletters incident incidents",
+    _row("related.hash", "keyword", f"{_IMAGE} admission claim trust deadletter deadletters incident incidents",
          "Every digest it is about, as `sha256:…` and as bare hex: either paste works.", "hash"),
     _row("related.user", "keyword", "admission configuration trust incident incidents", "Every user it is about."),
     _row("related.ip", "ip", "admission", "Every address it is about."),
@@ -126,20 +128,21 @@ _ROWS: Final = (
     _row("source.ip", "ip", "admission", "Address the request came from (the first one told).", "ip"),
     _row("http.response.status_code", "long", "admission", "Status the API server answered."),
     # where
-    _row("orchestrator.type", "keyword", f"{_WHERE} namespace namespaces configuration feeds", "Always `kubernetes`."),
-    _row("orchestrator.cluster.id", "keyword", f"{_WHERE} namespace namespaces configuration feeds trust",
+    _row("orchestrator.type", "keyword", f"{_PLACED} configuration feeds", "Always `kubernetes`."),
+    _row("orchestrator.cluster.id", "keyword", f"{_PLACED} configuration feeds trust",
          "Cluster id.", "cluster", column="cluster"),
-    _row("orchestrator.cluster.name", "keyword", f"{_WHERE} namespace namespaces configuration feeds trust",
+    _row("orchestrator.cluster.name", "keyword", f"{_PLACED} configuration feeds trust",
          "Name of the cluster in trust.", "cluster_name"),
-    _row("provenance.cluster.labels", "flattened", f"{_WHERE} namespace namespaces configuration feeds trust",
+    _row("provenance.cluster.labels", "flattened", f"{_PLACED} configuration feeds trust",
          "Labels of the cluster in trust (`provenance.cluster.labels.env`).", "cluster_labels"),
-    _row("orchestrator.namespace", "keyword", f"{_WHERE} namespace namespaces", "Namespace.", "namespace",
+    _row("orchestrator.namespace", "keyword", _PLACED, "Namespace.", "namespace",
          column="namespace"),
-    _row("orchestrator.resource.type", "keyword", "admission configuration", "Resource, e.g. `pods`.", "resource"),
-    _row("orchestrator.resource.name", "keyword", "admission configuration", "Name of the object.", "name"),
-    _row("orchestrator.resource.id", "keyword", "admission", "UID of the object."),
-    _row("kubernetes.pod.name", "keyword", _POD, "Pod.", "pod", column="pod"),
-    _row("kubernetes.pod.uid", "keyword", _POD, "UID of the pod.", "pod_uid"),
+    _row("orchestrator.resource.type", "keyword", "admission configuration claim",
+         "Resource, e.g. `pods`; of a claim the kind, e.g. `Pod`.", "resource"),
+    _row("orchestrator.resource.name", "keyword", "admission configuration claim", "Name of the object.", "name"),
+    _row("orchestrator.resource.id", "keyword", "admission claim", "UID of the object."),
+    _row("kubernetes.pod.name", "keyword", f"{_POD} claim", "Pod.", "pod", column="pod"),
+    _row("kubernetes.pod.uid", "keyword", f"{_POD} claim", "UID of the pod.", "pod_uid"),
     _row("kubernetes.node.name", "keyword", "containers lifecycle", "Node.", "node"),
     _row("kubernetes.labels", "flattened", "containers", "Labels of the pod, without those that differ per rollout.",
          "labels"),
@@ -152,9 +155,9 @@ _ROWS: Final = (
     _row("provenance.workload.service_account", "keyword", "containers lifecycle verification", "Service account.",
          "service_account"),
     _row("provenance.workload.static", "boolean", "containers lifecycle", "A static pod's mirror.", "static"),
-    _row("provenance.owner.team", "keyword", f"{_WHERE} namespace namespaces incident incidents",
+    _row("provenance.owner.team", "keyword", f"{_PLACED} incident incidents",
          "Team that owns the namespace, as known when this was written.", "owner team"),
-    _row("provenance.owner.source", "keyword", f"{_WHERE} namespace namespaces", "Which rule named the team."),
+    _row("provenance.owner.source", "keyword", _PLACED, "Which rule named the team."),
     # what runs
     _row("container.name", "keyword", f"{_WHERE}", "Container.", "container"),
     _row("container.image.name", "keyword", f"{_WHERE}", "Image as the spec writes it.", "spec_image"),
@@ -176,16 +179,16 @@ _ROWS: Final = (
     _row("provenance.run.end_reason", "keyword", "containers lifecycle",
          "`replaced`, `completed`, `failed`, `pod-deleted`, `pod-vanished`, `namespace-excluded`, `cluster-retired`.",
          "end_reason"),
-    _row("provenance.image.reference", "keyword", f"{_IMAGE} admission", "Image reference, normalised.", "image"),
+    _row("provenance.image.reference", "keyword", f"{_IMAGE} admission claim", "Image reference, normalised.", "image"),
     _row("provenance.image.registry", "keyword", _IMAGE, "Registry.", "registry"),
     _row("provenance.image.repository", "keyword", _IMAGE, "Repository (`registry/path`).", "repository",
          column="repository"),
     _row("provenance.image.digest", "keyword", _IMAGE, "Running digest.", "digest", column="digest"),
     _row("provenance.image.index_digest", "keyword", "images evidence verification",
          "Indexes that list the digest.", "index", terms=True),
-    _row("provenance.image.asked", "keyword", "admission",
-         "Every image of the request: as submitted, as stored, normalised, and its digest when it names one.", "asked",
-         terms=True),
+    _row("provenance.image.asked", "keyword", "admission claim",
+         "Every image of the request: as submitted, as stored, normalised, and its digest when it names one. Of a claim"
+         " every image it names.", "asked", terms=True),
     _row("provenance.image.count", "long", "admission", "Images in the request."),
     _row("provenance.images", "object", "admission", "Images of the request, for reading."),
     # admission
@@ -205,6 +208,17 @@ _ROWS: Final = (
     _row("provenance.admission.mutated_by", "keyword", "admission", "Webhooks that changed the object."),
     _row("provenance.admission.impersonated_by", "keyword", "admission", "Real user behind an impersonation."),
     _row("provenance.admission.truncated", "boolean", "admission", "The audit event was cut."),
+    # what other engines say
+    _row("provenance.claim.result", "keyword", "claim", "`pass`, `fail`, `warn`, `error`, `skip`.", "claim"),
+    _row("provenance.claim.engine", "keyword", "claim", "Engine that says it, as it names itself.", "claim_engine"),
+    _row("provenance.claim.policy", "keyword", "claim", "Its policy, constraint or verifier.", "claim_policy"),
+    _row("provenance.claim.rule", "keyword", "claim", "Its rule, constraint kind or artifact type.", "claim_rule"),
+    _row("provenance.claim.feed", "keyword", "claim",
+         "Form it came in: `policy-report`, `gatekeeper`, `ratify`, `connaisseur`, `opa`.", "claim_feed"),
+    _row("provenance.claim.at_admission", "boolean", "claim",
+         "Said while a request was decided, not by a later look.", "at_admission"),
+    _row("provenance.claim.said", "date", "claim", "When the engine says it looked; the time is when it was heard.",
+         "said"),
     # judged
     _row("provenance.verdict", "keyword", "containers verification",
          "`valid`, `violates`, `unverifiable`, `ungoverned`; of a container the worst of its policies.", "verdict",

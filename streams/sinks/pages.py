@@ -24,6 +24,7 @@ _GROUPS: Final = (
     ("What runs", ("container.", "provenance.container", "provenance.class", "provenance.state", "provenance.run",
                    "provenance.image")),
     ("Admission", ("provenance.admission",)),
+    ("What other engines say", ("provenance.claim",)),
     ("Verdicts", ("provenance.verdict", "provenance.previous", "provenance.reason", "provenance.polic", "rule.",
                   "provenance.exemption.id", "provenance.evaluation", "provenance.cause")),
     ("Signatures, keys, evidence", ("provenance.signature", "provenance.key", "provenance.certificate",

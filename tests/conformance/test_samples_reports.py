@@ -9,8 +9,11 @@ from collections import Counter
 import pytest
 import yaml
 
+from streams.codec import decode, encode
+from streams.collectors.claims import claim_observed
 from streams.collectors.framing import Refused
 from streams.collectors.reports import Claim, read_reports
+from streams.sinks.documents import documents
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +21,23 @@ def samples(require):
     return require("samples") / "kubernetes"
 
 
-def claims(*documents):
-    body = b"\n".join(json.dumps(document, default=str).encode() for document in documents)
+NOW = 1_795_300_000_000_000
+
+
+def claims(*reports):
+    """What is read; each becomes an observation that a topic takes, and a document that can be stored."""
+    body = b"\n".join(json.dumps(report, default=str).encode() for report in reports)
     found = list(read_reports([body]))
     assert not [one for one in found if isinstance(one, Refused)]
-    return [one for one in found if isinstance(one, Claim)]
+    got = [one for one in found if isinstance(one, Claim)]
+    for one in got:
+        event = claim_observed(one, cluster="prod-eu", received=NOW)
+        assert decode(encode(event)) == event
+        (made,) = documents(event)
+        assert (made.home, made.time, made.body["orchestrator.cluster.id"]) == ("revet.claim", NOW, "prod-eu")
+        assert made.body["provenance.claim.result"] == one.result
+        assert str(made.body["message"]).startswith(f"{one.engine or one.feed} says {one.result} of ")
+    return got
 
 
 def of_lines(path):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from alerting.routing import OwnerRule, Routes
-from streams.events import DeadLetter
+from streams.events import ClaimObserved, DeadLetter
 from streams.queries.blast import blast_radius
 from streams.queries.conditions import EVERYTHING, Is, Not, compare, exists, is_, one_of
 from streams.queries.coverage import coverage
@@ -452,6 +452,53 @@ def test_search(world):
     assert search(world.reader, f'key:"{world.signer("build").key_id}"', "trust").hits[0].body["user.name"] == "alice"
     with pytest.raises(InputError, match="no part of the record"):
         search(world.reader, "", "pods")
+
+
+CLAIMED = ClaimObserved(
+    "c1", T, "prod-eu", "policy-report", "kyverno", "fail", "signed", "check", "no signature", "Pod", "shop", "late-1",
+    "uid-shop-late-1", ("r.example/late:1",), said=T - MINUTE, source="reports:prod-eu",
+)  # fmt: skip
+CLAIMS = (
+    CLAIMED,
+    msgspec.structs.replace(CLAIMED, id="c2", engine="ratify", feed="ratify", result="pass", name="", uid="", kind=""),
+    msgspec.structs.replace(CLAIMED, id="c3", namespace="lab", result="error", said=None, at_admission=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("claim:fail", ["c1"]),
+        ("claim:fail or claim:error", ["c3", "c1"]),
+        ("claim_engine:kyverno and namespace:shop", ["c1"]),
+        ("owner:pay", ["c2", "c1"]),
+        ('asked:"r.example/late:1" and not claim:pass', ["c3", "c1"]),
+        ("pod:late-1 and claim_policy:sig*", ["c3", "c1"]),
+        ("resource:Pod and at_admission:true", ["c3"]),
+        ("said < now-1m", ["c2", "c1"]),
+        ('message:"says fail"', ["c1"]),
+    ],
+)
+def test_claims_of_other_engines_are_searched_like_everything_else(world, query, found):
+    world.observe(*CLAIMS)
+    assert [hit.id for hit in search(world.reader, query, "claim", now=world.now).hits] == found
+
+
+def test_a_claim_changes_no_answer_but_those_about_claims(world):
+    """It is told of a pod whose key was revoked, and says that all is well."""
+
+    def answers() -> bytes:
+        reader = world.reader
+        made = [as_json(trace(reader, resolve(reader, text))) for text in (LATE, "shop/late-1", "shop/late")]
+        made += [as_json(blast_radius(reader, resolve(reader, "key:build"))), as_json(incidents(reader))]
+        made += [as_json(search(reader, "", home)) for home in ("containers", "findings", "admission", "verification")]
+        return msgspec.json.encode([*made, as_json(coverage(reader))])
+
+    before, outputs = answers(), len(world.outputs)
+    world.observe(*(msgspec.structs.replace(one, result="pass") for one in CLAIMS))
+    assert answers() == before
+    assert len(world.outputs) == outputs
+    assert len(search(world.reader, "", "claim").hits) == 3
 
 
 def test_search_at_an_instant(world):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.collectors.delivery import Counters, compare, read_counters
+from streams.collectors.delivery import UNDER_WAY, Compared, Counters, compare, read_counters
 
 PAGE = """# HELP apiserver_audit_event_total [ALPHA] Counter of audit events generated and sent to the audit backend.
 # TYPE apiserver_audit_event_total counter
@@ -54,3 +54,28 @@ def test_what_became_of_the_events(name):
     found = compare(before, after, received, under_way=50)
     assert (found.word, found.sent, found.missing, found.given_up) == (word, sent, missing, given_up)
     assert found.received == received
+
+
+def test_what_is_late_is_missing_until_it_comes():
+    compared = Compared()
+    assert compared.look(Counters(1_000, 0, 1.0), 50).word == "unknown", "nothing to compare with yet"
+    assert compared.look(Counters(9_000, 0, 1.0), 50).missing == 8_000 - UNDER_WAY
+    assert compared.look(None, 50).word == "unknown"
+    late = compared.look(Counters(9_100, 0, 1.0), 8_150)
+    assert (late.word, late.missing, late.sent, late.received) == ("whole", 0, 8_100, 8_100)
+
+
+def test_small_losses_add_up_over_looks():
+    """Each is less than what may be under way."""
+    compared = Compared()
+    words = [compared.look(Counters(number * UNDER_WAY, 0, 1.0), 0).word for number in range(4)]
+    assert words == ["unknown", "whole", "missing", "missing"]
+
+
+def test_after_a_restart_it_is_compared_anew():
+    compared = Compared()
+    compared.look(Counters(5_000, 0, 1.0), 5_000)
+    assert compared.look(Counters(10, 3, 2.0), 5_010).word == "restarted"
+    again = compared.look(Counters(30, 3, 2.0), 5_030)
+    assert (again.word, again.missing, again.given_up) == ("whole", 0, 0)
+    assert compared.look(Counters(40, 5, 2.0), 5_038).given_up == 2

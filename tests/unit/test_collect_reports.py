@@ -7,9 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.codec import encode
+from streams.collectors.bodies import Bodies
+from streams.collectors.claims import claim_observed
 from streams.collectors.deadletters import CODES
 from streams.collectors.framing import Refused
-from streams.collectors.reports import Claim, read_reports
+from streams.collectors.reports import Claim, Subject, read_policy_report, read_reports
+from streams.engine.wire import MAX_RECORD_BYTES
+from streams.events import ClaimObserved, DeadLetter
 
 OPA = {
     "labels": {"id": "1", "version": "1.4"},
@@ -106,6 +111,59 @@ def test_what_is_no_report_is_refused_by_name_and_the_next_is_read(name):
     assert isinstance(refusal, Refused)
     assert refusal.code == code
     assert isinstance(claim, Claim)
+
+
+def observed(claim, received=1, **more):
+    return claim_observed(claim, cluster="c1", received=received, **more)
+
+
+def test_a_claim_that_comes_again_has_the_same_id_and_one_that_says_something_else_another():
+    (claim,) = read(ALERT)
+    assert observed(claim, 1).id == observed(claim, 2).id
+    (later,) = read({**ALERT, "timestamp": "2026-11-20T18:51:45Z"})
+    (other,) = read({**ALERT, "alert_message": "CONNAISSEUR admitted a request."})
+    assert len({observed(one).id for one in (claim, later, other)}) == 3
+    assert observed(claim, occasion="7").id == observed(claim).id, "the engine's own time is enough"
+
+
+def test_without_a_time_the_occasion_tells_two_claims_apart():
+    (claim,) = read({**ALERT, "timestamp": None})
+    assert observed(claim).said is None
+    assert observed(claim, occasion="u:1").id != observed(claim, occasion="u:2").id
+
+
+def test_a_claim_as_long_as_can_be_fits_into_a_record():
+    wide = "\U0001f984" * 600
+    about = Subject(*(wide[:512],) * 4)
+    claim = Claim("opa", wide[:512], "fail", wide[:512], wide[:512], (wide * 4)[:2048], about, (wide[:512],) * 100)
+    event = observed(claim)
+    assert 0 < len(event.images) < 100
+    assert len(encode(event)) < MAX_RECORD_BYTES - 8 * 1024
+
+
+def test_a_body_of_reports_gives_claims_and_dead_letters_of_the_sender():
+    lying = {**ALERT, "cluster": "somebody-else"}
+    body = json.dumps(lying).encode() + b"\n" + json.dumps({"kind": "Pod"}).encode()
+    batch = Bodies().read("c1", body, 5, "reports")
+    claim, letter = batch.observations
+    assert isinstance(claim, ClaimObserved)
+    assert (claim.cluster, claim.time, claim.source) == ("c1", 5, "reports:c1")
+    assert isinstance(letter, DeadLetter)
+    assert (letter.code, letter.source, batch.letters) == ("kind-missing", "reports:c1:2", {"kind-missing": 1})
+    assert batch.originals == ()
+
+
+def test_an_item_of_a_list_needs_no_kind():
+    """API servers that serve typed lists leave it out, and the request named it."""
+    (claim,) = read_policy_report(b'{"results":[{"policy":"p","result":"fail"}]}', "policyreports")
+    assert isinstance(claim, Claim)
+    assert (claim.policy, claim.result) == ("p", "fail")
+    (refusal,) = read_policy_report(b'{"results":7}', "policyreports")
+    assert isinstance(refusal, Refused)
+    assert (refusal.code, refusal.position) == ("object-malformed", "policyreports")
+    (deep,) = read_policy_report(b'{"results":' + b"[" * 9000 + b"]" * 9000 + b"}", "policyreports")
+    assert isinstance(deep, Refused)
+    assert deep.code == "too-deep"
 
 
 def test_an_unknown_result_is_no_pass():

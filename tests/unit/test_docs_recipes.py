@@ -107,7 +107,7 @@ NOT_ON_A_TOPIC = {"Tick"}
 """Time: made where it is needed."""
 NO_KEY = {"TrustChanged", "ShardReached"}
 """Every reader reads all of them."""
-ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "DeadLetter"}
+ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "ClaimObserved", "DeadLetter"}
 """Inputs that the judge does not ask (namespaces go to the alerter)."""
 NOT_KEPT = {
     *("PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "ProgressSeen"),

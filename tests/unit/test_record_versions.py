@@ -15,7 +15,15 @@ import pytest
 
 from alerting.models import Incident, Silence, SilenceAction, SilenceScope
 from streams.codec import OLDEST_VERSION, SCHEMA_VERSION, Event, NewerSchemaError, decode, encode
-from streams.events import ContainerChanged, EvidenceWanted, PodObserved, ProgressSeen, TrustChanged, VerdictReached
+from streams.events import (
+    ClaimObserved,
+    ContainerChanged,
+    EvidenceWanted,
+    PodObserved,
+    ProgressSeen,
+    TrustChanged,
+    VerdictReached,
+)
 from streams.sinks.documents import documents
 from verifier.errors import InputError
 
@@ -56,6 +64,11 @@ def sample(name: str) -> object:
     """The older sample, with what the newest version adds filled in."""
     if name == "ProgressSeen":
         return ProgressSeen("progress:judge-1:3:1", 1, "judge", "judge-1", 3, 17, 2, 9, "0123456789abcdef")
+    if name == "ClaimObserved":
+        return ClaimObserved(
+            "v1:c", 2, "c1", "policy-report", "kyverno", "fail", "signed", "check", "no signature", "Pod", "shop",
+            "api-1", "u1", ("r.example/a:1",), at_admission=True, said=1, source="reports:c1",
+        )  # fmt: skip
     older = FOLDER / f"v{SCHEMA_VERSION - 1}" / f"{name}.msgpack"
     if not older.exists():
         return NEW[name]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from alerting.lifecycle import Lifecycle
 from alerting.models import Cause, Finding, Incident
 from streams.events import (
+    ClaimObserved,
     ConfigurationObserved,
     ContainerChanged,
     DeadLetter,
@@ -391,8 +392,55 @@ def test_hostile_text_everywhere_is_stored_and_found():
     world.keep(finding(namespace=HOSTILE, message=HOSTILE, detail=((HOSTILE, HOSTILE),)))
     world.keep(NamespaceObserved("n", START, HOSTILE, HOSTILE, ((HOSTILE, HOSTILE),)))
     world.keep(DeadLetter("l", START, HOSTILE, "x", HOSTILE, 1, ""))
+    world.keep(claim(engine=HOSTILE, policy=HOSTILE, message=HOSTILE, name=HOSTILE, images=(HOSTILE,)))
     for made in world.written:
         msgspec.json.encode(made.body)
+
+
+def claim(**fields: object) -> ClaimObserved:
+    base = ClaimObserved(
+        id="c1", time=START, cluster="c1", feed="policy-report", engine="kyverno", result="fail", policy="signed",
+        rule="check", message="no signature", kind="Pod", namespace="shop", name="api-1", uid="u1",
+        said=START - MINUTE, source="reports:c1",
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **fields)
+
+
+def test_a_claim_is_what_somebody_else_says():
+    """The engine, its rule and the object; no field of a decision, a verdict or a finding."""
+    (made,) = documents(claim())
+    body = made.body
+    assert (made.home, made.id, made.time, made.version) == ("revet.claim", "c1", START, None)
+    assert body["message"] == "kyverno says fail of Pod shop/api-1 (signed/check): no signature"
+    assert (body["event.action"], body["event.outcome"]) == ("engine-claimed-fail", "failure")
+    assert body["provenance.claim.said"] == instant(START - MINUTE)
+    assert (body["kubernetes.pod.name"], body["kubernetes.pod.uid"]) == ("api-1", "u1")
+    judged = ("provenance.verdict", "provenance.admission", "provenance.finding", "provenance.policy", "rule.")
+    assert [name for name in body if name.startswith(judged)] == []
+
+
+def test_a_claim_about_images_is_found_by_each_and_by_its_digest():
+    """As written, normalised, both forms of the digest."""
+    images = (f"nginx@{DIGEST}", "not a reference!", "r.example/b:1", "r.example/c:1")
+    (made,) = documents(claim(kind="", namespace="", name="", uid="", images=images, engine="ratify", said=None))
+    body = made.body
+    assert str(body["message"]).startswith(
+        f"ratify says fail of nginx@{DIGEST}, not a reference!, r.example/b:1 and 1 more"
+    )
+    assert body["provenance.image.asked"] == [*images, f"docker.io/library/nginx@{DIGEST}", DIGEST]
+    assert body["related.hash"] == [DIGEST, DIGEST.removeprefix("sha256:")]
+    assert "provenance.claim.said" not in body
+    assert "kubernetes.pod.name" not in body
+
+
+@pytest.mark.parametrize(
+    ("result", "outcome"),
+    [("pass", "success"), ("fail", "failure"), ("warn", "unknown"), ("error", "unknown"), ("skip", "unknown")],
+)
+def test_only_pass_and_fail_are_outcomes(result, outcome):
+    """Could-not-tell is neither."""
+    (made,) = documents(claim(result=result))
+    assert made.body["event.outcome"] == outcome
 
 
 # ------------------------------------------------------------------------------- every document of a whole story
@@ -422,6 +470,7 @@ def story() -> RecordedWorld:
     world.wait(40 * MINUTE)
     world.send(world.pod("shop", "good-1", {"app": images["good"]}, gone=True))
     world.observe(DeadLetter("l", world.now, "f:1", "json-malformed", "not JSON", 3, "00" * 32))
+    world.observe(claim(images=("r.example/good:1",)))
     world.observe(
         ConfigurationObserved("c", world.now, "prod-eu", "create", "validatingwebhookconfigurations", "w", "eve")
     )

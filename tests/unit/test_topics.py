@@ -9,7 +9,7 @@ from streams.events import DeadLetter, NamespaceObserved, Observation, ProgressS
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
-from streams.topics import ALERTS, CLUSTER_SIGHT, STATE, TOPICS
+from streams.topics import ALERTS, CLAIMS, CLUSTER_SIGHT, STATE, TOPICS
 
 ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
 INDEXED: set[type] = set(documents._MAKERS)
@@ -69,6 +69,12 @@ def test_the_indexer_reads_every_topic_with_something_for_the_record():
     """What has no document is passed over: pods are kept as their containers, signs of life are not kept."""
     assert {name for name, topic in TOPICS.items() if topic.indexed} == read_by("indexer")
     assert {kind for topic in TOPICS.values() for kind in topic.indexed} == INDEXED
+
+
+def test_what_other_engines_say_reaches_nothing_that_judges_or_tells():
+    assert TOPICS[CLAIMS].readers == ("indexer",)
+    assert not set(TOPICS[CLAIMS].holds) & (HANDLED | ALERTED)
+    assert CLAIMS not in {*JudgeProcessor.topics, *ClusterJudge.topics, *ClusterAlerter.topics}
 
 
 def test_one_process_reads_what_its_topics_hold():

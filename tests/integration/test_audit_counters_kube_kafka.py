@@ -1,0 +1,93 @@
+"""`listen.counters`: what a real API server says it sent, beside what came; and what it gave up."""
+
+import re
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command import revet
+from tests.helpers.kafkatopics import Place
+from tests.helpers.process import ROOT, Revet
+from tests.helpers.servers import KafkaServer
+from tests.helpers.watchedcluster import WatchedCluster, free_port
+
+pytestmark = [pytest.mark.needs("kube", "kafka"), pytest.mark.timeout(300), pytest.mark.slow]
+
+WAIT = 60.0
+
+
+@pytest.fixture
+def place(kafka_server: KafkaServer) -> Place:
+    return Place(kafka_server.bootstrap).prepare()
+
+
+def cluster_of(tools: Path, folder: Path, port: int, *more: str) -> WatchedCluster:
+    """An API server that sends its audit events to this port."""
+    (folder / "policy.yaml").write_text(revet("serve", "audit", "--print-policy").out)
+    target = f"{{clusters: [{{name: r, cluster: {{server: 'http://127.0.0.1:{port}/audit/prod'}}}}], users: [],"
+    (folder / "webhook").write_text(
+        f"{target} contexts: [{{name: r, context: {{cluster: r, user: ''}}}}], current-context: r}}"
+    )
+    files = (f"--audit-policy-file={folder / 'policy.yaml'}", f"--audit-webhook-config-file={folder / 'webhook'}")
+    return WatchedCluster(tools, folder, *files, "--audit-webhook-batch-max-wait=1s", *more)
+
+
+def receiver(place: Place, cluster: WatchedCluster, port: int) -> Revet:
+    file = cluster.kubeconfig("admin", "--token=admin-token")
+    settings = {
+        "REVET_LISTEN_ADDRESS": f"127.0.0.1:{port}",
+        "REVET_LISTEN_COUNTERS": f"prod={file}",
+        "REVET_LISTEN_COUNTERS_SECONDS": "1",
+        "REVET_SERVE_OPERATIONS": "127.0.0.1:0",
+    }
+    return Revet("serve", "audit", cwd=ROOT, **place.environment(**settings))
+
+
+def metric(process: Revet, name: str, more: str = "") -> float:
+    address = process.said(r"operations=(\S+)")
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    found = re.search(rf'^{name}{{source="prod"{more}}} (\S+)', text, re.MULTILINE)
+    return float(found[1]) if found else -1.0
+
+
+def until(so: Callable[[], object], process: Revet) -> None:
+    end = time.monotonic() + WAIT
+    while not so():
+        assert time.monotonic() < end, process.err
+        assert process.process.poll() is None, process.err
+        time.sleep(0.2)
+
+
+def test_everything_that_was_sent_came(place, require, tmp_path):
+    port = free_port()
+    with cluster_of(require("kube"), tmp_path, port) as cluster, receiver(place, cluster, port) as process:
+        until(lambda: metric(process, "revet_audit_compared_total", ',word="unknown"') >= 1, process)
+        for number in range(20):
+            cluster.run(f"pod-{number}")
+        until(lambda: metric(process, "revet_audit_compared_total", ',word="whole"') >= 5, process)
+        assert metric(process, "revet_audit_missing") == 0
+        assert metric(process, "revet_audit_given_up") == 0
+        assert process.end() == 0, process.err
+    assert "audit-events" not in process.err
+    assert "admin-token" not in process.err
+
+
+def test_what_an_api_server_gives_up_is_told(place, require, tmp_path):
+    """Its buffer holds one event, and it may send a batch every ten seconds."""
+    port = free_port()
+    narrow = ("--audit-webhook-batch-buffer-size=1", "--audit-webhook-batch-max-size=1")
+    slow = ("--audit-webhook-batch-throttle-qps=0.1", "--audit-webhook-batch-throttle-burst=1")
+    with (
+        cluster_of(require("kube"), tmp_path, port, *narrow, *slow) as cluster,
+        receiver(place, cluster, port) as process,
+    ):
+        until(lambda: metric(process, "revet_audit_compared_total", ',word="unknown"') >= 1, process)
+        for number in range(20):
+            cluster.run(f"pod-{number}")
+        until(lambda: metric(process, "revet_audit_given_up") >= 10, process)
+        assert "audit-events-lost" in process.err
+        process.kill()
