@@ -113,7 +113,6 @@ def messages(day: Installation) -> dict[str, list[str]]:
     revoked = "CRITICAL: image signed with a revoked key: key dev; 2 containers, 1 workload, 1 namespace, 1 cluster"
     unsigned = f"CRITICAL: image runs without a signature: {bare}; 2 containers, 2 workloads, 1 namespace, 1 cluster"
     denied = f"CRITICAL: workload runs although admission denied it: {day.uid} pay Pod bad; {one}"
-    # 200 characters: of a headline that is longer, whose it is stands below
     passed = f"HIGH: admission webhook could not be asked and was passed over: {day.uid} {WEBHOOK}; {one}"
     unowned = [
         f"CRITICAL: pod runs without an admission on record: {day.uid} web Pod ghost; {one}; team unowned",
@@ -121,7 +120,8 @@ def messages(day: Installation) -> dict[str, list[str]]:
     ]
     owned = [revoked, unsigned, denied]
     return {
-        SECURITY: sorted([*(f"{text}; team payments" for text in owned), passed, *unowned]),
+        SECURITY: sorted([*(f"{text}; team payments" for text in (*owned, passed)), *unowned]),
+        # A headline has 200 characters: of the longest one, whose it is stands in the lines below.
         PAYMENTS: sorted([*(f"{text}; yours (payments)" for text in owned), passed]),
     }
 
