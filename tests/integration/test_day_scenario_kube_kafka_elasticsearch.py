@@ -3,7 +3,8 @@
 An API server with the printed audit policy, a ValidatingAdmissionPolicy and revet's webhook; a registry with really
 signed images; Kafka, Elasticsearch, a Slack; seven processes of revet between them. What a kubelet would say is said by
 requests; what came past the API server is put into etcd. In the middle something is disturbed: then nothing is lost,
-nothing is doubled, and nobody is told of what did not happen.
+nothing is doubled, and nobody is told of what did not happen. One disturbance a day (REVET_SEED=NUMBER for a certain
+one), with REVET_FAULTS=full each of them.
 """
 
 from __future__ import annotations
