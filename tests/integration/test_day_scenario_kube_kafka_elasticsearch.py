@@ -3,8 +3,8 @@
 An API server with the printed audit policy, a ValidatingAdmissionPolicy and revet's webhook; a registry with really
 signed images; Kafka, Elasticsearch, a Slack; seven processes of revet between them. What a kubelet would say is said by
 requests; what came past the API server is put into etcd. In the middle something is disturbed: then nothing is lost,
-nothing is doubled, and nobody is told of what did not happen. One disturbance a day (REVET_SEED=NUMBER for a certain
-one), with REVET_FAULTS=full each of them.
+nothing is doubled, and nobody is told of what did not happen. One disturbance (REVET_SEED=NUMBER for another one), with
+REVET_FAULTS=full each of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,8 @@ SECURITY, PAYMENTS = CHANNELS["security"], CHANNELS["team/payments"]
 API = ("api-7d4b9c6f5d-bcdfg", "api-7d4b9c6f5d-hjklm")
 REPLICAS = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "api-7d4b9c6f5d", "uid": "1", "controller": True}
 OWNED: dict[str, object] = {"labels": {"pod-template-hash": "7d4b9c6f5d"}, "ownerReferences": [REPLICAS]}
-CHOSEN = int(os.environ.get("REVET_SEED") or datetime.now(UTC).toordinal())
-"""What is disturbed where not everything is: another thing every day."""
+CHOSEN = int(os.environ.get("REVET_SEED") or 739942)
+"""What is disturbed where not everything is: the API server is restarted, unless somebody asks for another thing."""
 
 # ------------------------------------------------------------------------------------------------- written by hand
 
