@@ -210,10 +210,8 @@ class Workload:
 class Image:
     """One (repository, digest): its evidence and the classes that run it."""
 
-    __slots__ = (
-        *("asked", "asked_epoch", "attempts", "classes", "complete_at"),
-        *("evidence", "key", "key_epoch", "shapes", "shapes_of"),
-    )
+    __slots__ = ("asked", "asked_epoch", "attempts", "classes", "complete_at",
+                 "evidence", "key", "key_epoch", "shapes", "shapes_of")  # fmt: skip
 
     def __init__(self, evidence: ImageEvidence) -> None:
         self.evidence = evidence

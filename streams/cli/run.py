@@ -51,7 +51,7 @@ from streams.local.sqlite import note_clock
 from streams.local.watching import watching
 from streams.places import EvidenceSource, opened, registry_options
 from streams.serving.receiving import receiver_options
-from streams.settings import Settings, host_and_port, load_settings
+from streams.settings import Settings, host_and_port, load_settings, shown_address
 from streams.tellers import channels_of, courier_of, routes_of
 from streams.telling import Copied, Courier, Direct
 from verifier.adapters.package_data import public_good_root
@@ -342,7 +342,7 @@ class _Run:
         server = NotificationServer(take, NotificationOptions(settings.token_bytes(), settings.per_second))
         host, port = host_and_port(settings.address)
         async with server.listening(host, port) as bound:
-            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+            shown = shown_address(host, bound)
             say(f"revet: registries tell of pushes at http://{shown}/registry")
             yield
 
@@ -353,7 +353,7 @@ class _Run:
             return
         host, port = host_and_port(self.settings.listen.address)
         async with receiver.listening(host, port) as bound:
-            shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+            shown = shown_address(host, bound)
             listen = self.settings.listen
             scheme = "https" if listen.certificate_file else "http"
             say(f"revet: listening on {scheme}://{shown}/audit and /audit/CLUSTER")

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Protocol
 
 MAX_LINE: Final = 8 * 1024 * 1024
 """Bytes of one event. etcd refuses objects of more than 1.5 MiB by default; as JSON, and where it is told otherwise,
 they are longer."""
 BEGINNING: Final = 1024
 """Bytes that are kept of a line that is too long."""
+
+
+class LineTaker(Protocol):
+    """Who reads lines."""
+
+    def line(self, data: bytes, now: int, /) -> None:
+        """One that is whole."""
+
+    def too_long(self, size: int, beginning: bytes, now: int, /) -> None:
+        """One that was measured and not kept."""
 
 
 class Lines:
@@ -30,6 +40,14 @@ class Lines:
             found.append(self._close())
         self._add(rest)
         return found
+
+    def give(self, chunk: bytes, to: LineTaker, now: int) -> None:
+        """`feed`, handed over one by one."""
+        for line in self.feed(chunk):
+            if isinstance(line, bytes):
+                to.line(line, now)
+            else:
+                to.too_long(*line, now)
 
     @property
     def left(self) -> int:

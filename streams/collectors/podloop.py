@@ -158,12 +158,7 @@ class PodLoop:
         lines = Lines()
 
         async def taken(chunk: bytes) -> None:
-            now = wall_clock()
-            for line in lines.feed(chunk):
-                if isinstance(line, bytes):
-                    self.watch.line(line, now)
-                else:
-                    self.watch.too_long(*line, now)
+            lines.give(chunk, self.watch, wall_clock())
             self._told.heard()
             await self._give_way()
 

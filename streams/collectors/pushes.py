@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from streams.collectors.marks import mark_of
 from verifier.errors import InputError
 
 ISSUERS: Final = frozenset({"https://accounts.google.com", "accounts.google.com"})
@@ -78,8 +79,7 @@ class PushKeys:
         """Read the file when it changed; what was known stays when that fails. Raises InputError."""
         where = f"listen.push_keys_file: {self._file}"
         try:
-            stat = self._file.stat()
-            seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            seen = mark_of(self._file.stat())
             if seen == self._seen:
                 return False
             with self._file.open("rb") as stream:

@@ -82,12 +82,7 @@ class ReportLoop:
         lines = Lines()
 
         async def taken(chunk: bytes) -> None:
-            now = wall_clock()
-            for line in lines.feed(chunk):
-                if isinstance(line, bytes):
-                    self.watch.line(line, now)
-                else:
-                    self.watch.too_long(*line, now)
+            lines.give(chunk, self.watch, wall_clock())
             await self._durable()
 
         return await self._server.stream(path, query, self._options.silence, taken)

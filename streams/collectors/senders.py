@@ -21,6 +21,7 @@ from typing import Any, Final, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from streams.collectors.marks import marked
 from verifier.errors import InputError
 
 CLUSTER_NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?"
@@ -152,7 +153,7 @@ class Senders:
             InputError: as at the start.
         """
         files = [(rule, rule.token_file) for rule in self._rules if rule.token_file is not None]
-        seen = tuple(_mark(file) for _, file in files)
+        seen = tuple(marked(file) for _, file in files)
         if seen == self._seen:
             return False
         found = {hashlib.sha256(read_token(file)).digest(): _sender(rule) for rule, file in files}
@@ -196,14 +197,6 @@ def _table(pairs: Iterable[tuple[str, SenderRule]], what: str) -> dict[str, Send
 
 def _sender(rule: SenderRule) -> Sender:
     return Sender(rule.cluster, rule.server)
-
-
-def _mark(file: Path) -> object:
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def read_token(file: Path) -> bytes:

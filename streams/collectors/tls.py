@@ -14,6 +14,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+from streams.collectors.marks import marked
 from verifier.errors import InputError
 
 
@@ -67,16 +68,7 @@ class ServerTls:
         return context
 
     def _marked(self) -> tuple[object, ...]:
-        return tuple(_mark(file) for file in (self._certificate, self._key, self._client_ca) if file is not None)
-
-
-def _mark(file: Path) -> object:
-    """What tells one content from another, also where a folder of a Secret is swapped below a link."""
-    try:
-        stat = file.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+        return tuple(marked(file) for file in (self._certificate, self._key, self._client_ca) if file is not None)
 
 
 def _why(error: Exception) -> str:

@@ -19,7 +19,7 @@ import msgspec
 
 from streams.collectors import wire
 from streams.collectors.deadletters import Problem
-from streams.collectors.kubeconfig import Access, Login
+from streams.collectors.kubeconfig import Access
 from streams.collectors.login import logged_in, tls_of, token_of
 from streams.collectors.pods import read_pod
 from streams.events import Pod
@@ -61,13 +61,7 @@ async def list_pods(access: Access, folder: Path, cluster: str = "") -> AsyncIte
         PlaceRefused: access was refused, or the answer is no list of pods.
         PlaceUnavailable: the API server does not answer, or the list kept expiring.
     """
-    login = await logged_in(access, folder)
-    headers = {"Accept": "application/json"}
-    if (token := token_of(login, folder)) is not None:
-        if access.server.startswith("http:"):
-            raise InputError(f"context {access.context}: a token is not sent to {access.server}, which speaks no TLS")
-        headers["Authorization"] = f"Bearer {token.value}"
-    async with _session(access, login, folder, headers) as session:
+    async with _session(access, folder) as session:
         restarted, seen, after = False, 0, ""
         while True:
             status, body = await _get(session, access, after)
@@ -104,18 +98,22 @@ def _page(access: Access, status: int, body: bytes) -> _Page:
 
 async def _get(session: aiohttp.ClientSession, access: Access, after: str) -> tuple[int, bytes]:
     asked = {"limit": str(PAGE), **({"continue": after} if after else {})}
+    return await _fetched(session, access, "/api/v1/pods", asked, MAX_PAGE_BYTES, "a page")
+
+
+async def _fetched(
+    session: aiohttp.ClientSession, access: Access, path: str, params: dict[str, str], limit: int, what: str
+) -> tuple[int, bytes]:
     name = access.server_name or None
     try:
         async with session.get(
-            f"{access.server}/api/v1/pods", params=asked, allow_redirects=False, server_hostname=name
+            f"{access.server}{path}", params=params, allow_redirects=False, server_hostname=name
         ) as answer:
             body = bytearray()
             async for chunk in answer.content.iter_chunked(_CHUNK):
                 body += chunk
-                if len(body) > MAX_PAGE_BYTES:
-                    raise PlaceRefused(
-                        "cluster-protocol", f"{access.server}: a page of more than {MAX_PAGE_BYTES} bytes"
-                    )
+                if len(body) > limit:
+                    raise PlaceRefused("cluster-protocol", f"{access.server}: {what} of more than {limit} bytes")
             return answer.status, bytes(body)
     except aiohttp.ClientConnectorCertificateError as error:
         raise PlaceRefused("cluster-unauthorized", f"{access.server}: its certificate is not trusted") from error
@@ -128,9 +126,13 @@ async def _get(session: aiohttp.ClientSession, access: Access, after: str) -> tu
 
 
 @asynccontextmanager
-async def _session(
-    access: Access, login: Login, folder: Path, headers: dict[str, str]
-) -> AsyncIterator[aiohttp.ClientSession]:
+async def _session(access: Access, folder: Path) -> AsyncIterator[aiohttp.ClientSession]:
+    login = await logged_in(access, folder)
+    headers = {"Accept": "application/json"}
+    if (token := token_of(login, folder)) is not None:
+        if access.server.startswith("http:"):
+            raise InputError(f"context {access.context}: a token is not sent to {access.server}, which speaks no TLS")
+        headers["Authorization"] = f"Bearer {token.value}"
     plain = access.server.startswith("http:")
     connector = aiohttp.TCPConnector(ssl=True if plain else tls_of(access, login, folder), limit=2)
     async with aiohttp.ClientSession(
@@ -155,24 +157,5 @@ async def get_once(access: Access, folder: Path, path: str, limit: int) -> tuple
     Raises:
         InputError, PlaceRefused, PlaceUnavailable: as `list_pods`; PlaceRefused too for a longer body.
     """
-    login = await logged_in(access, folder)
-    headers = {"Accept": "application/json"}
-    if (token := token_of(login, folder)) is not None:
-        if access.server.startswith("http:"):
-            raise InputError(f"context {access.context}: a token is not sent to {access.server}, which speaks no TLS")
-        headers["Authorization"] = f"Bearer {token.value}"
-    async with _session(access, login, folder, headers) as session:
-        name = access.server_name or None
-        try:
-            async with session.get(f"{access.server}{path}", allow_redirects=False, server_hostname=name) as answer:
-                body = bytearray()
-                async for chunk in answer.content.iter_chunked(_CHUNK):
-                    body += chunk
-                    if len(body) > limit:
-                        raise PlaceRefused("cluster-protocol", f"{access.server}: an answer of more than {limit} bytes")
-                return answer.status, bytes(body)
-        except aiohttp.ClientConnectorCertificateError as error:
-            raise PlaceRefused("cluster-unauthorized", f"{access.server}: its certificate is not trusted") from error
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            # The error's own text may quote headers; the type says enough.
-            raise PlaceUnavailable("cluster-unavailable", f"{access.server}: {type(error).__name__}") from error
+    async with _session(access, folder) as session:
+        return await _fetched(session, access, path, {}, limit, "an answer")

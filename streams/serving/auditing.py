@@ -11,14 +11,13 @@ from contextlib import asynccontextmanager
 
 from streams.collectors.bodies import Batch, BodyKind
 from streams.collectors.server import MIB, Intake, Progress, Reading, Receiver, ReceiverOptions
-from streams.engine.wire import WireRecord
 from streams.serving.buffering import buffered
 from streams.serving.collecting import DurableDoor, collector_door
 from streams.serving.comparing import comparing
 from streams.serving.parsing import Parsers, batch_records
 from streams.serving.process import Process
 from streams.serving.receiving import receiver_options, senders_text
-from streams.settings import Settings, host_and_port
+from streams.settings import Settings, host_and_port, shown_address
 from verifier.errors import InputError, PlaceError
 
 
@@ -31,9 +30,8 @@ class KafkaIntake:
 
     async def accept(self, batch: Batch) -> int:
         """See `Intake.accept`. Nobody can say here which of the observations are new: all are counted."""
-        made = batch.records or batch_records(batch, self._shards)
         try:
-            await self._door.begin(record for record in made if isinstance(record, WireRecord))
+            await self._door.begin(batch_records(batch, self._shards))
         except PlaceError as error:
             self._process.health.trouble("kafka", str(error))
             self._process.log.warning("not-durable", cluster=batch.cluster, error=str(error))
@@ -83,7 +81,7 @@ async def receiving(
     host, port = address
     receiver = Receiver(intake, options, reading, _Stale(process))
     async with receiver.listening(host, port) as bound:
-        shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+        shown = shown_address(host, bound)
         scheme = "https" if options.tls else "http"
         process.log.info("listening", url=f"{scheme}://{shown}/{path}", senders=senders_text(options))
         yield receiver

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -48,15 +48,13 @@ class BufferedIntake:
 
     async def accept(self, batch: Batch) -> int:
         """See `Intake.accept`."""
-        made = batch.records or batch_records(batch, self._shards)
-        records = [record for record in made if isinstance(record, WireRecord)]
-        if records:
+        if records := batch_records(batch, self._shards):
             await self._keep(records)
             self._waiting += 1
             self._stirred.set()
         return batch.observed
 
-    async def _keep(self, records: list[WireRecord]) -> None:
+    async def _keep(self, records: Sequence[WireRecord]) -> None:
         deadline = asyncio.get_running_loop().time() + ROOM_SECONDS
         while True:
             self._room.clear()

@@ -14,7 +14,7 @@ from streams.events import EvidenceFound
 from streams.outputs import output
 from streams.serving.metrics import NOTIFICATIONS
 from streams.serving.process import Process
-from streams.settings import host_and_port
+from streams.settings import host_and_port, shown_address
 from streams.shared import Shared
 
 
@@ -42,7 +42,7 @@ async def notified(process: Process, shared: Shared, link: Link) -> AsyncIterato
     server = NotificationServer(take, options, told=lambda result: process.metrics.add(NOTIFICATIONS, 1, result))
     host, port = host_and_port(settings.address)
     async with server.listening(host, port) as bound:
-        shown = f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"
+        shown = shown_address(host, bound)
         process.log.info("listening", url=f"http://{shown}/registry")
         yield
 

@@ -27,7 +27,7 @@ from aiohttp import web
 
 from streams.serving.health import Health, Report
 from streams.serving.metrics import LAG, READY, STALLED, TROUBLE, Metrics, Values
-from streams.settings import host_and_port
+from streams.settings import host_and_port, shown_address
 from verifier.errors import PlaceUnavailable
 
 MAX_LINE: Final = 4096
@@ -76,7 +76,7 @@ class Operations:
             message = f"serve.operations: cannot listen on {address}: {error.strerror or error}"
             raise PlaceUnavailable("listen-unavailable", message) from error
         try:
-            yield f"[{host}]:{found.port}" if ":" in host else f"{host}:{found.port}"
+            yield shown_address(host, found.port)
         finally:
             found.loop.call_soon_threadsafe(found.ending.set)
             thread.join(STOP_SECONDS * 2)

@@ -88,7 +88,9 @@ def answered(asked: _Asked, bodies: Bodies, shards: int) -> _Answer:
 
 
 def batch_records(batch: Batch, shards: int) -> Sequence[WireRecord]:
-    """The records of a batch that was read in this process."""
+    """The records of a batch, also of one that was read in this process."""
+    if batch.records:
+        return [record for record in batch.records if isinstance(record, WireRecord)]
     source = AUDIT + batch.cluster
     return records_of(batch.observations, batch.originals, source=source, cluster=batch.cluster, shards=shards)
 

@@ -12,7 +12,7 @@ from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.keys import KeySettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
-from streams.settings.section import Section, host_and_port, secret_of
+from streams.settings.section import Section, host_and_port, secret_of, shown_address
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
 from streams.settings.tree import PREFIX, Leaf, Settings, documented, leaves, sections
@@ -48,4 +48,5 @@ __all__ = [
     "load_settings",
     "secret_of",
     "sections",
+    "shown_address",
 ]

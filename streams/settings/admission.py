@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from streams.settings.section import Section, host_and_port
+from streams.settings.section import Address, Section
 
 _DNS: Final = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$"
 LEAST: Final = 0.5
@@ -18,7 +18,7 @@ LEAST: Final = 0.5
 class AdmissionSettings(Section):
     """The validating webhook of one cluster (`revet serve admission`)."""
 
-    address: str = Field(default="", examples=["0.0.0.0:9443"])
+    address: Address = Field(default="", examples=["0.0.0.0:9443"])
     """HOST:PORT to listen on with TLS; port 0 for any free one."""
     certificate_file: Path | None = Field(default=None, examples=["/run/secrets/admission/tls.crt"])
     """PEM certificate that is shown to the API server, chain behind it; read again when it changes."""
@@ -69,13 +69,6 @@ class AdmissionSettings(Section):
     the user's state folder. One per process, on a disk that survives it."""
     spool_mib: int = Field(default=256, ge=1, le=65536, examples=[256])
     """Size the spool may reach. A decision takes about 2 KiB: the default holds a good 100,000."""
-
-    @field_validator("address")
-    @classmethod
-    def _address_is_host_and_port(cls, address: str) -> str:
-        if address:
-            host_and_port(address)
-        return address
 
     @field_validator("service")
     @classmethod

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
-from streams.settings.section import UNTOLD, Section, host_and_port, not_both, not_empty, secret_of
+from streams.settings.section import UNTOLD, Address, Section, host_and_port, not_both, not_empty, secret_of
 from verifier.errors import InputError
 from verifier.trust.signing import Administrator, read_administrators
 
@@ -197,7 +197,7 @@ class ElasticsearchSettings(Section):
 class ServeSettings(Section):
     """What the processes of the clustered mode (`revet serve …`) have in common."""
 
-    operations: str = Field(default="127.0.0.1:9890", examples=["0.0.0.0:9890"])
+    operations: Address = Field(default="127.0.0.1:9890", examples=["0.0.0.0:9890"])
     """HOST:PORT of `/healthz`, `/readyz`, `/metrics`; port 0 for any free one; empty: none."""
     log: Literal["text", "json"] = Field(default="text", examples=["json"])
     """How log lines are written to standard error: `text` for people, `json` for a collector."""
@@ -213,13 +213,6 @@ class ServeSettings(Section):
     """Go on where records of a topic are gone (operations, "records lost"). Off: the process ends and says so."""
     stop_seconds: int = Field(default=20, ge=1, le=600, examples=[20])
     """After the first SIGTERM, seconds to finish what was begun. Less than the orchestrator's own grace."""
-
-    @field_validator("operations")
-    @classmethod
-    def _operations_is_host_and_port(cls, operations: str) -> str:
-        if operations:
-            host_and_port(operations)
-        return operations
 
 
 class AdministratorSettings(Section):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, JsonValue, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, SecretStr
 
 from verifier.errors import InputError
 
@@ -36,6 +36,21 @@ def host_and_port(address: str) -> tuple[str, int]:
     if int(port) > 65535:
         raise ValueError("expected a port up to 65535")
     return bare, int(port)
+
+
+def shown_address(host: str, port: int) -> str:
+    """The opposite of `host_and_port`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _address(text: str) -> str:
+    if text:
+        host_and_port(text)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""HOST:PORT to listen on, or nothing."""
 
 
 def not_both(value: object, file: object, name: str) -> None:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from alerting.routing import OwnerRule, RouteRule, Routes
 from streams.collectors.senders import SenderRule
-from streams.settings.section import Section, host_and_port, not_both, not_empty, secret_of
+from streams.settings.section import Address, Section, not_both, not_empty, secret_of
 from streams.settings.watched import WatchedCluster, server_of
 from verifier.oci.addresses import check_listed
 from verifier.oci.pacing import parse_quota
@@ -21,7 +21,7 @@ STORES: Final = ("sqlite:", "directory:", "oci:")
 class ListenSettings(Section):
     """The receiver of the API server's audit webhook (`revet run`, `revet serve audit`)."""
 
-    address: str = Field(default="", examples=["127.0.0.1:9880"])
+    address: Address = Field(default="", examples=["127.0.0.1:9880"])
     """HOST:PORT to listen on; empty: do not listen. `[::1]:9880` for IPv6, port 0 for any free one."""
     token: Annotated[SecretStr | None, AfterValidator(not_empty)] = Field(
         default=None, examples=["(32 random characters)"]
@@ -79,13 +79,6 @@ class ListenSettings(Section):
     `listen.push_audience`."""
     push_audience: str = Field(default="", examples=["https://revet.example.com/pubsub"])
     """Audience that the Pub/Sub subscription signs its pushes for."""
-
-    @field_validator("address")
-    @classmethod
-    def _address_is_host_and_port(cls, address: str) -> str:
-        if address:
-            host_and_port(address)
-        return address
 
     @field_validator("counters")
     @classmethod
@@ -212,7 +205,7 @@ class EvidenceSettings(Section):
 class NotificationSettings(Section):
     """Where registries say that something was pushed (`revet run`, `revet serve fetch`): POST /registry."""
 
-    address: str = Field(default="", examples=["0.0.0.0:9881"])
+    address: Address = Field(default="", examples=["0.0.0.0:9881"])
     """HOST:PORT to listen on for webhooks of distribution, Harbor and Quay; empty: do not listen. TLS in front."""
     token: Annotated[SecretStr | None, AfterValidator(not_empty)] = Field(
         default=None, examples=["(32 random characters)"]
@@ -223,13 +216,6 @@ class NotificationSettings(Section):
     """File that holds the token; read at start."""
     per_second: int = Field(default=20, ge=1, le=10_000, examples=[20])
     """Notifications a second that are taken; more get 429, and registries send them again."""
-
-    @field_validator("address")
-    @classmethod
-    def _address_is_host_and_port(cls, address: str) -> str:
-        if address:
-            host_and_port(address)
-        return address
 
     @model_validator(mode="after")
     def _a_token(self) -> NotificationSettings:

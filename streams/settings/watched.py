@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from streams.settings.section import Section, host_and_port
+from streams.settings.section import Address, Section
 
 IN_CLUSTER: Final = "in-cluster"
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -89,7 +89,7 @@ class ReportsSettings(Section):
         default=("pass", "fail", "warn", "error", "skip"), examples=["fail,warn,error"]
     )
     """Results that are told. In a large cluster nearly all are `pass`."""
-    address: str = Field(default="", examples=["127.0.0.1:9881"])
+    address: Address = Field(default="", examples=["127.0.0.1:9881"])
     """HOST:PORT at which `revet serve reports` takes `POST /reports` itself, under the rules of `listen`; empty: not.
     The receiver at `listen.address` takes them too."""
 
@@ -97,13 +97,6 @@ class ReportsSettings(Section):
     @classmethod
     def _clusters_are_entries(cls, clusters: tuple[str, ...]) -> tuple[str, ...]:
         return _entries(clusters)
-
-    @field_validator("address")
-    @classmethod
-    def _address_is_one(cls, address: str) -> str:
-        if address:
-            host_and_port(address)
-        return address
 
     def places(self) -> tuple[WatchedCluster, ...]:
         """`clusters` in parts."""

@@ -192,9 +192,8 @@ def of_namespace(event: NamespaceObserved, known: Known) -> Iterator[Document]:
         "event.type": "deletion" if event.gone else "info",
         "event.action": "namespace-gone" if event.gone else "namespace-observed",
         "provenance.state": "gone" if event.gone else "",
-        **place(event.cluster, event.namespace, known),
+        **place_of(event.cluster, event.namespace, owner, *known.cluster(event.cluster)),
         "kubernetes.namespace_labels": dict(event.labels),
-        **owned(owner),
     }
     made = prepared(body)
     yield document("namespace", event.id, event.time, made)

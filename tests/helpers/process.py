@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -80,6 +81,21 @@ class Revet:
                 break
             time.sleep(0.02)
         raise AssertionError(f"never said {pattern}; said: {self.err}")
+
+    def until(self, so: Callable[[], object], timeout: float = 60) -> None:
+        """Wait for something while it runs."""
+        end = time.monotonic() + timeout
+        while not so():
+            assert time.monotonic() < end, self.err
+            assert self.process.poll() is None, self.err
+            time.sleep(0.2)
+
+    def operations(self, path: str) -> str:
+        """What it answers at `serve.operations`."""
+        address = self.said(r"operations=(\S+)")
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            text: str = answer.read().decode()
+            return text
 
     def kill(self) -> None:
         """As power loss would: no handler runs."""

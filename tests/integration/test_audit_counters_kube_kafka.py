@@ -1,9 +1,6 @@
 """`listen.counters`: what a real API server says it sent, beside what came; and what it gave up."""
 
 import re
-import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +12,6 @@ from tests.helpers.servers import KafkaServer
 from tests.helpers.watchedcluster import WatchedCluster, free_port
 
 pytestmark = [pytest.mark.needs("kube", "kafka"), pytest.mark.timeout(300), pytest.mark.slow]
-
-WAIT = 60.0
 
 
 @pytest.fixture
@@ -47,28 +42,18 @@ def receiver(place: Place, cluster: WatchedCluster, port: int) -> Revet:
 
 
 def metric(process: Revet, name: str, more: str = "") -> float:
-    address = process.said(r"operations=(\S+)")
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-        text: str = answer.read().decode()
+    text = process.operations("/metrics")
     found = re.search(rf'^{name}{{source="prod"{more}}} (\S+)', text, re.MULTILINE)
     return float(found[1]) if found else -1.0
-
-
-def until(so: Callable[[], object], process: Revet) -> None:
-    end = time.monotonic() + WAIT
-    while not so():
-        assert time.monotonic() < end, process.err
-        assert process.process.poll() is None, process.err
-        time.sleep(0.2)
 
 
 def test_everything_that_was_sent_came(place, require, tmp_path):
     port = free_port()
     with cluster_of(require("kube"), tmp_path, port) as cluster, receiver(place, cluster, port) as process:
-        until(lambda: metric(process, "revet_audit_compared_total", ',word="unknown"') >= 1, process)
+        process.until(lambda: metric(process, "revet_audit_compared_total", ',word="unknown"') >= 1)
         for number in range(20):
             cluster.run(f"pod-{number}")
-        until(lambda: metric(process, "revet_audit_compared_total", ',word="whole"') >= 5, process)
+        process.until(lambda: metric(process, "revet_audit_compared_total", ',word="whole"') >= 5)
         assert metric(process, "revet_audit_missing") == 0
         assert metric(process, "revet_audit_given_up") == 0
         assert process.end() == 0, process.err
@@ -85,9 +70,9 @@ def test_what_an_api_server_gives_up_is_told(place, require, tmp_path):
         cluster_of(require("kube"), tmp_path, port, *narrow, *slow) as cluster,
         receiver(place, cluster, port) as process,
     ):
-        until(lambda: metric(process, "revet_audit_compared_total", ',word="unknown"') >= 1, process)
+        process.until(lambda: metric(process, "revet_audit_compared_total", ',word="unknown"') >= 1)
         for number in range(20):
             cluster.run(f"pod-{number}")
-        until(lambda: metric(process, "revet_audit_given_up") >= 10, process)
+        process.until(lambda: metric(process, "revet_audit_given_up") >= 10)
         assert "audit-events-lost" in process.err
         process.kill()

@@ -1,8 +1,7 @@
 """`revet run --watch` on a real API server: one process and one file, killed and started again."""
 
 import sqlite3
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +14,6 @@ from tests.helpers.process import ROOT, Revet
 from tests.helpers.watchedcluster import WatchedCluster
 
 pytestmark = [pytest.mark.needs("kube"), pytest.mark.timeout(240), pytest.mark.slow]
-
-WAIT = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +33,6 @@ def told(state: Path) -> list[tuple[str, bool, str]]:
     return [(e.pod.name, e.gone, e.gone_reason) for e in events if isinstance(e, PodObserved)]
 
 
-def until(so: Callable[[], object], process: Revet) -> None:
-    end = time.monotonic() + WAIT
-    while not so():
-        assert time.monotonic() < end, process.err
-        assert process.process.poll() is None, process.err
-        time.sleep(0.2)
-
-
 def watching(cluster: WatchedCluster, state: Path) -> Revet:
     file = cluster.kubeconfig("admin", "--token=admin-token")
     return Revet("run", "--watch", f"prod={file}", "--state", str(state), "--cluster", "prod", cwd=ROOT)
@@ -54,17 +43,17 @@ def test_one_machine_watches_and_finds_what_ended_while_it_was_down(cluster, tmp
     for name in ("stays", "goes"):
         cluster.run(name)
     with watching(cluster, state) as first:
-        until(lambda: state.exists() and len(told(state)) >= 2, first)
-        until(lambda: logged(state, CLUSTER_SIGHT), first)
+        first.until(lambda: state.exists() and len(told(state)) >= 2)
+        first.until(lambda: logged(state, CLUSTER_SIGHT))
         first.kill()
     cluster.delete("goes")
     cluster.kill_server()
     cluster.compact()
     cluster.start_server()
     with watching(cluster, state) as second:
-        until(lambda: any(name == "goes" and gone for name, gone, _ in told(state)), second)
+        second.until(lambda: any(name == "goes" and gone for name, gone, _ in told(state)))
         cluster.run("comes")
-        until(lambda: ("comes", False, "") in told(state), second)
+        second.until(lambda: ("comes", False, "") in told(state))
         assert second.end() == 0, second.err
     found = told(state)
     assert [row for row in found if row[0] == "stays" and row[1]] == []

@@ -3,10 +3,8 @@ away: nothing is lost, nothing has two ids, and what ended meanwhile is found.
 """
 
 import json
-import time
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -46,35 +44,20 @@ def pods_of(place: Place) -> list[PodObserved]:
     return [event for event in events if isinstance(event, PodObserved)]
 
 
-def until(so: Callable[[], object], process: Revet) -> None:
-    end = time.monotonic() + WAIT
-    while not so():
-        assert time.monotonic() < end, process.err
-        assert process.process.poll() is None, process.err
-        time.sleep(0.2)
-
-
 def told(place: Place, name: str, *, gone: bool = False) -> list[PodObserved]:
     return [event for event in pods_of(place) if event.pod.name == name and event.gone == gone]
-
-
-def operations(process: Revet, path: str) -> str:
-    address = process.said(r"operations=(\S+)")
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
-        text: str = answer.read().decode()
-        return text
 
 
 def test_killed_and_started_again_nothing_is_lost_or_told_under_two_ids(place, cluster):
     for name in ("stays", "goes", "changes"):
         cluster.run(name)
     with watcher(place, cluster) as first:
-        until(lambda: len(pods_of(place)) >= 3, first)
+        first.until(lambda: len(pods_of(place)) >= 3)
         cluster.change_image("changes", "2")
-        until(lambda: any(o.pod.containers[0].image == f"{IMAGE}:2" for o in told(place, "changes")), first)
-        report = json.loads(operations(first, "/healthz"))
+        first.until(lambda: any(o.pod.containers[0].image == f"{IMAGE}:2" for o in told(place, "changes")))
+        report = json.loads(first.operations("/healthz"))
         assert (report["status"], report["ready"], report["troubles"]) == ("ok", True, [])
-        until(lambda: 'revet_watch_pods{cluster="prod"} 3.0' in operations(first, "/metrics"), first)
+        first.until(lambda: 'revet_watch_pods{cluster="prod"} 3.0' in first.operations("/metrics"))
         first.kill()
     cluster.delete("goes")
     cluster.run("short-lived")
@@ -82,8 +65,8 @@ def test_killed_and_started_again_nothing_is_lost_or_told_under_two_ids(place, c
     cluster.change_image("changes", "3")
     cluster.run("comes")
     with watcher(place, cluster) as second:
-        until(lambda: told(place, "comes") and told(place, "goes", gone=True), second)
-        until(lambda: any(o.pod.containers[0].image == f"{IMAGE}:3" for o in told(place, "changes")), second)
+        second.until(lambda: told(place, "comes") and told(place, "goes", gone=True))
+        second.until(lambda: any(o.pod.containers[0].image == f"{IMAGE}:3" for o in told(place, "changes")))
         assert told(place, "short-lived"), "what came and went while nobody looked, in the API server's memory"
         assert second.end() == 0, second.err
     found = pods_of(place)
@@ -101,7 +84,7 @@ def test_pods_that_ended_while_nobody_looked_and_the_server_forgot_are_found(pla
     for name in ("stays", "goes"):
         cluster.run(name)
     with watcher(place, cluster) as first:
-        until(lambda: len(pods_of(place)) >= 2, first)
+        first.until(lambda: len(pods_of(place)) >= 2)
         first.kill()
     before = {o.id for o in pods_of(place)}
     cluster.delete("goes")
@@ -109,7 +92,7 @@ def test_pods_that_ended_while_nobody_looked_and_the_server_forgot_are_found(pla
     cluster.compact()
     cluster.start_server()
     with watcher(place, cluster) as second:
-        until(lambda: told(place, "goes", gone=True), second)
+        second.until(lambda: told(place, "goes", gone=True))
         assert second.end() == 0, second.err
     gone = told(place, "goes", gone=True)[0]
     assert gone.gone_reason in ("", "vanished")
@@ -125,13 +108,13 @@ def test_what_ran_in_a_cluster_that_was_made_anew_behind_the_same_name_has_ended
     """Versions of one cluster mean nothing in another: going on from one would leave out what came before it."""
     cluster.run("old")
     with watcher(place, cluster) as first:
-        until(lambda: told(place, "old"), first)
+        first.until(lambda: told(place, "old"))
         assert first.end() == 0, first.err
     cluster.delete("old")
     with WatchedCluster(require("kube"), tmp_path) as other:
         other.run("new")
         with watcher(place, other) as second:
-            until(lambda: told(place, "new") and told(place, "old", gone=True), second)
+            second.until(lambda: told(place, "new") and told(place, "old", gone=True))
             assert "another-cluster" in second.err
             assert second.end() == 0, second.err
     assert told(place, "old", gone=True)[0].gone_reason == "vanished"
@@ -151,8 +134,8 @@ def test_one_cluster_that_is_away_does_not_disturb_another(place, cluster, tmp_p
     cluster.run("seen")
     more = (f"away={nowhere}", f"missing={tmp_path / 'no-such-file'}")
     with watcher(place, cluster, *more) as process:
-        until(lambda: told(place, "seen"), process)
-        report = json.loads(operations(process, "/livez"))
+        process.until(lambda: told(place, "seen"))
+        report = json.loads(process.operations("/livez"))
         assert sorted(trouble["what"] for trouble in report["troubles"]) == ["cluster away", "cluster missing"]
         assert process.end() == 0
     assert "very-secret-token" not in process.err
@@ -167,14 +150,14 @@ def test_of_two_watchers_one_tells_and_the_other_takes_over(place, cluster):
         first.said(r"pods (leads) cluster=prod")
         with watcher(place, cluster, **lease) as second:
             second.said(r"pods (started)")
-            until(lambda: told(place, "one"), first)
+            first.until(lambda: told(place, "one"))
             cluster.run("two")
-            until(lambda: told(place, "two"), first)
+            first.until(lambda: told(place, "two"))
             assert "leads" not in second.err
             first.kill()
             second.said(r"pods (leads) cluster=prod", WAIT)
             cluster.run("three")
-            until(lambda: told(place, "three"), second)
+            second.until(lambda: told(place, "three"))
             assert second.end() == 0, second.err
     ids = Counter(o.id for o in pods_of(place))
     assert all(number == 1 for number in ids.values()), "who took over knew what had been told"
@@ -188,10 +171,10 @@ def test_namespaces_are_told_when_their_labels_change(place, cluster):
         return {e.namespace: dict(e.labels) for e in events if isinstance(e, NamespaceObserved) and not e.gone}
 
     with watcher(place, cluster, REVET_PODS_NAMESPACES_SECONDS="1") as process:
-        until(lambda: {"default", "kube-system"} <= seen().keys(), process)
+        process.until(lambda: {"default", "kube-system"} <= seen().keys())
         patch = {"metadata": {"labels": {"team": "payments"}, "annotations": {"example.com/note": "not-kept"}}}
         cluster.ask("PATCH", "/api/v1/namespaces/default", patch, "application/merge-patch+json")
-        until(lambda: seen()["default"].get("team") == "payments", process)
+        process.until(lambda: seen()["default"].get("team") == "payments")
         assert "example.com/note" not in seen()["default"]
         assert process.end() == 0, process.err
 

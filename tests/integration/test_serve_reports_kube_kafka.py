@@ -4,10 +4,9 @@ that the cluster gets later; a version that is forgotten; and bodies over HTTP.
 
 import asyncio
 import json
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -58,45 +57,30 @@ def said(place: Place, name: str) -> list[tuple[str, str]]:
     return sorted((one.policy, one.result) for one in claims(place) if one.name == name)
 
 
-def until(so: Callable[[], object], process: Revet) -> None:
-    end = time.monotonic() + WAIT
-    while not so():
-        assert time.monotonic() < end, process.err
-        assert process.process.poll() is None, process.err
-        time.sleep(0.2)
-
-
-def operations(process: Revet, path: str) -> str:
-    address = process.said(r"operations=(\S+)")
-    with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
-        text: str = answer.read().decode()
-        return text
-
-
 def test_reports_come_change_and_go_and_a_kill_repeats_nothing(place, cluster):
     define(cluster, "policyreports")
     define(cluster, "clusterreports")
     put(cluster, "policyreports", "before", result("signed", "pass"), result("labels", "fail"))
     put(cluster, "clusterreports", "node", result("signed", "warn"))
     with watcher(place, cluster) as first:
-        until(lambda: said(place, "before") and said(place, "node"), first)
+        first.until(lambda: said(place, "before") and said(place, "node"))
         put(cluster, "policyreports", "api", result("signed", "fail"))
-        until(lambda: said(place, "api") == [("signed", "fail")], first)
+        first.until(lambda: said(place, "api") == [("signed", "fail")])
         put(cluster, "policyreports", "before", result("signed", "pass", 1_795_300_000), result("labels", "fail"))
         put(cluster, "policyreports", "api", result("signed", "pass", 1_795_300_000))
-        until(lambda: said(place, "api") == [("signed", "fail"), ("signed", "pass")], first)
+        first.until(lambda: said(place, "api") == [("signed", "fail"), ("signed", "pass")])
         assert said(place, "before") == [("labels", "fail"), ("signed", "pass")], "a scan that found the same"
         known = 'revet_reports{cluster="prod",resource="policyreports"} 2.0'
-        until(lambda: known in operations(first, "/metrics"), first)
-        text = operations(first, "/metrics")
+        first.until(lambda: known in first.operations("/metrics"))
+        text = first.operations("/metrics")
         assert 'resource="reports"' not in text, "the cluster has none"
         assert "reports-absent" in first.err
-        assert json.loads(operations(first, "/healthz"))["troubles"] == []
+        assert json.loads(first.operations("/healthz"))["troubles"] == []
         first.kill()
     drop(cluster, "policyreports", "before")
     put(cluster, "policyreports", "late", result("signed", "error"))
     with watcher(place, cluster) as second:
-        until(lambda: said(place, "late"), second)
+        second.until(lambda: said(place, "late"))
         assert second.end() == 0, second.err
     ids = Counter(one.id for one in claims(place))
     assert len(ids) == 6, "before 2, node 1, api 2, late 1; what was told again has the same ids"
@@ -110,13 +94,13 @@ def test_a_version_that_the_server_forgot_means_a_new_list_and_nothing_twice(pla
     define(cluster, "policyreports")
     put(cluster, "policyreports", "old", result("signed", "fail"))
     with watcher(place, cluster, REVET_PODS_SILENCE_SECONDS="5") as process:
-        until(lambda: said(place, "old"), process)
+        process.until(lambda: said(place, "old"))
         cluster.kill_server()
         cluster.compact()
         cluster.start_server()
         served(cluster, "policyreports")
         put(cluster, "policyreports", "new", result("signed", "pass"))
-        until(lambda: said(place, "new"), process)
+        process.until(lambda: said(place, "new"))
         assert process.end() == 0, process.err
     assert len(claims(place)) == 2
 
@@ -159,16 +143,16 @@ def test_who_may_not_list_is_told_and_what_is_printed_is_enough(place, cluster):
     define(cluster, "policyreports")
     put(cluster, "policyreports", "api", result("signed", "fail"))
     with watcher(place, cluster, "nobody-token") as process:
-        until(lambda: "HTTP 403" in process.err, process)
-        (trouble,) = json.loads(operations(process, "/livez"))["troubles"]
+        process.until(lambda: "HTTP 403" in process.err)
+        (trouble,) = json.loads(process.operations("/livez"))["troubles"]
         assert trouble["what"] == "reports of prod"
         assert "--print-rbac" in trouble["message"]
         granted = Revet("serve", "reports", "--print-rbac", cwd=ROOT)
         with granted:
             assert granted.wait() == 0, granted.err
         apply(cluster, granted.out)
-        until(lambda: said(place, "api"), process)
-        until(lambda: json.loads(operations(process, "/livez"))["troubles"] == [], process)
+        process.until(lambda: said(place, "api"))
+        process.until(lambda: json.loads(process.operations("/livez"))["troubles"] == [])
         assert process.end() == 0, process.err
     assert "nobody-token" not in process.err
 

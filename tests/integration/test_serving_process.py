@@ -96,6 +96,13 @@ class Served:
             with error:
                 return error.code, json.loads(error.read())
 
+    def until_ready(self) -> None:
+        """`started` is said when the port answers; the loop that says ready may come a moment later."""
+        end = time.monotonic() + 30
+        while probe(f"{self.address}/readyz")[0] != 0:
+            assert time.monotonic() < end, self.get("/readyz")
+            time.sleep(0.05)
+
     def wait(self, seconds: float = 30) -> int:
         code = self.process.wait(seconds)
         assert self.process.stderr is not None
@@ -124,7 +131,7 @@ def served(mode: str, **settings: str) -> Iterator[Served]:
 
 def test_the_first_signal_lets_what_was_begun_finish() -> None:
     with served("finishing") as judge:
-        assert probe(f"{judge.address}/readyz")[0] == 0
+        judge.until_ready()
         judge.process.send_signal(signal.SIGTERM)
         assert judge.wait() == 0
         assert judge.process.stdout is not None
