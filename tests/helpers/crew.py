@@ -16,7 +16,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -98,6 +98,7 @@ class Crew:
         self.cluster = cluster
         env = {**cluster.environ, **environ}
         self.members = [Member(part, number, cluster.folder, env) for number, part in enumerate(parts)]
+        self.parts = frozenset(part for part in parts if part in READS)
         self.kills = 0
 
     def start(self) -> None:
@@ -173,23 +174,25 @@ async def settled(cluster: Cluster, crew: Crew | None = None, *, looks: int = 4,
     while same < looks:
         if crew is not None:
             crew.tend()
-        waiting, ends = await behind(cluster)
+        waiting, ends = await behind(cluster, crew.parts if crew is not None else READS)
         same = same + 1 if ends == last and not waiting else 0
         last = ends
         assert time.monotonic() < deadline, f"still waiting: {waiting}\n{crew.told() if crew is not None else ''}"
         await asyncio.sleep(0.7)
 
 
-async def behind(cluster: Cluster) -> tuple[dict[str, int], dict[Slot, int]]:
-    """Part -> records its group has not done with; the ends of all topics that tell of work."""
+async def behind(cluster: Cluster, parts: Iterable[str] = READS) -> tuple[dict[str, int], dict[Slot, int]]:
+    """Part -> records its group has not done with; the ends of all topics that tell of work. What is written for a part
+    that nobody plays is not waited for.
+    """
     settings = cluster.settings.kafka
     watched = [topic for topic in TOPICS.values() if topic.name not in {CLUSTER_SIGHT, ALERTS}]  # these never rest
     slots = [Slot(topic.name, number) for topic in watched for number in range(topic.partitions(cluster.shards))]
     try:
         ends = await cluster.link.ends(slots)
         waiting: dict[str, int] = {}
-        for part, topics in READS.items():
-            own = [slot for slot in slots if slot.topic in topics]
+        for part in parts:
+            own = [slot for slot in slots if slot.topic in READS[part]]
             stored = await group_positions(settings, settings.group(part), own)
             left = sum(ends[slot] - (stored[slot] or 0) for slot in own)
             if left:
