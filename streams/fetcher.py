@@ -381,7 +381,7 @@ class FetchWorker:
         registry = self._registries.setdefault(name, _Registry(self._options.per_registry))
         if closed := self._closed(name, registry):
             return closed
-        async with registry.gate, self._gate:
+        async with registry.gate:
             if closed := self._closed(name, registry):  # it went down while this one waited
                 return closed
             probe = registry.failures >= self._options.down_after
@@ -417,16 +417,21 @@ class FetchWorker:
             registry.closed_until, registry.code = now + asked_for / SECOND, "registry-rate-limited"
 
     async def _within(self, seconds: float, name: str, collect: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The best answer within the budget: asked again while a failure may pass, as late as the registry says."""
-        deadline = self._monotonic() + seconds
+        """The best answer within the budget: asked again while a failure may pass, as late as the registry says.
+
+        The budget begins with the first attempt. Between attempts nothing of the process is held but the registry's own
+        places, so that those that fail do not keep others from being asked.
+        """
+        deadline = float("inf")
         best: Answer | None = None
         attempt = 0
         while True:
-            try:
-                async with asyncio.timeout(max(0.0, deadline - self._monotonic())):
-                    answer = await collect()
-            except TimeoutError:
-                answer = PlaceUnavailable("registry-unavailable", f"{name}: no answer within {seconds:g} s")
+            async with self._gate:
+                deadline = min(deadline, self._monotonic() + seconds)
+                left = deadline - self._monotonic()
+                if best is not None and left <= 0:
+                    return best
+                answer = await self._within_once(left, seconds, name, collect)
             if best is None or _lacks(answer) <= _lacks(best):
                 best = answer
             wait = _wait(_retry_after(answer), attempt)
@@ -434,6 +439,15 @@ class FetchWorker:
                 return best
             await self._sleep(wait)
             attempt += 1
+
+    @staticmethod
+    async def _within_once(left: float, seconds: float, name: str, collect: Callable[[], Awaitable[Answer]]) -> Answer:
+        """One attempt, with what is left of the budget."""
+        try:
+            async with asyncio.timeout(max(0.0, left)):
+                return await collect()
+        except TimeoutError:
+            return PlaceUnavailable("registry-unavailable", f"{name}: no answer within {seconds:g} s")
 
 
 _NEEDS: Final[tuple[Need, ...]] = ("nothing", "candidates", "place")

@@ -319,6 +319,22 @@ async def test_a_registry_that_says_nothing_holds_up_a_batch_once_and_no_other_r
     assert bench.outcomes.count("down") == 96
 
 
+async def test_a_registry_that_fails_holds_no_place_while_it_is_left_alone(bench, monkeypatch):
+    async def until_the_other_was_asked(seconds: float) -> None:
+        bench.now += int(seconds * SECOND)
+        for _ in range(5000):
+            if (B, ONE) in bench.place.asked:
+                return
+            await asyncio.sleep(0.001)
+        pytest.fail("the other registry waits for the one that fails")
+
+    monkeypatch.setattr(bench, "_sleep", until_the_other_was_asked)
+    bench.place.faults["r.example"] = failed("registry-unavailable")
+    worker = bench.worker(FetchOptions(threads=1, at_once=1))
+    await worker.handle(bench.records(bench.wanted(A, ONE), bench.wanted(B, ONE)))
+    assert bench.place.asked.count((A, ONE)) > 1, "it is asked again"
+
+
 async def test_a_registry_that_is_down_is_tried_by_one_request_until_it_answers(bench):
     worker = bench.worker(FetchOptions(threads=1, budget_seconds=0.5, probe_seconds=0.5))
     bench.place.faults["r.example"] = failed("registry-unavailable")
