@@ -315,8 +315,9 @@ async def test_a_registry_that_says_nothing_holds_up_a_batch_once_and_no_other_r
     assert {place.code for event in gone for place in event.set.places} == {"registry-unavailable"}
     assert not any(event.set.complete for event in gone)
     asked = [repository for repository, _ in bench.place.asked if repository != A]
-    assert len(asked) == 4, "four at a time found it down; the other ninety-six were answered for"
-    assert bench.outcomes.count("down") == 96
+    # Four at a time find it down; on a busy machine not all at once, and each that is early lets one more ask.
+    assert 4 <= len(asked) < 4 + options.down_after, "the others were answered for"
+    assert bench.outcomes.count("down") == 100 - len(asked)
 
 
 async def test_a_registry_that_fails_holds_no_place_while_it_is_left_alone(bench, monkeypatch):
