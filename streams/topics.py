@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from streams.events import (
+    AuditCounted,
     ClaimObserved,
     ConfigurationObserved,
     ContainerChanged,
@@ -84,7 +85,7 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
-            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, Tick),
+            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, AuditCounted, Tick),
             ("collectors", "admission", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"),
             keep="newest",
             indexed=(FeedSeen, NamespaceObserved, ConfigurationObserved),
@@ -147,6 +148,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
     NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
+    AuditCounted: lambda e: f"{e.cluster}/audit-counted/{e.server}",
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",

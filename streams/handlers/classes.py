@@ -207,7 +207,7 @@ def container_id(pod: PodRow, container: ContainerRow) -> str:
 
 
 def runs_what(container: ContainerRow) -> str:
-    """What tells instances of one place in a pod apart: the running digest, and before that is here what is asked for."""
+    """What tells instances of one place in a pod apart: the running digest; before it is here, the image asked for."""
     return container.digest or container.image
 
 
