@@ -7,7 +7,7 @@ with open_store(settings.evidence.store, registry_options(settings.evidence)) as
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -25,6 +25,7 @@ from verifier.adapters.sqlite import opened_evidence_file
 from verifier.adapters.trustdata_dir import TrustDataPlace
 from verifier.errors import ImageReferenceError, InputError, PlaceError
 from verifier.oci.addresses import Reach
+from verifier.oci.auth import CredentialBook
 from verifier.oci.pacing import parse_quota
 from verifier.oci.port import EvidencePlace, EvidenceStore
 from verifier.reference import parse_reference
@@ -98,9 +99,17 @@ def registry_options(settings: EvidenceSettings) -> RegistryOptions:
     )
 
 
+Lend = Callable[[CredentialBook], None]
+"""Gives a place credentials beside its own (`RegistryPlace.lend`)."""
+
+
 @asynccontextmanager
-async def opened(source: EvidenceSource) -> AsyncIterator[EvidencePlace]:
+async def opened(source: EvidenceSource, lending: Callable[[Lend], None] | None = None) -> AsyncIterator[EvidencePlace]:
     """The place, closed at the end; one event loop for all of it.
+
+    Args:
+        source: where.
+        lending: is given the way to lend credentials to registries, where registries are asked.
 
     Raises:
         PlaceRefused: the directory is no OCI layout, or the Docker configuration cannot be read.
@@ -112,6 +121,8 @@ async def opened(source: EvidenceSource) -> AsyncIterator[EvidencePlace]:
         yield CombinedPlace(layout, beside) if beside else layout
         return
     async with RegistryPlace(source.registry) as place:
+        if lending is not None:
+            lending(place.lend)
         yield CombinedPlace(place, beside) if beside else place
 
 

@@ -16,8 +16,9 @@ from streams.engine.view import BroadcastView
 from streams.fetcher import FetchOptions, FetchWorker, Outcome
 from streams.fetching import EvidenceAnswerer
 from streams.local.dated import Dates, first_seen_dates, mark_of
-from streams.places import open_store, opened, registry_options, source_of
+from streams.places import Lend, open_store, opened, registry_options, source_of
 from streams.serving import wiring
+from streams.serving.lending import lending
 from streams.serving.metrics import FETCH_SECONDS, FETCHES
 from streams.serving.notifying import notified
 from streams.serving.process import Process
@@ -55,7 +56,11 @@ async def fetch(process: Process) -> None:
         return dates.get(mark_of(evidence))
 
     with open_store(settings.evidence.store, registry_options(settings.evidence)) as store:
-        async with opened(source_of(settings.evidence)) as place:
+        lends: list[Lend] = []
+        async with (
+            opened(source_of(settings.evidence), lends.append) as place,
+            lending(process, lends[0] if lends else None),
+        ):
             answerer = EvidenceAnswerer(
                 place, store, lambda: shared.trust, clock, platform=settings.evidence.platform,
                 date_of=date_of if recorded else None,

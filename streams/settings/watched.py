@@ -120,6 +120,11 @@ def server_of(text: str) -> WatchedCluster:
     return _entry(text, _SERVER)
 
 
+def namespace_of(text: str) -> WatchedCluster:
+    """One entry of `evidence.pull_secrets`: as of `pods.clusters`, and NAME is a namespace. Raises ValueError."""
+    return _entry(text, _NAMESPACE)
+
+
 def _entry(text: str, names: re.Pattern[str] = _CLUSTER) -> WatchedCluster:
     name, equals, where = text.partition("=")
     if not equals or not where or not names.fullmatch(name):

@@ -205,7 +205,11 @@ class WatchedCluster:
         self.ask("PATCH", f"/api/v1/namespaces/default/pods/{name}/ephemeralcontainers", patch, STRATEGIC)
 
     def delete(self, name: str) -> None:
-        self.ask("DELETE", f"/api/v1/namespaces/default/pods/{name}", {"gracePeriodSeconds": 0})
+        self.delete_in("default", "pods", name)
+
+    def delete_in(self, namespace: str, plural: str, name: str) -> None:
+        """At once, whatever it is."""
+        self.ask("DELETE", f"/api/v1/namespaces/{namespace}/{plural}/{name}", {"gracePeriodSeconds": 0})
 
 
 class Proxy:

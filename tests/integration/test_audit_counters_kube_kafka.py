@@ -9,7 +9,6 @@ from alerting.models import Finding
 from streams.alerter import Alerter
 from streams.codec import decode
 from streams.events import AuditCounted
-from streams.kafka.reading import KafkaLog
 from streams.topics import CLUSTER_SIGHT
 from tests.helpers.command import revet
 from tests.helpers.kafkatopics import Place
@@ -55,7 +54,7 @@ def metric(process: Revet, name: str, more: str = "") -> float:
 
 def counted(place: Place) -> list[AuditCounted]:
     """What the alerter is told."""
-    found = [decode(record.value) for record in KafkaLog(place.kafka()).read(CLUSTER_SIGHT)]
+    found = [decode(record.value) for record in place.read(CLUSTER_SIGHT)]
     return [event for event in found if isinstance(event, AuditCounted)]
 
 

@@ -156,6 +156,10 @@ class RegistryClient:
         self._remembered = Remembered()
         self._reach = self._options.reach.with_hosts(_mirror_hosts(self._options.mirrors))
 
+    def lend(self, book: CredentialBook) -> None:
+        """Credentials beside those of the Docker configuration, in the place of those that were lent before."""
+        self._login.lend(book)
+
     async def close(self) -> None:
         """Closes all connections; the client may be used again."""
         if self._session is not None:
@@ -308,6 +312,12 @@ class RegistryPlace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def lend(self, book: CredentialBook) -> None:
+        """Credentials beside those of the Docker configuration, in the place of what was lent before. Each counts
+        for its own host and below its own path, and the longest path wins; of equal ones the configuration's.
+        """
+        self._client.lend(book)
 
     async def close(self) -> None:
         """Closes all connections; the place may be used again."""
