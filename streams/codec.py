@@ -25,6 +25,7 @@ from streams.events import (
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
+    PullsTaken,
     Tick,
     TrustChanged,
     VerdictReached,
@@ -51,6 +52,7 @@ Event = (
     | TrustChanged
     | ProgressSeen
     | AuditCounted
+    | PullsTaken
     | Tick
     | ContainerChanged
     | VerdictReached

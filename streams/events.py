@@ -259,6 +259,18 @@ class ProgressSeen(msgspec.Struct, frozen=True, tag="progress", gc=False):
     """It stops because it was asked to, and says good-bye."""
 
 
+class PullsTaken(msgspec.Struct, frozen=True, tag="pulls-taken", gc=False):
+    """A fetcher takes some of the pulls that a registry may cost (`evidence.budgets`). Whether it gets them is decided
+    by what stands before it (`streams.pulls`).
+    """
+
+    id: str
+    time: int
+    registry: str
+    number: int
+    instance: str
+
+
 class AuditCounted(msgspec.Struct, frozen=True, tag="audit-counted", gc=False):
     """What an API server says that became of the audit events it made, beside what came of them to a receiver."""
 

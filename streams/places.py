@@ -25,7 +25,6 @@ from verifier.adapters.sqlite import opened_evidence_file
 from verifier.adapters.trustdata_dir import TrustDataPlace
 from verifier.errors import ImageReferenceError, InputError, PlaceError
 from verifier.oci.addresses import Reach
-from verifier.oci.auth import CredentialBook
 from verifier.oci.pacing import parse_quota
 from verifier.oci.port import EvidencePlace, EvidenceStore
 from verifier.reference import parse_reference
@@ -99,17 +98,15 @@ def registry_options(settings: EvidenceSettings) -> RegistryOptions:
     )
 
 
-Lend = Callable[[CredentialBook], None]
-"""Gives a place credentials beside its own (`RegistryPlace.lend`)."""
-
-
 @asynccontextmanager
-async def opened(source: EvidenceSource, lending: Callable[[Lend], None] | None = None) -> AsyncIterator[EvidencePlace]:
+async def opened(
+    source: EvidenceSource, registries: Callable[[RegistryPlace], None] | None = None
+) -> AsyncIterator[EvidencePlace]:
     """The place, closed at the end; one event loop for all of it.
 
     Args:
         source: where.
-        lending: is given the way to lend credentials to registries, where registries are asked.
+        registries: is given what asks registries, where registries are asked: to lend it credentials, to share budgets.
 
     Raises:
         PlaceRefused: the directory is no OCI layout, or the Docker configuration cannot be read.
@@ -121,8 +118,8 @@ async def opened(source: EvidenceSource, lending: Callable[[Lend], None] | None 
         yield CombinedPlace(layout, beside) if beside else layout
         return
     async with RegistryPlace(source.registry) as place:
-        if lending is not None:
-            lending(place.lend)
+        if registries is not None:
+            registries(place)
         yield CombinedPlace(place, beside) if beside else place
 
 

@@ -20,6 +20,7 @@ from streams.events import (
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
+    PullsTaken,
     Tick,
     TrustChanged,
     VerdictReached,
@@ -70,6 +71,7 @@ RAW: Final = "revet.raw"
 STATE: Final = "revet.state"
 ALERTS: Final = "revet.alerts"
 PODS: Final = "revet.pods"
+PULLS: Final = "revet.pulls"
 
 TOPICS: Final[dict[str, Topic]] = {
     t.name: t
@@ -124,6 +126,8 @@ TOPICS: Final[dict[str, Topic]] = {
         Topic(RAW, "source", "keyed", (), ("collectors",), ("cli",)),
         # What a pod watcher told last of each pod, and how far it is: whoever takes over finds what ended meanwhile.
         Topic(PODS, "cluster/uid", "keyed", (), ("collectors",), ("collectors",), keep="newest"),
+        # Who may pull from a registry with a budget: in one order, and for longer than any window of a budget.
+        Topic(PULLS, "registry", "broadcast", (PullsTaken,), ("fetcher",), ("fetcher",), days=30),
         Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
         Topic(ALERTS, "kind/key", "single", (), ("alerter",), ("alerter", "cli"), keep="newest"),
     )
@@ -148,6 +152,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
     NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
+    PullsTaken: lambda e: e.registry,
     AuditCounted: lambda e: f"{e.cluster}/audit-counted/{e.server}",
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",

@@ -7,16 +7,18 @@ is names of namespaces and Secrets and why one is not used, never a word of what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from streams.collectors.clusters import finder
 from streams.collectors.pullsecrets import NamespaceSecrets, joined
-from streams.places import Lend
 from streams.serving.process import Process
 from streams.settings import WatchedCluster
 from verifier.errors import InputError, PlaceRefused, PlaceUnavailable
 from verifier.oci.auth import CredentialBook
+
+Lend = Callable[[CredentialBook], None]
+"""Gives a place credentials beside its own (`RegistryPlace.lend`)."""
 
 
 @asynccontextmanager

@@ -133,10 +133,10 @@ def test_a_private_registry_is_read_with_the_namespace_s_secret_below_its_path_o
     process = Process("fetch", shop.settings(f"payments={shop.config}"))
 
     async def fetched() -> tuple[Collected, Collected, Collected]:
-        lends: list[Any] = []
-        async with opened(source_of(process.settings.evidence), lends.append) as place:
+        registries: list[RegistryPlace] = []
+        async with opened(source_of(process.settings.evidence), registries.append) as place:
             before = await collected(shop, place, "payments/api")
-            async with lending(process, lends[0]):
+            async with lending(process, registries[0].lend):
                 own, foreign = await collected(shop, place, "payments/api"), await collected(shop, place, "other/api")
             return before, own, foreign
 

@@ -22,6 +22,7 @@ from streams.events import (
     EvidenceWanted,
     PodObserved,
     ProgressSeen,
+    PullsTaken,
     TrustChanged,
     VerdictReached,
 )
@@ -91,6 +92,7 @@ def sample(name: str) -> object:
 
 SCOPE = SilenceScope(("v1:i",), ("unsigned",), ("prod-*",), ("pay",), ("payments",), ("signed",))
 NEW = {
+    "PullsTaken": PullsTaken("v1:p", 1, "docker.io", 2, "fetch-1"),
     "AuditCounted": AuditCounted("audit-counted:c1/cp-1:1", 1, "c1", "cp-1", 2, 3, 4),
     "SilenceAction": SilenceAction("v1:s:add", 1, "v1:s", "add", "ann", "moving", SCOPE, 9),
     "Silence": Silence("v1:s", SCOPE, "ann", "moving", 1, 9, "ended", 5, 2, "ben", "moved", 3),
