@@ -138,7 +138,8 @@ class SharedPulls:
         """Whether an entry was granted; None: nobody knows, and what it took lapses."""
         self._number += 1
         id_ = stable_id("pulls", self._instance, registry, self._number, now)
-        heard = self._unheard[id_] = asyncio.get_running_loop().create_future()
+        heard: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._unheard[id_] = heard
         try:
             async with asyncio.timeout(HEARD_SECONDS):
                 await self._send(PullsTaken(id_, now, registry, number, self._instance))

@@ -268,9 +268,10 @@ def test_what_changes_in_the_cluster_counts_at_the_next_look(shop):
 def test_what_was_traded_for_a_credential_goes_with_it(shop):
     """A registry remembers who it knows; revet does not go on as somebody whose credential was taken back."""
 
+    book, _ = read(shop)
+
     async def one_after_the_other() -> tuple[set[str], set[str]]:
         async with RegistryPlace(source_of(shop.settings().evidence).registry) as place:
-            book, _ = await NamespaceSecrets("payments", finder(shop.config, "")).read()
             place.lend(book)
             before = codes(await collected(shop, place, "payments/api"))
             place.lend(CredentialBook())
