@@ -39,7 +39,8 @@ class PodsSettings(Section):
     exclude_namespaces: tuple[str, ...] = Field(default=(), examples=["kube-system,kube-node-lease"])
     """Namespaces whose pods are not asked for. What was known of them when they are named here ends as `excluded`."""
     namespaces_seconds: int = Field(default=60, ge=0, le=86400, examples=[60])
-    """How often namespaces are listed, for the labels and annotations that say whose they are. 0: never."""
+    """Namespaces are listed, then watched, for the labels and annotations that say whose they are. So often they are
+    listed where that fails, or where nobody may watch them. 0: never."""
     lease: str = Field(default="", examples=["revet/revet-pods"])
     """NAMESPACE/NAME of a Lease in each watched cluster, so that of several watchers one reads and the others stand by.
     Empty: every watcher reads; what they tell twice counts once."""

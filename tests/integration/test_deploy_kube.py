@@ -16,7 +16,8 @@ from streams.cli import cli
 from streams.collectors.rbac import manifest, reports_manifest
 from streams.settings import Settings, load_settings
 from tests.helpers.process import ROOT
-from tests.integration.test_list_pods_kube import Cluster, cluster
+from tests.helpers.watchedcluster import WatchedCluster
+from tests.integration.test_list_pods_kube import cluster
 
 __all__ = ["cluster"]
 
@@ -40,10 +41,10 @@ def objects(request, require):
 
 
 @pytest.fixture(scope="module")
-def installed(cluster, tmp_path_factory) -> Cluster:
+def installed(cluster, tmp_path_factory) -> WatchedCluster:
     """A cluster that has everything of `deploy/`."""
     for part in PARTS:
-        for one in rendered(cluster.kubectl, part):
+        for one in rendered(cluster.tools / "kubectl", part):
             put(cluster, one)
     return cluster
 
@@ -61,7 +62,7 @@ PATHS = {
 }  # fmt: skip
 
 
-def put(cluster: Cluster, one: dict) -> dict:
+def put(cluster: WatchedCluster, one: dict) -> dict:
     """Server-side apply, unknown fields refused."""
     group, plural = PATHS[one["kind"]]
     space = f"/namespaces/{one['metadata']['namespace']}" if "namespace" in one["metadata"] else ""
@@ -87,7 +88,7 @@ def as_pod(template: dict) -> dict:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried", "namespace": "revet"}, "spec": spec}
 
 
-def try_pod(cluster: Cluster, pod: dict) -> int:
+def try_pod(cluster: WatchedCluster, pod: dict) -> int:
     try:
         cluster.ask("POST", "/api/v1/namespaces/revet/pods?dryRun=All&fieldValidation=Strict", pod)
     except urllib.error.HTTPError as error:
@@ -163,7 +164,7 @@ def yaml_values(tree: object) -> list[object]:
     return [tree]
 
 
-def may(cluster: Cluster, account: str, verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
+def may(cluster: WatchedCluster, account: str, verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
     """Has a service account of revet's own namespace the right? `resource`: with its group behind a dot."""
     plural, _, group = resource.partition(".")
     asked = {"verb": verb, "resource": plural, "namespace": namespace, "group": group, "name": name}
