@@ -34,6 +34,7 @@ _SUBJECTS: Final = {
     "baseline": "the policy that first took effect, or the cluster that was added",
     "repository-identity": "the repository and the new signer",
     "component": "the part of revet it is about",
+    "audit-feed": "the API server whose events they were",
 }
 
 

@@ -197,5 +197,6 @@ _SUBJECTS: Final[dict[SubjectRule, _Subject]] = {
     "baseline": lambda facts: ("baseline-policy", (facts["policy"],)),
     "repository-identity": _named("repository", "signer"),
     "component": _named("component"),
+    "audit-feed": _named("component"),
 }
 """Subject rule -> (family of the id, parts of the subject). The parts stay apart in the id: no name can imitate two."""

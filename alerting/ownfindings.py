@@ -34,6 +34,8 @@ class Own(msgspec.Struct, frozen=True):
     detail: tuple[tuple[str, str], ...]
     label: str = ""
     """Of the cause, for people; the name where it is left out."""
+    cluster: str = ""
+    """The cluster that it is about, where it is about one."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -84,7 +86,7 @@ def _finding(own: Own, standing: Standing, now: int) -> Finding:
         code=own.code,
         state="open" if standing.open else "closed",
         severity=own.severity,
-        cluster="",
+        cluster=own.cluster,
         namespace="",
         owner_kind=own.kind,
         owner_name=own.name,

@@ -42,7 +42,7 @@ KEEP_ENDED: Final = 90 * DAY
 NAMED_ONLY: Final = frozenset(
     code
     for code, row in FINDINGS.items()
-    if row.proof_of_compromise or row.severity == "critical" or row.subject == "component"
+    if row.proof_of_compromise or row.severity == "critical" or row.subject in ("component", "audit-feed")
 )
 """Codes that only a silence covers which names them, or the incident."""
 

@@ -26,6 +26,7 @@ SubjectRule = Literal[
     "baseline",
     "repository-identity",
     "component",
+    "audit-feed",
 ]
 
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)
@@ -318,6 +319,23 @@ FINDINGS: Final[dict[str, FindingRow]] = {
         closes_when="It moves on again, another process has taken its place, or it has been gone for a day while "
         "others of its kind work.",
         detail=("component", "reason", "since"),
+    ),
+    "visibility-lost": FindingRow(
+        title="audit events were lost",
+        feeds=("audit",),
+        subject="audit-feed",
+        severity="high",
+        sentence="{count} of {component} {reason}, since {since}",
+        meaning="An API server gave audit events up, or made events that never came. Who was admitted in that time, "
+        "and past which answer, is not on record: a denial, a break-glass or a failed webhook may be among it. "
+        "What runs is still seen by the pod watcher, and `unadmitted` may be raised for pods whose admission was lost.",
+        benign="The receiver was away for longer than 75 to 100 seconds, or events came faster than the API server may "
+        "send them. Nothing has to have happened in that time.",
+        todo="Start the receiver, or give the API server a larger buffer (docs/audit.md). Then play its audit log file "
+        "of that time with `revet serve files`: what came is on record once.",
+        closes=("quiet",),
+        closes_when="No further event was lost for an hour. What was lost stays lost until it is played from the file.",
+        detail=("component", "count", "reason", "since"),
     ),
     "policy-changed": FindingRow(
         title="a changed policy or trust root refuses what runs",

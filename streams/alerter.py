@@ -17,6 +17,7 @@ from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.held import SILENCE, read_key
 from alerting.incidents import IncidentBook
 from alerting.lifecycle import Lifecycle, Notification
+from alerting.losses import Counted, Losses
 from alerting.models import (
     Finding,
     Incident,
@@ -33,7 +34,7 @@ from alerting.render import Message, render
 from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
-from streams.events import FeedSeen, NamespaceObserved, ProgressSeen
+from streams.events import AuditCounted, FeedSeen, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
@@ -44,7 +45,8 @@ EXPIRY: Final = "alert-expiry"
 OWNER: Final = "alert-owner"
 WATCH: Final = "alert-watch"
 REFUSALS: Final = "alert-refusals"
-KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS})
+LOSSES: Final = "alert-losses"
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, LOSSES})
 """Kinds of rows that are the alerter's."""
 
 
@@ -66,6 +68,7 @@ class Alerter:
         self._watch = Watch(stalled_after) if stalled_after is not None else None
         self._feeds = Feeds(FEED_AFTER) if stalled_after is not None else None
         self._refusals = Refusals()
+        self._losses = Losses()
         self.ledger = Ledger()
         self.owners: dict[tuple[str, str], Ownership] = {}
         """(cluster, namespace) -> whose it is, and which rule said so."""
@@ -97,6 +100,8 @@ class Alerter:
             yield from self._told(self._watch.heard(_heard(event), now), now)
         elif isinstance(event, FeedSeen) and self._feeds is not None and event.feed == "pods":
             self._feeds.seen(event.cluster, now)  # its own clock may be wrong
+        elif isinstance(event, AuditCounted):
+            yield from self._told(self._losses.counted(_counted(event), now), now)
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
 
@@ -148,13 +153,15 @@ class Alerter:
         if self._watch is not None:
             yield from self._told(self._watch.tick(now), now)
         yield from self._told(self._refusals.tick(now), now)
+        yield from self._told(self._losses.tick(now), now)
         yield from self._out(self.book.tick(now))
 
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
         watch = self._watch.next_due() if self._watch is not None else None
         feeds = self._feeds.next_due() if self._feeds is not None else None
-        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, feeds, self._refusals.next_due())
+        own = (self._refusals.next_due(), self._losses.next_due())
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, feeds, *own)
         return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:
@@ -204,6 +211,8 @@ class Alerter:
         if self._watch is not None:
             rows += [(WATCH, key, value) for key, value in self._watch.dirty().items()]
             self._watch.saved()
+        rows += [(LOSSES, key, value) for key, value in self._losses.dirty().items()]
+        self._losses.saved()
         refused = self._refusals.dirty()
         if refused is not None:
             rows.append((REFUSALS, "", refused))
@@ -224,6 +233,7 @@ class Alerter:
         self.book = self._wired(IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches))
         if self._watch is not None:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
+        self._losses.load((k, v) for kind, k, v in kept if kind == LOSSES)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
         for kind, key, value in kept:
             if kind == OWNER:
@@ -259,6 +269,10 @@ def _heard(event: ProgressSeen) -> Heard:
         time=event.time,
         stopping=event.stopping,
     )
+
+
+def _counted(event: AuditCounted) -> Counted:
+    return Counted(event.cluster, event.server, event.time, event.started, event.given_up, event.missing)
 
 
 def _expiring(trust: TrustState) -> Iterator[Expiring]:

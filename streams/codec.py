@@ -13,6 +13,7 @@ import msgspec
 from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from streams.events import (
+    AuditCounted,
     ClaimObserved,
     ConfigurationObserved,
     ContainerChanged,
@@ -24,6 +25,7 @@ from streams.events import (
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
+    PullsTaken,
     Tick,
     TrustChanged,
     VerdictReached,
@@ -32,8 +34,8 @@ from verifier.errors import InputError
 
 SCHEMA_VERSION: Final = 4
 """Written. 2: signed trust records, transitions of incidents, signs of life. 3: how a pod's unseen end is known. 4:
-silences. A new kind of record on a topic of its own needs no new version: who does not know it does not read it.
-Samples of every version: tests/assets."""
+silences, counters of API servers. A new kind of record on a topic of its own needs no new version: who does not know it
+does not read it. Samples of every version: tests/assets."""
 OLDEST_VERSION: Final = 1
 """Still read. A version is dropped once nothing that is kept can hold it."""
 
@@ -49,6 +51,8 @@ Event = (
     | EvidenceFound
     | TrustChanged
     | ProgressSeen
+    | AuditCounted
+    | PullsTaken
     | Tick
     | ContainerChanged
     | VerdictReached

@@ -259,6 +259,36 @@ class ProgressSeen(msgspec.Struct, frozen=True, tag="progress", gc=False):
     """It stops because it was asked to, and says good-bye."""
 
 
+class PullsTaken(msgspec.Struct, frozen=True, tag="pulls-taken", gc=False):
+    """A fetcher takes some of the pulls that a registry may cost (`evidence.budgets`). Whether it gets them is decided
+    by what stands before it (`streams.pulls`).
+    """
+
+    id: str
+    time: int
+    registry: str
+    number: int
+    instance: str
+
+
+class AuditCounted(msgspec.Struct, frozen=True, tag="audit-counted", gc=False):
+    """What an API server says that became of the audit events it made, beside what came of them to a receiver."""
+
+    id: str
+    time: int
+    """When the receiver looked, by its clock."""
+    cluster: str
+    server: str
+    """Of the cluster's API servers the one; empty: it has no name of its own."""
+    started: int
+    """When the API server's process began, microseconds; 0 where it does not say."""
+    given_up: int
+    """Events that process gave up since then: no backend will ever see them."""
+    missing: int = 0
+    """Events it made and did not give up, that did not come to the receiver since it first looked; beyond what may be
+    under way."""
+
+
 class Tick(msgspec.Struct, frozen=True, tag="tick", gc=False):
     """Time is an input: the clock reached `time`."""
 

@@ -7,7 +7,7 @@ with open_store(settings.evidence.store, registry_options(settings.evidence)) as
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -99,8 +99,14 @@ def registry_options(settings: EvidenceSettings) -> RegistryOptions:
 
 
 @asynccontextmanager
-async def opened(source: EvidenceSource) -> AsyncIterator[EvidencePlace]:
+async def opened(
+    source: EvidenceSource, registries: Callable[[RegistryPlace], None] | None = None
+) -> AsyncIterator[EvidencePlace]:
     """The place, closed at the end; one event loop for all of it.
+
+    Args:
+        source: where.
+        registries: is given what asks registries, where registries are asked: to lend it credentials, to share budgets.
 
     Raises:
         PlaceRefused: the directory is no OCI layout, or the Docker configuration cannot be read.
@@ -112,6 +118,8 @@ async def opened(source: EvidenceSource) -> AsyncIterator[EvidencePlace]:
         yield CombinedPlace(layout, beside) if beside else layout
         return
     async with RegistryPlace(source.registry) as place:
+        if registries is not None:
+            registries(place)
         yield CombinedPlace(place, beside) if beside else place
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from alerting.adapters.webhook import Every, alertmanager, pagerduty, ping, webhook
 from alerting.blocks import Links
@@ -21,6 +22,9 @@ from streams.settings import Settings
 from streams.sinks.mapping import Names
 from streams.telling import Courier, Switch
 from verifier.errors import InputError
+
+if TYPE_CHECKING:  # an extra: imported where somebody wants it
+    from alerting.adapters.slack import Access, SlackNotifier
 
 Clock = Callable[[], int]
 """Microseconds UTC."""
@@ -120,10 +124,16 @@ def heart_of(settings: Settings) -> Callable[[], Awaitable[bool]] | None:
     return None if address is None else partial(ping, address)
 
 
+async def access_of(settings: Settings, channels: Channels, clock: Clock) -> Access:
+    """Who the token of Slack is, and what it may. Raises InputError as `courier_of`."""
+    async with _slack(settings, channels, clock, Pacing(channels.of), Counter()) as slack:
+        return await slack.access()
+
+
 @asynccontextmanager
 async def _slack(
     settings: Settings, channels: Channels, clock: Clock, pacing: Pacing, counter: Counter
-) -> AsyncIterator[AsyncNotifier]:
+) -> AsyncIterator[SlackNotifier]:
     try:
         from alerting.adapters.slack import SlackNotifier, SlackOptions  # noqa: PLC0415  # an extra: only who wants it
     except ImportError as error:

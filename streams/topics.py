@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
 from streams.events import (
+    AuditCounted,
     ClaimObserved,
     ConfigurationObserved,
     ContainerChanged,
@@ -19,6 +20,7 @@ from streams.events import (
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
+    PullsTaken,
     Tick,
     TrustChanged,
     VerdictReached,
@@ -69,6 +71,7 @@ RAW: Final = "revet.raw"
 STATE: Final = "revet.state"
 ALERTS: Final = "revet.alerts"
 PODS: Final = "revet.pods"
+PULLS: Final = "revet.pulls"
 
 TOPICS: Final[dict[str, Topic]] = {
     t.name: t
@@ -84,7 +87,7 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
-            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, Tick),
+            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, AuditCounted, Tick),
             ("collectors", "admission", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"),
             keep="newest",
             indexed=(FeedSeen, NamespaceObserved, ConfigurationObserved),
@@ -123,6 +126,8 @@ TOPICS: Final[dict[str, Topic]] = {
         Topic(RAW, "source", "keyed", (), ("collectors",), ("cli",)),
         # What a pod watcher told last of each pod, and how far it is: whoever takes over finds what ended meanwhile.
         Topic(PODS, "cluster/uid", "keyed", (), ("collectors",), ("collectors",), keep="newest"),
+        # Who may pull from a registry with a budget: in one order, and for longer than any window of a budget.
+        Topic(PULLS, "registry", "broadcast", (PullsTaken,), ("fetcher",), ("fetcher",), days=30),
         Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
         Topic(ALERTS, "kind/key", "single", (), ("alerter",), ("alerter", "cli"), keep="newest"),
     )
@@ -147,6 +152,8 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
     NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
+    PullsTaken: lambda e: e.registry,
+    AuditCounted: lambda e: f"{e.cluster}/audit-counted/{e.server}",
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",

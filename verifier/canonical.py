@@ -35,6 +35,7 @@ _REQUEST: Final = (
 ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "decision": _REQUEST,
     "admission": ("cluster", "request_uid"),
+    "pulls": ("instance", "registry", "number", "time"),
     "pod": ("cluster", "uid", "resource_version", "content", "gone"),
     "namespace": ("cluster", "name", "content", "time"),
     "configuration": _REQUEST,

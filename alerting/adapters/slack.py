@@ -100,6 +100,17 @@ class _Failure(NamedTuple):
     block: int | None = None
 
 
+class Access(NamedTuple):
+    """What `auth.test` says of a token, as the service names things."""
+
+    team: str
+    bot: str
+    scopes: frozenset[str] | None
+    """What it may; None: the service does not say."""
+    error: str = ""
+    """Why it does not count, or could not be asked."""
+
+
 _Body = Mapping[str, Any]  # Any: JSON of the service
 
 
@@ -340,12 +351,16 @@ class SlackNotifier:
             self._bot_id = str(found.get("bot_id") or "")
         return self._bot_id
 
-    async def who(self) -> tuple[str, str]:
-        """(team, bot) as the service names them; ("", error) when the token does not count."""
-        found = await self._ask("auth.test", {}, "find", "")
-        if isinstance(found, _Failure):
-            return "", found.code
-        return str(found.get("team") or "?"), str(found.get("user") or "?")
+    async def access(self) -> Access:
+        """Who the token is, and what it may. Raises nothing."""
+        try:
+            response = await self._connected().api_call("auth.test")
+        except Exception as error:  # noqa: BLE001  # as in `_ask`
+            return Access("", "", None, _failure(error).code)
+        data = response.data if isinstance(response.data, dict) else {}
+        told = {str(name).lower(): str(value) for name, value in response.headers.items()}.get("x-oauth-scopes")
+        scopes = None if told is None else frozenset(filter(None, (scope.strip() for scope in told.split(","))))
+        return Access(str(data.get("team") or "?"), str(data.get("user") or "?"), scopes)
 
     # ------------------------------------------------------------------ one HTTP call
 

@@ -1,7 +1,7 @@
 """`revet doctor`: what revet needs, whether it is there, and what mends it.
 
 It only looks: nothing is written or created, and a running service is not held up. Of the single-machine mode nothing
-is asked over a network; of the clustered mode every dependency is.
+is asked over a network but Slack, where it is set; of the clustered mode every dependency is.
 """
 
 from __future__ import annotations
@@ -283,6 +283,7 @@ def command(
 
     With settings that name Kafka or Elasticsearch it checks the clustered mode: brokers, topics, rights, clocks, the
     record, the evidence store, administrators, and every process by its signs of life. Else the state file.
+    In both: the webhook's spool and certificate, and what the token of Slack may (`auth.test`), where they are set.
     """
     if address is not None:
         code, line = probe(address)
@@ -317,6 +318,8 @@ def _checks(settings_file: Path | None, profile: str | None, state: Path | None)
         yield Check("settings", "ok", _origin(loaded))
         yield _python()
         yield from importlib.import_module("streams.serving.dependencies").look(settings)
+    if settings.admission.address or settings.slack.wanted:
+        yield from importlib.import_module("streams.serving.around").look(settings)
     if state is None and settings.clustered and settings.state is None:
         return
     file = state or settings.state or default_state()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -30,6 +31,10 @@ from verifier.errors import PlaceError
 PATH: Final = "/api/v1/pods"
 MOST_PENDING: Final = 2_000
 """Observations that wait to become durable; some megabytes."""
+AT_LEAST: Final = 1.0
+"""Seconds between two watches of namespaces, and before a list that follows one."""
+_NO_WATCH: Final = frozenset({403, 404, 405})
+"""Answers of who may list, and not watch. A 401 is none: a token that was renewed is read with the next request."""
 RETRY_SECONDS: Final = 5.0
 """Between two tries to make a step durable. A try itself takes up to half a minute."""
 
@@ -45,28 +50,79 @@ class LoopOptions(msgspec.Struct, frozen=True):
     """Without a byte of a page."""
 
 
-async def look_at_namespaces(
-    look: NamespaceLook,
-    server: ApiServer,
-    every: float,
-    tell: Callable[[list[NamespaceObserved]], Awaitable[None]],
-    failed: Callable[[str], None],
-) -> None:
-    """List namespaces every so many seconds, and hand on what changed. Without end; what fails is tried again.
+class NamespaceLoop:
+    """Namespaces of one cluster: listed, then watched from there, so that a change is told at once."""
 
-    Raises:
-        InputError: who asks cannot be read; PlaceError: what `tell` raised.
-    """
-    while True:
-        ending, body = await server.body(NAMESPACES, look.ask(), LoopOptions().page_silence)
-        told = look.page(body, wall_clock()) if ending.how == "clean" else None
-        if told is None:
-            look.failed()
-            failed(server.detail or "no list of namespaces")
-        elif told:
-            await tell(told)
-        if told is None or look.whole:
-            await asyncio.sleep(every)
+    def __init__(
+        self,
+        look: NamespaceLook,
+        server: ApiServer,
+        every: float,
+        tell: Callable[[list[NamespaceObserved]], Awaitable[None]],
+        failed: Callable[[str], None],
+        options: LoopOptions | None = None,
+    ) -> None:
+        """Go on with `look`.
+
+        Args:
+            look: what is known.
+            server: used by nobody else.
+            every: seconds until a list is tried again, and between two lists where watching is refused.
+            tell: back when what it was given is durable; raises PlaceError when it will not become so.
+            failed: hears what does not work, in a word or two.
+            options: how patiently.
+        """
+        self._look, self._server, self._every = look, server, every
+        self._tell, self._failed = tell, failed
+        self._options = options or LoopOptions()
+
+    async def run(self) -> None:
+        """Without end.
+
+        Raises:
+            InputError: who asks cannot be read; PlaceError: what `tell` raised.
+        """
+        while True:
+            pause = await self._watched() if await self._listed() else self._every
+            await asyncio.sleep(pause)
+
+    async def _listed(self) -> bool:
+        """The whole list; False: it did not come."""
+        while True:
+            ending, body = await self._server.body(NAMESPACES, self._look.ask(), self._options.page_silence)
+            told = self._look.page(body, wall_clock()) if ending.how == "clean" else None
+            if told is None:
+                self._look.failed()
+                self._failed(self._server.detail or "no list of namespaces")
+                return False
+            if told:
+                await self._tell(told)
+            if self._look.whole:
+                return True
+
+    async def _watched(self) -> float:
+        """Watch on for as long as that goes; seconds until the next list."""
+        while self._look.version:
+            begun = time.monotonic()
+            query = self._look.watch(self._options.watch)
+            ending = await self._server.stream(NAMESPACES, query, self._options.silence, self._taking())
+            if ending.how != "clean" or self._look.forgotten:
+                if ending.status in _NO_WATCH:
+                    self._failed(f"watching is refused (HTTP {ending.status}); listed every {self._every:g} s")
+                    return self._every
+                break
+            await asyncio.sleep(max(0.0, AT_LEAST - (time.monotonic() - begun)))  # of one that ends each at once
+        return min(AT_LEAST, self._every)
+
+    def _taking(self) -> Callable[[bytes], Awaitable[None]]:
+        lines = Lines()
+
+        async def taken(chunk: bytes) -> None:
+            lines.give(chunk, self._look, wall_clock())
+            if told := self._look.take():
+                await self._tell(told)
+
+        return taken
 
 
 class Keeper(Protocol):

@@ -30,7 +30,7 @@ IDENTITY: Final = Rule(
     ("kube-system",),
 )  # fmt: skip
 NAMESPACES: Final = Rule(
-    "", "namespaces", ("list",),
+    "", "namespaces", ("list", "watch"),
     "Labels and a few annotations of namespaces say whose they are. Not needed with `pods.namespaces_seconds: 0`.",
 )  # fmt: skip
 LEASE: Final = Rule(

@@ -203,9 +203,12 @@ def forget_image(state: ShardState, key: str) -> None:
 
 def container_id(pod: PodRow, container: ContainerRow) -> str:
     """Identity of a container instance."""
-    return stable_id(
-        "container", pod.cluster, pod.uid, container.kind, container.name, container.digest or container.image
-    )
+    return stable_id("container", pod.cluster, pod.uid, container.kind, container.name, runs_what(container))
+
+
+def runs_what(container: ContainerRow) -> str:
+    """What tells instances of one place in a pod apart: the running digest; before it is here, the image asked for."""
+    return container.digest or container.image
 
 
 def short_mark(event_id: str) -> bytes:

@@ -9,7 +9,7 @@ import msgspec
 
 from alerting.models import Finding
 from streams.events import ContainerChanged, EvidenceWanted, ObservedContainer, PodObserved, VerdictReached
-from streams.handlers.classes import class_of, join, leave, short_mark
+from streams.handlers.classes import class_of, join, leave, runs_what, short_mark
 from streams.handlers.findings import refresh
 from streams.handlers.signers import note_running
 from streams.handlers.speaking import container_changed, speak_live
@@ -196,7 +196,7 @@ def members(row: PodRow | None) -> dict[tuple[str, str], int]:
 
 
 def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | None, row: PodRow) -> list[ContainerRow]:
-    """Leave old classes, join new ones; returns the instances that ended because another digest took their place."""
+    """Leave old classes, join new ones; returns the instances that ended because another one took their place."""
     old, new = members(before), members(row)
     for member in new:
         if member not in old:
@@ -207,20 +207,28 @@ def _move(state: ShardState, key: PodKey, workload: Workload, before: PodRow | N
             leave(state, state.classes[member[0]], workload, key, member[1])
     if before is None:
         return []
-    now_running = {(c.kind, c.name): c for c in row.containers}
-    ended = []
-    for previous in before.containers:
-        current = now_running.get((previous.kind, previous.name))
-        if previous.class_id and previous.ended is None and (current is None or current.digest != previous.digest):
-            ended.append(
-                msgspec.structs.replace(
-                    previous,
-                    state="terminated",
-                    ended=(current.started if current is not None else None) or state.now,
-                    end_reason="replaced",
-                )
-            )
-    return ended
+    now_there = {(c.kind, c.name): c for c in row.containers}
+    return [
+        _succeeded(state, previous, now_there.get((previous.kind, previous.name)))
+        for previous in before.containers
+        if previous.ended is None and not _goes_on(previous, now_there.get((previous.kind, previous.name)))
+    ]
+
+
+def _goes_on(previous: ContainerRow, current: ContainerRow | None) -> bool:
+    """Is it still the same instance, and so the same document?"""
+    return current is not None and runs_what(previous) == runs_what(current)
+
+
+def _succeeded(state: ShardState, previous: ContainerRow, current: ContainerRow | None) -> ContainerRow:
+    """An instance whose place another one took. What waited for its image ends as `started` where that came."""
+    came = not previous.class_id and current is not None and current.image == previous.image
+    return msgspec.structs.replace(
+        previous,
+        state="terminated",
+        ended=(current.started if current is not None else None) or state.now,
+        end_reason="started" if came else "replaced",
+    )
 
 
 def end_pods_of(state: ShardState, cluster: str) -> Iterator[Output]:

@@ -21,7 +21,7 @@ from streams.collectors.apiserver import ApiServer
 from streams.collectors.bodies import Batch
 from streams.collectors.clusters import finder
 from streams.collectors.namespacelook import NamespaceLook
-from streams.collectors.podloop import LoopOptions, PodLoop, look_at_namespaces
+from streams.collectors.podloop import LoopOptions, NamespaceLoop, PodLoop
 from streams.collectors.podwatch import GONE, Ending, Known, PodWatch, Position, Step
 from streams.events import NamespaceObserved
 from streams.local.service import Service
@@ -119,7 +119,7 @@ async def watching(service: Service, settings: PodsSettings, say: Say) -> AsyncI
 async def _cluster(service: Service, settings: PodsSettings, place: WatchedCluster, say: Say) -> None:
     told = _Told(place.name, say)
     keeper = LocalKeeper(service, place.name)
-    options = LoopOptions(float(settings.silence_seconds), settings.watch_seconds)
+    options = _options(settings)
     say(f"revet: watching the pods of {place.name}")
     while True:
         server = ApiServer(finder(place.kubeconfig, place.context), settings.connect_seconds)
@@ -138,6 +138,10 @@ async def _cluster(service: Service, settings: PodsSettings, place: WatchedClust
         await asyncio.sleep(AGAIN_SECONDS * random.uniform(0.5, 1.0))  # noqa: S311  # spreads tries over time
 
 
+def _options(settings: PodsSettings) -> LoopOptions:
+    return LoopOptions(float(settings.silence_seconds), settings.watch_seconds)
+
+
 async def _namespaces(service: Service, settings: PodsSettings, place: WatchedCluster, told: _Told) -> None:
     """Namespaces beside the pods; pods are watched all the same where they cannot be listed."""
     if not settings.namespaces_seconds:
@@ -150,9 +154,8 @@ async def _namespaces(service: Service, settings: PodsSettings, place: WatchedCl
     try:
         while True:
             with suppress(InputError, PlaceError):  # told by the loop, which asks in the same way
-                await look_at_namespaces(
-                    NamespaceLook(place.name), server, float(settings.namespaces_seconds), tell, told.trouble
-                )
+                look, every = NamespaceLook(place.name), float(settings.namespaces_seconds)
+                await NamespaceLoop(look, server, every, tell, told.trouble, _options(settings)).run()
             await asyncio.sleep(AGAIN_SECONDS)
     finally:
         await server.close()

@@ -6,12 +6,13 @@ producer's batches, or in the spool of this process (`listen.spool`). What is se
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from streams.collectors.bodies import Batch, BodyKind
 from streams.collectors.server import MIB, Intake, Progress, Reading, Receiver, ReceiverOptions
-from streams.serving.buffering import buffered
+from streams.engine.wire import WireRecord
+from streams.serving.buffering import BufferedIntake, buffered
 from streams.serving.collecting import DurableDoor, collector_door
 from streams.serving.comparing import comparing
 from streams.serving.parsing import Parsers, batch_records
@@ -31,12 +32,16 @@ class KafkaIntake:
     async def accept(self, batch: Batch) -> int:
         """See `Intake.accept`. Nobody can say here which of the observations are new: all are counted."""
         try:
-            await self._door.begin(batch_records(batch, self._shards))
+            await self.send(batch_records(batch, self._shards))
         except PlaceError as error:
             self._process.health.trouble("kafka", str(error))
             self._process.log.warning("not-durable", cluster=batch.cluster, error=str(error))
             raise
         return batch.observed
+
+    async def send(self, records: Sequence[WireRecord]) -> None:
+        """Have records written; back when the brokers acknowledged them. Raises PlaceError when they did not."""
+        await self._door.begin(records)
 
     def progress(self) -> Progress:
         """See `Intake.progress`."""
@@ -58,7 +63,7 @@ async def audit(process: Process) -> None:
         parsing(process, options.max_body) as reading,
         receiving(process, intake, options, address, "audit", reading) as receiver,
     ):
-        counters = process.spawn("counters", comparing(process, receiver.received))
+        counters = process.spawn("counters", comparing(process, receiver.received, intake.send))
         process.health.ready()
         await process.stopping()
         counters.cancel()
@@ -88,7 +93,7 @@ async def receiving(
 
 
 @asynccontextmanager
-async def _intake(process: Process) -> AsyncIterator[Intake]:
+async def _intake(process: Process) -> AsyncIterator[KafkaIntake | BufferedIntake]:
     """Where batches go: to the brokers, or first onto the disk where the settings have a spool."""
     listen = process.settings.listen
     if listen.spool is not None:

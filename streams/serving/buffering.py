@@ -49,10 +49,18 @@ class BufferedIntake:
     async def accept(self, batch: Batch) -> int:
         """See `Intake.accept`."""
         if records := batch_records(batch, self._shards):
-            await self._keep(records)
-            self._waiting += 1
-            self._stirred.set()
+            await self.send(records)
         return batch.observed
+
+    async def send(self, records: Sequence[WireRecord]) -> None:
+        """Have records sent on, behind what waits; back when they are on this disk.
+
+        Raises:
+            PlaceUnavailable: the spool is full, or cannot be written.
+        """
+        await self._keep(records)
+        self._waiting += 1
+        self._stirred.set()
 
     async def _keep(self, records: Sequence[WireRecord]) -> None:
         deadline = asyncio.get_running_loop().time() + ROOM_SECONDS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 from streams.clock import wall_clock
@@ -18,14 +19,18 @@ from streams.fetching import EvidenceAnswerer
 from streams.local.dated import Dates, first_seen_dates, mark_of
 from streams.places import open_store, opened, registry_options, source_of
 from streams.serving import wiring
+from streams.serving.lending import lending
 from streams.serving.metrics import FETCH_SECONDS, FETCHES
 from streams.serving.notifying import notified
 from streams.serving.process import Process
+from streams.serving.pulling import Pulling
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve
 from streams.shared import Shared
-from streams.topics import REQUESTS, TOPICS, TRUST
+from streams.topics import PULLS, REQUESTS, TOPICS, TRUST
 from streams.trustlog import gate_of
+from verifier.adapters.registry import RegistryPlace
 from verifier.models import Evidence, Micros
+from verifier.oci.port import EvidencePlace
 
 NEEDED: Final = tuple(t.name for t in TOPICS.values() if "fetcher" in t.readers + t.writers)
 OPTIONS: Final = BatchOptions(batch=32, flush_seconds=0.01, window=16, queue=2000)
@@ -54,8 +59,10 @@ async def fetch(process: Process) -> None:
     def date_of(evidence: Evidence) -> Micros | None:
         return dates.get(mark_of(evidence))
 
-    with open_store(settings.evidence.store, registry_options(settings.evidence)) as store:
-        async with opened(source_of(settings.evidence)) as place:
+    registry = registry_options(settings.evidence)
+    pulling = Pulling(registry.budgets, link, settings.kafka.partitions, instance)
+    with open_store(settings.evidence.store, registry) as store:
+        async with _opened(process, pulling) as place:
             answerer = EvidenceAnswerer(
                 place, store, lambda: shared.trust, clock, platform=settings.evidence.platform,
                 date_of=date_of if recorded else None,
@@ -65,10 +72,11 @@ async def fetch(process: Process) -> None:
 
             def take(records: Sequence[Record]) -> None:
                 shared.take(records)
+                pulling.take(records)
                 if any(record.topic == TRUST for record in records):
                     fetcher.trust_moved()
 
-            view = BroadcastView(link, Shared.topics, take)
+            view = BroadcastView(link, (*Shared.topics, PULLS), take)
             worker = BatchWorker(
                 link, wiring.source_of(settings.kafka, "fetch", (REQUESTS,)), Fetching(fetcher),
                 shards=settings.kafka.partitions, view=view, options=OPTIONS, meter=meter,
@@ -80,6 +88,17 @@ async def fetch(process: Process) -> None:
                     await serve(process, worker.run, beats, view)
             finally:
                 fetcher.close()
+
+
+@asynccontextmanager
+async def _opened(process: Process, pulling: Pulling) -> AsyncIterator[EvidencePlace]:
+    """Where evidence is looked for, with the credentials and the budgets that are not of this process alone."""
+    registries: list[RegistryPlace] = []
+    async with opened(source_of(process.settings.evidence), registries.append) as place:
+        for one in registries:
+            one.share(pulling.allowance)
+        async with lending(process, registries[0].lend if registries else None):
+            yield place
 
 
 class Fetching:

@@ -24,7 +24,7 @@ from streams.collectors.clusters import finder
 from streams.collectors.election import Election
 from streams.collectors.leading import Leadership
 from streams.collectors.namespacelook import NamespaceLook
-from streams.collectors.podloop import LoopOptions, PodLoop, look_at_namespaces
+from streams.collectors.podloop import LoopOptions, NamespaceLoop, PodLoop
 from streams.collectors.podwatch import GONE, Ending, PodWatch, Position, Step
 from streams.engine.wire import to_wire
 from streams.events import NamespaceObserved
@@ -188,7 +188,8 @@ class ClusterLife:
 
         while True:
             try:
-                await look_at_namespaces(look, server, float(self._settings.namespaces_seconds), tell, failed)
+                every = float(self._settings.namespaces_seconds)
+                await NamespaceLoop(look, server, every, tell, failed, self._options()).run()
             except (PlaceError, InputError) as error:
                 self._process.log.warning("namespaces-not-listed", cluster=self._name, error=str(error))
                 look = NamespaceLook(self._name)  # what was not durable is told again
@@ -225,8 +226,10 @@ class ClusterLife:
             watch.tell_again()
         self._counted = Counter()
         self._heard = time.monotonic()
-        options = LoopOptions(float(self._settings.silence_seconds), self._settings.watch_seconds)
-        return PodLoop(watch, server, self._keeper, self, options)
+        return PodLoop(watch, server, self._keeper, self, self._options())
+
+    def _options(self) -> LoopOptions:
+        return LoopOptions(float(self._settings.silence_seconds), self._settings.watch_seconds)
 
     async def _identity(self, server: ApiServer) -> str:
         """UID of the cluster; empty where that may not be asked.

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 from alerting.routing import OwnerRule, RouteRule, Routes
 from streams.collectors.senders import SenderRule
 from streams.settings.section import Address, Section, not_both, not_empty, secret_of
-from streams.settings.watched import WatchedCluster, server_of
+from streams.settings.watched import WatchedCluster, namespace_of, server_of
 from verifier.oci.addresses import check_listed
 from verifier.oci.pacing import parse_quota
 
@@ -136,6 +136,14 @@ class EvidenceSettings(Section):
     """PEM bundle of a private CA, beside the system's."""
     docker_config: Path | None = Field(default=None, examples=["/home/revet/.docker/config.json"])
     """Docker config.json with credentials; none: anonymous."""
+    pull_secrets: tuple[str, ...] = Field(
+        default=(), examples=["payments=in-cluster,shop=/etc/revet/kubeconfig#prod-eu"]
+    )
+    """Of `revet serve fetch`: namespaces whose pull secrets (`imagePullSecrets` of service accounts and pods) are used
+    beside `evidence.docker_config`: NAMESPACE=in-cluster, NAMESPACE=KUBECONFIG or NAMESPACE=KUBECONFIG#CONTEXT. None of
+    any other namespace is ever read. Of two for the same host and path the first one named counts."""
+    pull_secrets_seconds: int = Field(default=300, ge=1, le=86400, examples=[300])
+    """How often pull secrets are read anew."""
     mirrors: dict[str, str] = Field(default={}, examples=["registry.example.com=http://127.0.0.1:5000"])
     """Registry -> origin that is asked in its place; several with a space between, tried in order. With `itself` as one
     of them the registry is asked too, and alone for tags and lists, of which a mirror's word may be old."""
@@ -179,6 +187,17 @@ class EvidenceSettings(Section):
         if not all(place.startswith(("lookaside:", "trust-data:")) for place in beside):
             raise ValueError("beside the first place expected lookaside:DIR or trust-data:DIR")
         return source
+
+    @field_validator("pull_secrets")
+    @classmethod
+    def _pull_secrets_are_places(cls, pull_secrets: tuple[str, ...]) -> tuple[str, ...]:
+        if len({namespace_of(entry) for entry in pull_secrets}) < len(pull_secrets):
+            raise ValueError("a namespace of one cluster comes twice")
+        return pull_secrets
+
+    def lenders(self) -> tuple[WatchedCluster, ...]:
+        """`pull_secrets` in parts; the name of each is that of a namespace."""
+        return tuple(map(namespace_of, self.pull_secrets))
 
     @field_validator("hosts")
     @classmethod

@@ -39,7 +39,8 @@ class PodsSettings(Section):
     exclude_namespaces: tuple[str, ...] = Field(default=(), examples=["kube-system,kube-node-lease"])
     """Namespaces whose pods are not asked for. What was known of them when they are named here ends as `excluded`."""
     namespaces_seconds: int = Field(default=60, ge=0, le=86400, examples=[60])
-    """How often namespaces are listed, for the labels and annotations that say whose they are. 0: never."""
+    """Namespaces are listed, then watched, for the labels and annotations that say whose they are. So often they are
+    listed where that fails, or where nobody may watch them. 0: never."""
     lease: str = Field(default="", examples=["revet/revet-pods"])
     """NAMESPACE/NAME of a Lease in each watched cluster, so that of several watchers one reads and the others stand by.
     Empty: every watcher reads; what they tell twice counts once."""
@@ -118,6 +119,11 @@ def _entries(clusters: tuple[str, ...]) -> tuple[str, ...]:
 def server_of(text: str) -> WatchedCluster:
     """One entry of `listen.counters`: as of `pods.clusters`, and NAME may be CLUSTER/SERVER. Raises ValueError."""
     return _entry(text, _SERVER)
+
+
+def namespace_of(text: str) -> WatchedCluster:
+    """One entry of `evidence.pull_secrets`: as of `pods.clusters`, and NAME is a namespace. Raises ValueError."""
+    return _entry(text, _NAMESPACE)
 
 
 def _entry(text: str, names: re.Pattern[str] = _CLUSTER) -> WatchedCluster:

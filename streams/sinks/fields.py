@@ -177,7 +177,8 @@ _ROWS: Final = (
     _row("provenance.run.ended_after", "date", "containers lifecycle",
          "Where nobody saw it end: last known to run then; it ended between then and the end of the run interval."),
     _row("provenance.run.end_reason", "keyword", "containers lifecycle",
-         "`replaced`, `completed`, `failed`, `pod-deleted`, `pod-vanished`, `namespace-excluded`, `cluster-retired`.",
+         "`replaced`, `completed`, `failed`, `pod-deleted`, `pod-vanished`, `namespace-excluded`, `cluster-retired`; "
+         "`started`: it waited for its image, and what runs now is told of under its digest.",
          "end_reason"),
     _row("provenance.image.reference", "keyword", f"{_IMAGE} admission claim", "Image reference, normalised.", "image"),
     _row("provenance.image.registry", "keyword", _IMAGE, "Registry.", "registry"),

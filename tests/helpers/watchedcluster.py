@@ -4,9 +4,11 @@ with WatchedCluster(tools, folder) as cluster:
     cluster.ask("POST", "/api/v1/namespaces/default/pods", {...})
     file = cluster.kubeconfig("k", "--token=admin-token")
     cluster.kill_server(); cluster.start_server(); cluster.compact()
+    with cluster.second("--audit-log-path=…") as other: ...      another API server over the same etcd
 with Proxy(cluster.port) as proxy: proxy.cut(); proxy.deaf = True
 """
 
+import copy
 import json
 import socket
 import subprocess
@@ -15,7 +17,8 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any, Self
@@ -52,7 +55,8 @@ class WatchedCluster:
         (folder / "sa.key").write_bytes(key)
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stack = ExitStack()
-        self._trusts = create_default_context(cafile=str(self.tls.ca))
+        self.trusts = create_default_context(cafile=str(self.tls.ca))
+        """For clients of it."""
 
     # ------------------------------------------------------------------ servers
 
@@ -115,6 +119,22 @@ class WatchedCluster:
             time.sleep(0.3)
         raise RuntimeError((folder / "log").read_text(errors="replace")[-2000:])
 
+    @property
+    def server(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @contextmanager
+    def second(self, *extra: str) -> Iterator[Self]:
+        """Another API server over the same etcd, with flags of its own."""
+        made = copy.copy(self)
+        made.port, made.extra, made._running = free_port(), extra, {}
+        try:
+            made.start_server()
+            yield made
+        finally:
+            if made._running:
+                made.kill_server()
+
     def kill_server(self) -> None:
         """As power loss would. What watches had been promised is gone with its cache."""
         process = self._running.pop("kube-apiserver")
@@ -151,9 +171,16 @@ class WatchedCluster:
     def ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
         headers = {"Authorization": "Bearer admin-token", "Content-Type": kind}
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=20, context=self._trusts) as answer:
+        request = urllib.request.Request(f"{self.server}{path}", data, headers, method=method)
+        with urllib.request.urlopen(request, timeout=20, context=self.trusts) as answer:
             return json.load(answer)
+
+    def metrics(self) -> str:
+        """Its page of metrics."""
+        request = urllib.request.Request(f"{self.server}/metrics", headers={"Authorization": "Bearer admin-token"})
+        with urllib.request.urlopen(request, timeout=20, context=self.trusts) as answer:
+            text: str = answer.read().decode()
+            return text
 
     def kubeconfig(self, name: str, *credentials: str, port: int = 0) -> Path:
         """A kubeconfig as kubectl writes it; `port`: of a proxy."""
@@ -205,7 +232,18 @@ class WatchedCluster:
         self.ask("PATCH", f"/api/v1/namespaces/default/pods/{name}/ephemeralcontainers", patch, STRATEGIC)
 
     def delete(self, name: str) -> None:
-        self.ask("DELETE", f"/api/v1/namespaces/default/pods/{name}", {"gracePeriodSeconds": 0})
+        self.delete_in("default", "pods", name)
+
+    def delete_in(self, namespace: str, plural: str, name: str) -> None:
+        """At once, whatever it is."""
+        self.ask("DELETE", f"/api/v1/namespaces/{namespace}/{plural}/{name}", {"gracePeriodSeconds": 0})
+
+    def delete_namespace(self, name: str) -> None:
+        """With what its controller would do first."""
+        path = f"/api/v1/namespaces/{name}"
+        self.ask("DELETE", path)
+        item = self.ask("GET", path)
+        self.ask("PUT", f"{path}/finalize", item | {"spec": {"finalizers": []}})
 
 
 class Proxy:

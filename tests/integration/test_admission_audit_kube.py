@@ -3,7 +3,6 @@ certificate. A second API server over the etcd of the first, with an audit log a
 """
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,9 +15,10 @@ from streams.collectors.bodies import Bodies
 from streams.events import DecisionObserved
 from tests.helpers.command import DEMO
 from tests.helpers.registry_server import push_whole, registry_process
+from tests.helpers.watchedcluster import WatchedCluster
 from tests.helpers.webhook import SIGNED, UNSIGNED, WebhookWorld, pod
 from tests.integration.test_admission_kube import NAME, Hook, ask, create, of
-from tests.integration.test_list_pods_kube import Cluster, cluster, free_ports, wait
+from tests.integration.test_list_pods_kube import cluster
 
 __all__ = ["cluster"]
 
@@ -32,23 +32,11 @@ AUDIT = {
 }
 
 
-def etcd_of(cluster: Cluster) -> str:
-    """Where the etcd of a running API server listens: as its command line says."""
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = file.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if f"--data-dir={cluster.folder / 'etcd'}" in words:
-            return next(word.partition("=")[2] for word in words if word.startswith("--listen-client-urls="))
-    raise AssertionError("no etcd runs")
-
-
 @pytest.fixture
-def audited(cluster: Cluster, require: Any, tmp_path: Path) -> Iterator[Cluster]:
+def audited(cluster: WatchedCluster, tmp_path: Path) -> Iterator[WatchedCluster]:
     """The same cluster through an API server that keeps an audit log (`audit.log`) and shows webhooks a certificate."""
-    folder = cluster.folder
-    client = {"client-certificate": str(folder / "client.crt"), "client-key": str(folder / "client.key")}
+    tls = cluster.tls
+    client = {"client-certificate": str(tls.client_certificate), "client-key": str(tls.client_key)}
     hooks = {"apiVersion": "v1", "kind": "Config", "users": [{"name": "*", "user": client}]}
     configured = {
         "apiVersion": "apiserver.config.k8s.io/v1",
@@ -59,27 +47,13 @@ def audited(cluster: Cluster, require: Any, tmp_path: Path) -> Iterator[Cluster]
     control = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins}
     for name, document in (("hooks", hooks), ("control", control), ("audit", AUDIT)):
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(document))
-    (port,) = free_ports(1)
-    command = [
-        *(require("kube") / "kube-apiserver", f"--etcd-servers={etcd_of(cluster)}", "--bind-address=127.0.0.1"),
-        *(f"--secure-port={port}", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"),
-        *("--service-cluster-ip-range=10.0.0.0/24", f"--client-ca-file={folder / 'ca.crt'}"),
-        *(f"--tls-cert-file={folder / 'server.crt'}", f"--tls-private-key-file={folder / 'server.key'}"),
-        *(f"--token-auth-file={folder / 'tokens.csv'}", "--authorization-mode=RBAC"),
-        *("--service-account-issuer=https://kubernetes.default.svc", "--disable-admission-plugins=ServiceAccount"),
-        *(f"--service-account-key-file={folder / 'sa.key'}", f"--service-account-signing-key-file={folder / 'sa.key'}"),
-        *(f"--audit-policy-file={tmp_path / 'audit.yaml'}", f"--audit-log-path={tmp_path / 'audit.log'}"),
+    flags = (
+        f"--audit-policy-file={tmp_path / 'audit.yaml'}",
+        f"--audit-log-path={tmp_path / 'audit.log'}",
         f"--admission-control-config-file={tmp_path / 'control.yaml'}",
-    ]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([str(part) for part in command], stdout=log, stderr=log)
-        try:
-            made = cluster._replace(server=f"https://127.0.0.1:{port}")
-            wait(made, [process])
-            yield made
-        finally:
-            process.kill()
-            process.wait()
+    )
+    with cluster.second(*flags) as made:
+        yield made
 
 
 def events(log: Path, name: str) -> list[dict[str, Any]]:
@@ -111,7 +85,7 @@ def test_the_audit_log_names_the_decision_and_is_read_as_it_was_recorded(audited
     with registry_process(require("registry")) as host:
         push_whole(DEMO / "oci", f"http://{host}")
         world = WebhookWorld(tmp_path / "world", host)
-        options = {"mode": "enforce", "client_ca_file": str(audited.folder / "ca.crt")}
+        options = {"mode": "enforce", "client_ca_file": str(audited.tls.ca)}
         ask(audited, "POST", "/api/v1/namespaces", {"metadata": {"name": "pay"}})
         with world.started_unready(**options) as running:
             with pytest.raises(OSError, match=r"(?i)certificate|reset|alert|eof|closed"):

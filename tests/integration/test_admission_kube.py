@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from ssl import create_default_context
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,8 +15,9 @@ import yaml
 from streams.settings import load_settings
 from tests.helpers.command import DEMO, revet
 from tests.helpers.registry_server import push_whole, registry_process
+from tests.helpers.watchedcluster import WatchedCluster
 from tests.helpers.webhook import IMAGES, SIGNED, TAGGED, UNSIGNED, Running, WebhookWorld, pod
-from tests.integration.test_list_pods_kube import Cluster, cluster
+from tests.integration.test_list_pods_kube import cluster
 
 __all__ = ["cluster"]
 
@@ -37,13 +37,13 @@ class Said(NamedTuple):
         return str(self.body.get("message", ""))
 
 
-def ask(cluster: Cluster, method: str, path: str, body: object = None, kind: str = "application/json") -> Said:
+def ask(cluster: WatchedCluster, method: str, path: str, body: object = None, kind: str = "application/json") -> Said:
     """What the API server says, warnings too."""
     headers = {"Authorization": "Bearer admin-token", "Content-Type": kind}
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"{cluster.server}{path}", data, headers, method=method)
     try:
-        answer = urllib.request.urlopen(request, timeout=40, context=create_default_context(cadata=cluster.pki.ca))
+        answer = urllib.request.urlopen(request, timeout=40, context=cluster.trusts)
     except urllib.error.HTTPError as error:
         answer = error
     with answer:
@@ -51,7 +51,7 @@ def ask(cluster: Cluster, method: str, path: str, body: object = None, kind: str
         return Said(answer.status, json.load(answer), [re.sub(r'^299 - "|"$', "", text) for text in warned])
 
 
-def create(cluster: Cluster, item: dict[str, Any], query: str = "") -> Said:
+def create(cluster: WatchedCluster, item: dict[str, Any], query: str = "") -> Said:
     return ask(cluster, "POST", f"/api/v1/namespaces/pay/pods{query}", bare(item))
 
 
@@ -68,7 +68,7 @@ def registry(require) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def namespace(cluster: Cluster) -> None:
+def namespace(cluster: WatchedCluster) -> None:
     for name in ("pay", "revet"):
         ask(cluster, "POST", "/api/v1/namespaces", {"metadata": {"name": name}})
 
@@ -81,7 +81,7 @@ def world(tmp_path: Path, registry: str) -> WebhookWorld:
 class Hook:
     """The configuration that revet prints, installed; gone with the block."""
 
-    def __init__(self, cluster: Cluster, world: WebhookWorld, running: Running, **admission: object) -> None:
+    def __init__(self, cluster: WatchedCluster, world: WebhookWorld, running: Running, **admission: object) -> None:
         self._cluster, self._world = cluster, world
         file = world.settings(url=running.url, **admission)
         printed = revet("serve", "admission", "--print-webhook", "--settings", file)

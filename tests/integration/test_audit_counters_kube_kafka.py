@@ -1,10 +1,15 @@
-"""`listen.counters`: what a real API server says it sent, beside what came; and what it gave up."""
+"""`listen.counters`: what a real API server says it sent, beside what came; and what it gave up, which is a finding."""
 
 import re
 from pathlib import Path
 
 import pytest
 
+from alerting.models import Finding
+from streams.alerter import Alerter
+from streams.codec import decode
+from streams.events import AuditCounted
+from streams.topics import CLUSTER_SIGHT
 from tests.helpers.command import revet
 from tests.helpers.kafkatopics import Place
 from tests.helpers.process import ROOT, Revet
@@ -47,6 +52,17 @@ def metric(process: Revet, name: str, more: str = "") -> float:
     return float(found[1]) if found else -1.0
 
 
+def counted(place: Place) -> list[AuditCounted]:
+    """What the alerter is told."""
+    found = [decode(record.value) for record in place.read(CLUSTER_SIGHT)]
+    return [event for event in found if isinstance(event, AuditCounted)]
+
+
+def lost(alerter: Alerter, events: list[AuditCounted]) -> list[tuple[str, str, str]]:
+    said = [out for event in events for out in alerter.handle(event, event.time)]
+    return [(f.code, f.cluster, f.message) for f in said if isinstance(f, Finding)]
+
+
 def test_everything_that_was_sent_came(place, require, tmp_path):
     port = free_port()
     with cluster_of(require("kube"), tmp_path, port) as cluster, receiver(place, cluster, port) as process:
@@ -56,6 +72,11 @@ def test_everything_that_was_sent_came(place, require, tmp_path):
         process.until(lambda: metric(process, "revet_audit_compared_total", ',word="whole"') >= 5)
         assert metric(process, "revet_audit_missing") == 0
         assert metric(process, "revet_audit_given_up") == 0
+        assert lost(Alerter(), counted(place)) == []
+        cluster.kill_server()
+        cluster.start_server()
+        process.until(lambda: len({event.started for event in counted(place)}) == 2)
+        assert lost(Alerter(), counted(place)) == [], "a server that was restarted counts from 0"
         assert process.end() == 0, process.err
     assert "audit-events" not in process.err
     assert "admin-token" not in process.err
@@ -76,3 +97,15 @@ def test_what_an_api_server_gives_up_is_told(place, require, tmp_path):
         process.until(lambda: metric(process, "revet_audit_given_up") >= 10)
         assert "audit-events-lost" in process.err
         process.kill()
+        alerter = Alerter()
+        assert lost(alerter, counted(place))[0][:2] == ("visibility-lost", "prod")
+        known = {event.id for event in counted(place)}
+        for number in range(20):  # nobody is there to be told, or to look
+            cluster.run(f"late-{number}")
+        with receiver(place, cluster, port) as second:
+            second.until(lambda: metric(second, "revet_audit_compared_total", ',word="unknown"') >= 1)
+            second.until(lambda: counted(place)[-1].id not in known)
+            (first_word, *_) = [event for event in counted(place) if event.id not in known]
+            ((code, _, message),) = lost(alerter, [first_word])
+            second.kill()
+    assert (code, "of prod were given up by the API server" in message) == ("visibility-lost", True)

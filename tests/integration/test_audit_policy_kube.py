@@ -7,20 +7,12 @@ and what revet reads of the events it sent is compared with what was done.
 from __future__ import annotations
 
 import asyncio
-import json
-import subprocess
 import time
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from pathlib import Path
-from ssl import create_default_context
-from typing import IO, Any
+from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from streams.collectors.auditpolicy import audit_policy, webhook_kubeconfig
 from streams.collectors.delivery import Counters, compare, read_counters
@@ -29,7 +21,7 @@ from streams.collectors.server import Receiver, ReceiverOptions
 from streams.collectors.tls import ServerTls
 from streams.events import ConfigurationObserved, DecisionObserved, NamespaceObserved
 from tests.helpers.servingpki import ServingCa
-from tests.integration.test_list_pods_kube import READY_SECONDS, free_ports
+from tests.helpers.watchedcluster import WatchedCluster
 from tests.integration.test_listen import Taken
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.asyncio]
@@ -38,82 +30,20 @@ IMAGE = "registry.example.com/payments/api:1.4.2"
 PODS = "/api/v1/namespaces/default/pods"
 
 
-class Server:
+def server_of(tools: Path, folder: Path, receiver: str) -> WatchedCluster:
     """A kube-apiserver with the printed policy and kubeconfig."""
-
-    def __init__(self, tools: Path, folder: Path, receiver: str) -> None:
-        self.tools, self.folder = tools, folder
-        self.client, self.peer, self.port = free_ports(3)
-        self.ca = ServingCa("cluster")
-        (folder / "ca.crt").write_bytes(self.ca.pem)
-        self.pair = self.ca.pair(folder, "apiserver")
-        (folder / "tokens.csv").write_text('admin-token,admin,1,"system:masters"\n')
-        key = ec.generate_private_key(ec.SECP256R1())
-        (folder / "sa.key").write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-        )
-        (folder / "policy.yaml").write_text(audit_policy())
-        mine = {"certificate_file": str(folder / "cp-1.crt"), "key_file": str(folder / "cp-1.key")}
-        (folder / "webhook").write_text(webhook_kubeconfig(receiver, ca_file=str(folder / "senders.crt"), **mine))
-
-    def commands(self) -> list[list[str]]:
-        etcd, peers = f"http://127.0.0.1:{self.client}", f"http://127.0.0.1:{self.peer}"
-        f = self.folder
-        return [
-            [
-                *(f"{self.tools / 'etcd'}", f"--data-dir={f / 'etcd'}", f"--listen-client-urls={etcd}"),
-                *(f"--advertise-client-urls={etcd}", f"--listen-peer-urls={peers}", "--unsafe-no-fsync"),
-                *("--log-level=error", f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=default={peers}"),
-            ],
-            [
-                *(f"{self.tools / 'kube-apiserver'}", f"--etcd-servers={etcd}", "--bind-address=127.0.0.1"),
-                *(f"--secure-port={self.port}", "--advertise-address=127.0.0.1", "--endpoint-reconciler-type=none"),
-                *("--service-cluster-ip-range=10.0.0.0/24", f"--client-ca-file={f / 'ca.crt'}"),
-                *(f"--tls-cert-file={self.pair.certificate}", f"--tls-private-key-file={self.pair.key}"),
-                *(f"--token-auth-file={f / 'tokens.csv'}", "--service-account-issuer=https://kubernetes.default.svc"),
-                *(f"--service-account-key-file={f / 'sa.key'}", f"--service-account-signing-key-file={f / 'sa.key'}"),
-                *("--authorization-mode=RBAC", "--disable-admission-plugins=ServiceAccount"),
-                *(f"--audit-policy-file={f / 'policy.yaml'}", f"--audit-webhook-config-file={f / 'webhook'}"),
-                *("--audit-webhook-batch-max-wait=1s", "--audit-webhook-truncate-enabled=true"),
-                "--audit-webhook-truncate-max-event-size=2097152",
-                "--audit-webhook-truncate-max-batch-size=33554432",
-            ],
-        ]
-
-    def started(self, log: IO[bytes]) -> list[subprocess.Popen[bytes]]:
-        return [subprocess.Popen(command, stdout=log, stderr=log) for command in self.commands()]
-
-    def ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
-        headers = {"Authorization": "Bearer admin-token", "Content-Type": kind}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"https://127.0.0.1:{self.port}{path}", data, headers, method=method)
-        context = create_default_context(cafile=str(self.folder / "ca.crt"))
-        with urllib.request.urlopen(request, timeout=20, context=context) as answer:
-            return answer.read()
+    (folder / "policy.yaml").write_text(audit_policy())
+    mine = {"certificate_file": str(folder / "cp-1.crt"), "key_file": str(folder / "cp-1.key")}
+    (folder / "webhook").write_text(webhook_kubeconfig(receiver, ca_file=str(folder / "senders.crt"), **mine))
+    return WatchedCluster(
+        tools, folder,
+        f"--audit-policy-file={folder / 'policy.yaml'}", f"--audit-webhook-config-file={folder / 'webhook'}",
+        "--audit-webhook-batch-max-wait=1s", "--audit-webhook-truncate-enabled=true",
+        "--audit-webhook-truncate-max-event-size=2097152", "--audit-webhook-truncate-max-batch-size=33554432",
+    )  # fmt: skip
 
 
-@asynccontextmanager
-async def running(server: Server) -> AsyncIterator[None]:
-    with (server.folder / "log").open("wb") as log:
-        processes = server.started(log)
-        try:
-            deadline = time.monotonic() + READY_SECONDS
-            while True:
-                assert all(process.poll() is None for process in processes), (server.folder / "log").read_text()[-2000:]
-                assert time.monotonic() < deadline
-                try:
-                    await asyncio.to_thread(server.ask, "GET", "/api/v1/namespaces/default")
-                    break
-                except (OSError, urllib.error.URLError):
-                    await asyncio.sleep(0.5)
-            yield
-        finally:
-            for process in reversed(processes):
-                process.kill()
-                process.wait()
-
-
-def a_day(server: Server) -> None:
+def a_day(server: WatchedCluster) -> None:
     """What somebody does; and much that revet must not be told of."""
     ask = server.ask
     spec = {"containers": [{"name": "app", "image": IMAGE}]}
@@ -174,14 +104,17 @@ async def test_a_real_api_server_takes_the_policy_and_delivers_what_revet_reads(
     receiver = Receiver(taken, ReceiverOptions(senders=senders, tls=tls))
     seen = Seen(taken)
     async with receiver.listening("127.0.0.1", 0) as port:
-        server = Server(tools, tmp_path, f"https://127.0.0.1:{port}/audit")
-        async with running(server):
+        server = server_of(tools, tmp_path, f"https://127.0.0.1:{port}/audit")
+        await asyncio.to_thread(server.__enter__)  # the receiver answers meanwhile
+        try:
             await asyncio.to_thread(a_day, server)
             deadline = time.monotonic() + 60
             while not any(d[0] == "delete" for d in seen.decisions()):
                 assert time.monotonic() < deadline, seen.decisions()
                 await asyncio.sleep(0.2)
-            counters = (await asyncio.to_thread(server.ask, "GET", "/metrics")).decode()
+            counters = await asyncio.to_thread(server.metrics)
+        finally:
+            server.__exit__()
     newer = IMAGE[:-1] + "3"
     assert sorted(seen.decisions()) == sorted(
         [

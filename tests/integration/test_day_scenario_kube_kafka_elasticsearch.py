@@ -158,9 +158,9 @@ def rows(text: str) -> Counter[tuple[str, ...]]:
 
 
 def runs(day: Installation) -> Counter[tuple[str, ...]]:
-    """Containers of the record that ran something, as every answer counts them; not those that still wait for it."""
+    """Containers of the record. Who looked in between saw some wait for their image; that has ended as what started."""
     with day.reader() as reader:
-        bodies = [hit.body for hit in search(reader, "class:*", "containers", limit=1000).hits]
+        bodies = [hit.body for hit in search(reader, "not end_reason:started", "containers", limit=1000).hits]
     return Counter(
         (
             _workload(body), str(body["container.name"]), str(body["provenance.container.kind"]),

@@ -4,6 +4,7 @@ revet itself prints; and the settings in it are settings.
 
 import copy
 import subprocess
+import time
 import urllib.error
 from pathlib import Path
 
@@ -12,10 +13,11 @@ import yaml
 from click import Command, Context, Group
 
 from streams.cli import cli
-from streams.collectors.rbac import manifest
+from streams.collectors.rbac import manifest, reports_manifest
 from streams.settings import Settings, load_settings
 from tests.helpers.process import ROOT
-from tests.integration.test_list_pods_kube import Cluster, cluster
+from tests.helpers.watchedcluster import WatchedCluster
+from tests.integration.test_list_pods_kube import cluster
 
 __all__ = ["cluster"]
 
@@ -23,7 +25,9 @@ DEPLOY = ROOT / "deploy"
 PARTS = ("hub", "spoke", "examples/prod-eu")
 SETTINGS = sorted(DEPLOY.rglob("revet.yaml"))
 POD_OF = {"Deployment", "StatefulSet", "Job"}
-ACCOUNT = "system:serviceaccount:revet:revet-pods"
+WATCHERS = {"Deployment revet-pods", "Deployment revet-reports"}
+"""What asks the API server for something."""
+ACCOUNT = "system:serviceaccount:revet:{}"
 
 
 def rendered(kubectl: Path, part: str) -> list[dict]:
@@ -37,10 +41,10 @@ def objects(request, require):
 
 
 @pytest.fixture(scope="module")
-def installed(cluster, tmp_path_factory) -> Cluster:
+def installed(cluster, tmp_path_factory) -> WatchedCluster:
     """A cluster that has everything of `deploy/`."""
     for part in PARTS:
-        for one in rendered(cluster.kubectl, part):
+        for one in rendered(cluster.tools / "kubectl", part):
             put(cluster, one)
     return cluster
 
@@ -58,7 +62,7 @@ PATHS = {
 }  # fmt: skip
 
 
-def put(cluster: Cluster, one: dict) -> dict:
+def put(cluster: WatchedCluster, one: dict) -> dict:
     """Server-side apply, unknown fields refused."""
     group, plural = PATHS[one["kind"]]
     space = f"/namespaces/{one['metadata']['namespace']}" if "namespace" in one["metadata"] else ""
@@ -84,7 +88,7 @@ def as_pod(template: dict) -> dict:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "tried", "namespace": "revet"}, "spec": spec}
 
 
-def try_pod(cluster: Cluster, pod: dict) -> int:
+def try_pod(cluster: WatchedCluster, pod: dict) -> int:
     try:
         cluster.ask("POST", "/api/v1/namespaces/revet/pods?dryRun=All&fieldValidation=Strict", pod)
     except urllib.error.HTTPError as error:
@@ -114,7 +118,7 @@ def test_every_process_is_a_command_and_runs_with_nothing_it_does_not_need(objec
         assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
         assert template["spec"]["securityContext"]["runAsNonRoot"] is True, name
         assert container["resources"]["limits"].keys() == {"memory"}, name
-        assert template["spec"].get("automountServiceAccountToken", False) is (name == "Deployment revet-pods"), name
+        assert template["spec"].get("automountServiceAccountToken", False) is (name in WATCHERS), name
         mounted = {mount["name"] for mount in container["volumeMounts"]}
         claims = {"spool"} if name.startswith("StatefulSet") else set()
         assert mounted == {volume["name"] for volume in template["spec"]["volumes"]} | claims, name
@@ -160,26 +164,66 @@ def yaml_values(tree: object) -> list[object]:
     return [tree]
 
 
+def may(cluster: WatchedCluster, account: str, verb: str, resource: str, namespace: str = "", name: str = "") -> bool:
+    """Has a service account of revet's own namespace the right? `resource`: with its group behind a dot."""
+    plural, _, group = resource.partition(".")
+    asked = {"verb": verb, "resource": plural, "namespace": namespace, "group": group, "name": name}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
+        "spec": {"user": ACCOUNT.format(account), "resourceAttributes": asked},
+    }  # fmt: skip
+    said = cluster.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    allowed: bool = said["status"]["allowed"]
+    return allowed
+
+
+def of_file(*parts: str) -> list[dict]:
+    return list(yaml.safe_load_all(DEPLOY.joinpath(*parts).read_text()))
+
+
+LEASES = "leases.coordination.k8s.io"
+
+
 def test_the_watcher_may_do_what_is_printed_and_nothing_else(installed):
     printed = list(yaml.safe_load_all(manifest(("revet", "revet-pods"), ("revet", "revet-pods"))))
-    shipped = list(yaml.safe_load_all((DEPLOY / "spoke" / "rbac.yaml").read_text()))
-    assert shipped == printed
+    assert of_file("spoke", "rbac.yaml") == printed
+    assert may(installed, "revet-pods", "watch", "pods")
+    assert may(installed, "revet-pods", "list", "namespaces")
+    assert may(installed, "revet-pods", "update", LEASES, "revet", "revet-pods")
+    assert not may(installed, "revet-pods", "list", "secrets")
+    assert not may(installed, "revet-pods", "create", "pods", "revet")
+    assert not may(installed, "revet-pods", "get", "pods", "kube-system")
+    assert not may(installed, "revet-pods", "update", LEASES, "kube-system", "kube-scheduler")
 
-    def may(verb: str, resource: str, namespace: str = "", group: str = "", name: str = "") -> bool:
-        asked = {"verb": verb, "resource": resource, "namespace": namespace, "group": group, "name": name}
-        review = {
-            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
-            "spec": {"user": ACCOUNT, "resourceAttributes": asked},
-        }  # fmt: skip
-        return installed.ask("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)["status"]["allowed"]
 
-    assert may("watch", "pods")
-    assert may("list", "namespaces")
-    assert may("update", "leases", "revet", "coordination.k8s.io", "revet-pods")
-    assert not may("list", "secrets")
-    assert not may("create", "pods", "revet")
-    assert not may("get", "pods", "kube-system")
-    assert not may("update", "leases", "kube-system", "coordination.k8s.io", "kube-scheduler")
+def test_whoever_reads_reports_may_read_nothing_else(installed):
+    printed = list(yaml.safe_load_all(reports_manifest(("revet", "revet-reports"))))
+    assert of_file("reports", "rbac.yaml") == printed
+    assert may(installed, "revet-reports", "watch", "policyreports.wgpolicyk8s.io")
+    assert may(installed, "revet-reports", "list", "clusterreports.openreports.io")
+    for verb, resource in (
+        ("list", "pods"), ("get", "secrets"), ("list", "namespaces"), ("update", "policyreports.wgpolicyk8s.io"),
+    ):  # fmt: skip
+        assert not may(installed, "revet-reports", verb, resource), (verb, resource)
+    assert not may(installed, "revet-pods", "list", "policyreports.wgpolicyk8s.io"), "each has its own"
+
+
+def test_pull_secrets_are_read_only_where_somebody_said_so(installed):
+    """The example of one namespace: by default nobody may read any Secret."""
+    assert not may(installed, "revet-fetch", "get", "secrets", "payments", "regcred")
+    put(installed, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "payments"}})
+    for one in of_file("examples", "pull-secrets.yaml"):
+        put(installed, one)
+    deadline = time.monotonic() + 30
+    while not may(installed, "revet-fetch", "get", "secrets", "payments", "regcred"):
+        assert time.monotonic() < deadline, "the API server learns of it within moments"
+        time.sleep(0.1)
+    assert may(installed, "revet-fetch", "list", "serviceaccounts", "payments")
+    for verb, namespace, name in (
+        ("get", "payments", "other"), ("list", "payments", ""), ("watch", "payments", ""), ("get", "shop", "regcred"),
+        ("list", "", ""),
+    ):  # fmt: skip
+        assert not may(installed, "revet-fetch", verb, "secrets", namespace, name), (verb, namespace, name)
 
 
 def test_one_more_cluster_is_two_files():

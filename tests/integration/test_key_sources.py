@@ -22,7 +22,8 @@ from streams.cli.serve_keys import sources_of, watch
 from streams.collectors.keysources import KeyAccess, KeyFolder, source_of
 from streams.serving.process import Process
 from streams.settings import KeySettings, Settings
-from tests.integration.test_list_pods_kube import Cluster, cluster
+from tests.helpers.watchedcluster import WatchedCluster
+from tests.integration.test_list_pods_kube import cluster
 from verifier.errors import InputError, PlaceRefused, PlaceUnavailable
 from verifier.evidence.keys import load_public_key
 from verifier.testing import Signer
@@ -124,7 +125,7 @@ def keys_of(secret: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.mark.needs("kube")
-def test_a_secret_and_a_configmap_of_a_real_api_server_are_followed(cluster: Cluster, tmp_path):
+def test_a_secret_and_a_configmap_of_a_real_api_server_are_followed(cluster: WatchedCluster, tmp_path):
     config = cluster.kubeconfig("keys", "--token=admin-token")
     core = "/api/v1/namespaces/default"
     body = {"metadata": {"name": "release-keys"}, "data": keys_of({"cosign.pub": ONE.pem, "cosign.key": "planted"})}
@@ -152,7 +153,7 @@ def test_a_secret_and_a_configmap_of_a_real_api_server_are_followed(cluster: Clu
 
 
 @pytest.mark.needs("kube")
-def test_who_may_not_read_a_secret_changes_nothing(cluster: Cluster, tmp_path):
+def test_who_may_not_read_a_secret_changes_nothing(cluster: WatchedCluster, tmp_path):
     config = cluster.kubeconfig("nobody-keys", "--token=nobody-token")
     watched = Watched(tmp_path, sources={"corp": "kubernetes:secret/default/none"}, kubeconfig=config)
     with pytest.raises(PlaceRefused, match="may not read it"):

@@ -1,141 +1,35 @@
 """Pods asked of a real API server, with kubeconfigs that kubectl wrote: a token, an embedded certificate, files."""
 
 import asyncio
-import json
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from ssl import create_default_context
-from typing import Any, NamedTuple
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from streams.collectors import watch
 from streams.collectors.kubeconfig import read_kubeconfig
 from streams.collectors.watch import list_pods
 from streams.events import Pod
 from tests.helpers.command import DEMO, revet
-from tests.integration.test_list_pods import Pki
+from tests.helpers.watchedcluster import READY_SECONDS, WatchedCluster
 from verifier.errors import PlaceRefused
 
 API = "registry.example.com/payments/api"
 DIGEST = "sha256:df5aa0f8edba1670736b443b968cbf29911b4ac7e10de5a5fb8704a458f4418f"
 PODS = 7
-READY_SECONDS = 90
-
-
-class Cluster(NamedTuple):
-    kubectl: Path
-    server: str
-    folder: Path
-    pki: Pki
-
-    def ask(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
-        headers = {"Authorization": "Bearer admin-token", "Content-Type": kind}
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.server}{path}", data, headers, method=method)
-        context = create_default_context(cadata=self.pki.ca)
-        with urllib.request.urlopen(request, timeout=20, context=context) as answer:
-            return json.load(answer)
-
-    def kubeconfig(self, name: str, *credentials: str) -> Path:
-        """A kubeconfig as kubectl writes it."""
-        file = self.folder / name
-        for arguments in (
-            ("set-cluster", "c", f"--server={self.server}", f"--certificate-authority={self.folder / 'ca.crt'}"),
-            ("set-credentials", "u", *credentials),
-            ("set-context", "x", "--cluster=c", "--user=u"),
-            ("use-context", "x"),
-        ):
-            subprocess.run(
-                [self.kubectl, "config", f"--kubeconfig={file}", *arguments], check=True, capture_output=True
-            )
-        return file
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
-def cluster(require, tmp_path_factory) -> Iterator[Cluster]:
-    tools, folder, pki = require("kube"), tmp_path_factory.mktemp("kube"), Pki()
-    client, peer, port = free_ports(3)
-    (folder / "ca.crt").write_text(pki.ca)
-    (folder / "tokens.csv").write_text('admin-token,admin,1,"system:masters"\nnobody-token,nobody,2\n')
-    account = ec.generate_private_key(ec.SECP256R1())
-    secret = account.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
-    (folder / "sa.key").write_bytes(secret)
-    for name, (certificate, key) in {"server": pki.server, "client": pki.client}.items():
-        (folder / f"{name}.crt").write_text(certificate)
-        (folder / f"{name}.key").write_text(key)
-    etcd, peers = f"http://127.0.0.1:{client}", f"http://127.0.0.1:{peer}"
-    commands = (
-        [
-            *(tools / "etcd", f"--data-dir={folder / 'etcd'}", f"--listen-client-urls={etcd}"),
-            *(
-                f"--advertise-client-urls={etcd}",
-                f"--listen-peer-urls={peers}",
-                "--unsafe-no-fsync",
-                "--log-level=error",
-            ),
-            *(f"--initial-advertise-peer-urls={peers}", f"--initial-cluster=default={peers}"),
-        ],
-        [
-            *(tools / "kube-apiserver", f"--etcd-servers={etcd}", "--bind-address=127.0.0.1", f"--secure-port={port}"),
-            *(
-                "--advertise-address=127.0.0.1",
-                "--endpoint-reconciler-type=none",
-                "--service-cluster-ip-range=10.0.0.0/24",
-            ),
-            *(f"--client-ca-file={folder / 'ca.crt'}", f"--tls-cert-file={folder / 'server.crt'}"),
-            *(f"--tls-private-key-file={folder / 'server.key'}", f"--token-auth-file={folder / 'tokens.csv'}"),
-            *("--service-account-issuer=https://kubernetes.default.svc", "--authorization-mode=RBAC"),
-            *(
-                f"--service-account-key-file={folder / 'sa.key'}",
-                f"--service-account-signing-key-file={folder / 'sa.key'}",
-            ),
-            "--disable-admission-plugins=ServiceAccount",
-        ],
-    )
-    with (folder / "log").open("wb") as log:
-        running = [subprocess.Popen([str(part) for part in c], stdout=log, stderr=log) for c in commands]
-        try:
-            made = Cluster(tools / "kubectl", f"https://127.0.0.1:{port}", folder, pki)
-            wait(made, running)
-            fill(made)
-            allow(made)
-            yield made
-        finally:
-            for process in reversed(running):
-                process.kill()
-                process.wait()
+def cluster(require, tmp_path_factory) -> Iterator[WatchedCluster]:
+    """With some pods, and somebody who may list them."""
+    with WatchedCluster(require("kube"), tmp_path_factory.mktemp("kube")) as made:
+        fill(made)
+        allow(made)
+        yield made
 
 
-def wait(cluster: Cluster, running: list[subprocess.Popen[bytes]]) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and all(process.poll() is None for process in running):
-        try:
-            cluster.ask("GET", "/api/v1/namespaces/default")
-            return
-        except (OSError, urllib.error.URLError):
-            time.sleep(0.5)
-    pytest.fail((cluster.folder / "log").read_text(errors="replace")[-2000:])
-
-
-def fill(cluster: Cluster) -> None:
+def fill(cluster: WatchedCluster) -> None:
     """Pods as kubelets would report them; one is still waiting."""
     containers = [{"name": "app", "image": f"{API}:1.4.2"}]
     for number in range(PODS):
@@ -154,7 +48,7 @@ def fill(cluster: Cluster) -> None:
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
-def allow(cluster: Cluster) -> None:
+def allow(cluster: WatchedCluster) -> None:
     """What revet needs of a cluster: to list pods, nothing else. The API server learns of it within moments."""
     rule = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
     cluster.ask("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "revet"}, "rules": [rule]})
@@ -183,8 +77,8 @@ def pods_of(file: Path) -> list[Pod]:
 
 CREDENTIALS = {
     "token": ("--token=admin-token",),
-    "embedded": ("--client-certificate={0}/client.crt", "--client-key={0}/client.key", "--embed-certs=true"),
-    "files": ("--client-certificate={0}/client.crt", "--client-key={0}/client.key"),
+    "embedded": ("--client-certificate={0}/client.pem", "--client-key={0}/client.key", "--embed-certs=true"),
+    "files": ("--client-certificate={0}/client.pem", "--client-key={0}/client.key"),
 }
 
 
@@ -215,10 +109,6 @@ def test_the_answer_is_that_of_kubectl(cluster):
     options = ("--trust", DEMO / "keys", "--evidence", f"oci-layout:{DEMO / 'oci'}", "-o", "json")
     asked = revet("survey", "--kubeconfig", file, *options)
     for output in ("json", "yaml"):
-        printed = subprocess.run(
-            [cluster.kubectl, f"--kubeconfig={file}", "get", "pods", "-A", "-o", output],
-            check=True,
-            capture_output=True,
-        ).stdout
+        printed = cluster.kubectl(f"--kubeconfig={file}", "get", "pods", "-A", "-o", output).stdout
         assert revet("survey", *options, stdin=printed).json == asked.json
     assert (asked.code, asked.json["pods"], asked.json["waiting"], asked.json["digests"]["signed"]) == (0, PODS, 1, 1)

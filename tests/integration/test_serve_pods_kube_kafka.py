@@ -165,17 +165,70 @@ def test_of_two_watchers_one_tells_and_the_other_takes_over(place, cluster):
         cluster.delete(name)
 
 
-def test_namespaces_are_told_when_their_labels_change(place, cluster):
-    def seen() -> dict[str, dict[str, str]]:
-        events = [decode(record.value) for record in place.read(CLUSTER_SIGHT)]
-        return {e.namespace: dict(e.labels) for e in events if isinstance(e, NamespaceObserved) and not e.gone}
+def namespaces(place: Place) -> dict[str, NamespaceObserved]:
+    """The newest word of each."""
+    events = [decode(record.value) for record in place.read(CLUSTER_SIGHT)]
+    return {event.namespace: event for event in events if isinstance(event, NamespaceObserved)}
 
-    with watcher(place, cluster, REVET_PODS_NAMESPACES_SECONDS="1") as process:
-        process.until(lambda: {"default", "kube-system"} <= seen().keys())
-        patch = {"metadata": {"labels": {"team": "payments"}, "annotations": {"example.com/note": "not-kept"}}}
-        cluster.ask("PATCH", "/api/v1/namespaces/default", patch, "application/merge-patch+json")
-        process.until(lambda: seen()["default"].get("team") == "payments")
-        assert "example.com/note" not in seen()["default"]
+
+def label(cluster: WatchedCluster, team: str) -> None:
+    patch = {"metadata": {"labels": {"team": team}, "annotations": {"example.com/note": "not-kept"}}}
+    cluster.ask("PATCH", "/api/v1/namespaces/default", patch, "application/merge-patch+json")
+
+
+def team(place: Place) -> str:
+    found = namespaces(place).get("default")
+    return dict(found.labels).get("team", "") if found is not None else ""
+
+
+def test_another_owner_of_a_namespace_is_told_at_once_also_behind_a_restart_of_the_api_server(place, cluster):
+    """By the watch alone: the next list is an hour away."""
+    label(cluster, "before")
+    with watcher(place, cluster, REVET_PODS_NAMESPACES_SECONDS="3600") as process:
+        process.until(lambda: {"default", "kube-system"} <= namespaces(place).keys())
+        label(cluster, "payments")
+        process.until(lambda: team(place) == "payments", 10)
+        found = namespaces(place)["default"]
+        assert found.source == "watch:prod"
+        assert "example.com/note" not in dict(found.labels)
+        cluster.kill_server()
+        cluster.start_server()
+        process.until(lambda: "request-ended" in process.err)
+        cluster.ask("POST", "/api/v1/namespaces", {"metadata": {"name": "new", "labels": {"team": "new"}}})
+        process.until(lambda: "new" in namespaces(place))
+        cluster.delete_namespace("new")
+        process.until(lambda: namespaces(place)["new"].gone)
+        label(cluster, "shop")
+        process.until(lambda: team(place) == "shop", 30)
+        assert process.end() == 0, process.err
+    told_ = [decode(record.value) for record in place.read(CLUSTER_SIGHT)]
+    words = [dict(e.labels).get("team") for e in told_ if isinstance(e, NamespaceObserved) and e.namespace == "default"]
+    assert words == ["before", "payments", "shop"], "each once, whatever was read again"
+
+
+def test_who_may_list_namespaces_and_not_watch_them_has_them_listed(place, cluster):
+    """Rights that were given before namespaces were watched."""
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    rules = [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "get"]},
+    ]
+    reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "older"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "nobody"}
+    cluster.ask("POST", f"{rbac}/clusterroles", {"metadata": {"name": "older"}, "rules": rules})
+    cluster.ask(
+        "POST", f"{rbac}/clusterrolebindings",
+        {"metadata": {"name": "older"}, "roleRef": reference, "subjects": [subject]},
+    )  # fmt: skip
+    label(cluster, "before")
+    file = cluster.kubeconfig("older", "--token=nobody-token")
+    settings = {"REVET_PODS_CLUSTERS": f"prod={file}", "REVET_PODS_NAMESPACES_SECONDS": "1"}
+    with Revet("serve", "pods", cwd=ROOT, **place.environment(**settings)) as process:
+        process.until(lambda: team(place) == "before")
+        process.until(lambda: "watching is refused (HTTP 403)" in process.err)
+        label(cluster, "payments")
+        process.until(lambda: team(place) == "payments")
+        assert namespaces(place)["default"].source == "list:prod"
         assert process.end() == 0, process.err
 
 

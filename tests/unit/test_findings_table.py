@@ -43,7 +43,6 @@ CLOSE_REASONS = {
 }
 
 NOT_YET = {
-    "visibility-lost",
     "ledger-broken",
 }
 """Codes of the design without a row yet: using one wants its row first (`stale` is another word too)."""

@@ -119,6 +119,61 @@ def test_what_could_not_be_read_of_a_list_ends_nothing():
     assert told(look, listed(namespace("b"))) == [("a", True)]
 
 
+def event(kind: str, name: str, version: str, **labels: str) -> bytes:
+    item = namespace(name, **labels)
+    item["metadata"]["resourceVersion"] = version  # type: ignore[index]  # as it was made
+    return msgspec.json.encode({"type": kind, "object": item})
+
+
+def watched(look: NamespaceLook, *events: bytes) -> list[tuple[str, bool, str]]:
+    for one in events:
+        look.line(one, T0)
+    return [(found.namespace, found.gone, found.source) for found in look.take()]
+
+
+def test_after_the_list_the_watch_tells_what_changes_and_nothing_twice():
+    look = NamespaceLook("c1")
+    body = {"metadata": {"resourceVersion": "70"}, "items": [namespace("a"), namespace("b", team="x")]}
+    look.page(msgspec.json.encode(body), T0)
+    assert look.watch(30) == {
+        "watch": "1", "allowWatchBookmarks": "true", "resourceVersion": "70", "timeoutSeconds": "30",
+    }  # fmt: skip
+    assert watched(look, event("ADDED", "a", "71"), event("MODIFIED", "b", "72", team="x")) == []
+    assert watched(look, event("MODIFIED", "a", "73", team="y"), event("ADDED", "c", "74")) == [
+        ("a", False, "watch:c1"), ("c", False, "watch:c1"),
+    ]  # fmt: skip
+    assert watched(look, event("DELETED", "b", "75"), event("DELETED", "b", "76"), event("DELETED", "z", "77")) == [
+        ("b", True, "watch:c1")
+    ]
+    assert (
+        watched(look, msgspec.json.encode({"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "90"}}}))
+        == []
+    )
+    assert (look.version, look.forgotten, sorted(look.known)) == ("90", False, ["a", "c"])
+    body = {"metadata": {"resourceVersion": "95"}, "items": [namespace("a", team="y"), namespace("c")]}
+    assert told(look, msgspec.json.encode(body)) == [], "what the watch told, the next list does not tell again"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"type": "ERROR", "object": {"kind": "Status", "code": 410}}',
+        b'{"type": "ERROR"}',
+        b"{",
+        b'{"type": "MODIFIED", "object": {"metadata": {"labels": 7}}}',
+        b"[" * 5000,
+    ],
+)
+def test_what_ends_or_spoils_a_watch_has_the_list_begin_anew(data):
+    look = NamespaceLook("c1")
+    look.page(listed(namespace("a")), T0)
+    look.line(data, T0)
+    assert look.forgotten
+    assert (look.take(), sorted(look.known)) == ([], ["a"])
+    look.watch(30)
+    assert not look.forgotten
+
+
 # -------------------------------------------------------------------------------------------------------------- rights
 
 
@@ -129,7 +184,7 @@ def test_the_rights_are_the_least_and_each_says_why():
     granted = {(r["resources"][0], v) for r in rules for v in r["verbs"]}
     assert granted == {
         *(("pods", verb) for verb in ("list", "watch")),
-        *(("namespaces", verb) for verb in ("get", "list")),
+        *(("namespaces", verb) for verb in ("get", "list", "watch")),
         *(("leases", verb) for verb in ("get", "update", "create")),
     }
     assert "*" not in text

@@ -16,11 +16,13 @@ import pytest
 from alerting.models import Incident, Silence, SilenceAction, SilenceScope
 from streams.codec import OLDEST_VERSION, SCHEMA_VERSION, Event, NewerSchemaError, decode, encode
 from streams.events import (
+    AuditCounted,
     ClaimObserved,
     ContainerChanged,
     EvidenceWanted,
     PodObserved,
     ProgressSeen,
+    PullsTaken,
     TrustChanged,
     VerdictReached,
 )
@@ -90,6 +92,8 @@ def sample(name: str) -> object:
 
 SCOPE = SilenceScope(("v1:i",), ("unsigned",), ("prod-*",), ("pay",), ("payments",), ("signed",))
 NEW = {
+    "PullsTaken": PullsTaken("v1:p", 1, "docker.io", 2, "fetch-1"),
+    "AuditCounted": AuditCounted("audit-counted:c1/cp-1:1", 1, "c1", "cp-1", 2, 3, 4),
     "SilenceAction": SilenceAction("v1:s:add", 1, "v1:s", "add", "ann", "moving", SCOPE, 9),
     "Silence": Silence("v1:s", SCOPE, "ann", "moving", 1, 9, "ended", 5, 2, "ben", "moved", 3),
 }

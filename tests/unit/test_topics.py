@@ -5,7 +5,7 @@ from typing import get_args
 from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
 from streams import alerter, handlers
 from streams.clustered import ClusterAlerter, ClusterJudge
-from streams.events import DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
+from streams.events import AuditCounted, DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
@@ -15,7 +15,7 @@ ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "jud
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
 ALERTED: set[type] = {  # not passed over
-    IncidentPart, ShardReached, IncidentAction, SilenceAction, NamespaceObserved, TrustChanged,
+    IncidentPart, ShardReached, IncidentAction, SilenceAction, NamespaceObserved, TrustChanged, AuditCounted,
 }  # fmt: skip
 FROM_EVERYBODY: set[type] = {*TOPICS[CLUSTER_SIGHT].holds, DeadLetter}
 """Signs of life, beside which collectors say what they saw; and dead letters."""
@@ -44,8 +44,8 @@ def test_an_event_is_in_one_topic():
 
 
 def test_collectors_write_the_observations():
-    """And, as every process, that they live; in a recording also what time it is."""
-    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, Tick}
+    """And, as every process, that they live; what API servers count; in a recording also what time it is."""
+    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, AuditCounted, Tick}
 
 
 def test_the_judge_writes_what_handlers_give():

@@ -54,7 +54,7 @@ from verifier.oci.http import (
     origin_of,
 )
 from verifier.oci.limits import DOCKER_CONFIG_BYTES, ERROR_BYTES, Limits
-from verifier.oci.pacing import Budget, Pace, Quota
+from verifier.oci.pacing import Allowance, Budget, Pace, Quota
 from verifier.oci.port import Collected
 from verifier.oci.remembered import Remembered
 from verifier.oci.wire import Failed, Found, Request, Response, run_async
@@ -113,17 +113,20 @@ class RegistryOptions(msgspec.Struct, frozen=True):
 class _Host(NamedTuple):
     """How often one host may be asked."""
 
+    registry: str
+    """As `RegistryOptions.budgets` names it."""
     pace: Pace
     budget: Budget
 
-    def held(self, request: HttpRequest) -> float:
+    async def held(self, request: HttpRequest, allowance: Allowance | None) -> float:
         """Seconds for which a request that counts has to wait; 0: it is counted now, and may be made."""
         if request.method != "GET" or not _MANIFEST.fullmatch(urlsplit(request.url).path):
             return 0.0
-        now = time.monotonic()
-        if left := self.budget.blocked(now):
+        if left := self.budget.blocked(time.monotonic()):
             return left
-        self.budget.spend(now)
+        if allowance is not None and (left := await allowance.take(self.registry)):
+            return left
+        self.budget.spend(time.monotonic())
         return 0.0
 
     def learn(self, outcome: Outcome) -> Outcome:
@@ -154,7 +157,16 @@ class RegistryClient:
         self._paused: dict[str, float] = {}
         self._hosts: dict[str, _Host] = {}
         self._remembered = Remembered()
+        self._allowance: Allowance | None = None
         self._reach = self._options.reach.with_hosts(_mirror_hosts(self._options.mirrors))
+
+    def lend(self, book: CredentialBook) -> None:
+        """Credentials beside those of the Docker configuration, in the place of those that were lent before."""
+        self._login.lend(book)
+
+    def share(self, allowance: Allowance) -> None:
+        """Budgets are those of several processes from here on."""
+        self._allowance = allowance
 
     async def close(self) -> None:
         """Closes all connections; the client may be used again."""
@@ -240,7 +252,7 @@ class RegistryClient:
         # The host that is connected to, read by the client that connects: two readers of a URL may differ.
         if why := self._reach.refuses_host(name, url.port or 0):
             return HttpFailure("registry-not-allowed", f"{name}: {why}", False)
-        if left := host.held(request):
+        if left := await host.held(request, self._allowance):
             told = f"{name}: the budget of pulls is used up; the next in {left:.0f} s at most"
             return HttpFailure("registry-rate-limited", told, retry_after=int(left * SECOND))
         if wait := host.pace.wait(time.monotonic()):
@@ -269,8 +281,8 @@ class RegistryClient:
             if len(self._hosts) >= _HOSTS:
                 self._hosts = {name: kept for name, kept in self._hosts.items() if kept.budget.counts}
             budgets = self._options.budgets
-            quota = budgets.get("docker.io" if host == _DOCKER_HUB else host)
-            self._hosts[host] = _Host(Pace(self._options.per_second), Budget(quota))
+            registry = "docker.io" if host == _DOCKER_HUB else host
+            self._hosts[host] = _Host(registry, Pace(self._options.per_second), Budget(budgets.get(registry)))
         return self._hosts[host]
 
     def _opened_session(self) -> aiohttp.ClientSession:
@@ -308,6 +320,16 @@ class RegistryPlace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def lend(self, book: CredentialBook) -> None:
+        """Credentials beside those of the Docker configuration, in the place of what was lent before. Each counts
+        for its own host and below its own path, and the longest path wins; of equal ones the configuration's.
+        """
+        self._client.lend(book)
+
+    def share(self, allowance: Allowance) -> None:
+        """Have what registries may cost counted over several processes."""
+        self._client.share(allowance)
 
     async def close(self) -> None:
         """Closes all connections; the place may be used again."""

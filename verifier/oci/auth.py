@@ -80,8 +80,25 @@ class CredentialBook:
         """
         return not self._helpers.isdisjoint({_canonical(host), "*"})
 
+    def beside(self, other: CredentialBook) -> CredentialBook:
+        """The entries of both; where both have one for the same host and path, this one's."""
+        made = CredentialBook(helpers=self._helpers)
+        made._entries = other._entries | self._entries
+        return made
+
+    def says_the_same(self, other: CredentialBook) -> bool:
+        """Whether both would show everybody the same credentials."""
+        return {name: _shown(one) for name, one in self._entries.items()} == {
+            name: _shown(one) for name, one in other._entries.items()
+        }
+
     def __repr__(self) -> str:
         return f"CredentialBook({sorted(self._entries)})"
+
+
+def _shown(credential: Credential) -> tuple[str | None, ...]:
+    """What is sent of it."""
+    return tuple(None if one is None else one.reveal() for one in (credential.basic, credential.bearer))
 
 
 def _canonical(host: str) -> str:

@@ -169,8 +169,16 @@ class Login:
     """What has worked for each repository so far, and the credentials to try. Holds secrets; prints none."""
 
     def __init__(self, book: CredentialBook | None = None) -> None:
-        self._book = book or CredentialBook()
+        self._own = self._book = book or CredentialBook()
         self._known: dict[tuple[str, str], Secret] = {}
+
+    def lend(self, book: CredentialBook) -> None:
+        """Credentials beside one's own, in the place of those that were lent before. What was traded for one that is
+        gone, or for another one, is forgotten with it.
+        """
+        before, self._book = self._book, self._own.beside(book)
+        if not before.says_the_same(self._book):
+            self._known.clear()
 
     def known(self, endpoint: Endpoint, path: str) -> Secret | None:
         """The authorization that worked last time."""

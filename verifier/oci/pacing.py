@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _QUOTA: Final = re.compile(r"([0-9]{1,7})/([0-9]{1,4})?([smhd])")
@@ -43,6 +43,15 @@ def parse_quota(text: str) -> Quota:
     if found is None:
         raise ValueError("expected NUMBER/TIME, such as 100/6h")
     return Quota(int(found[1]), int(found[2] or 1) * _UNITS[found[3]])
+
+
+class Allowance(Protocol):
+    """Who else has a say in what a registry may cost: the other processes that spend of the same budget."""
+
+    async def take(self, registry: str) -> float:
+        """Take one pull of a registry: seconds to wait before it is asked for again; 0: it is taken, and has to be
+        made now. A registry without a budget is never waited for. Raises nothing.
+        """
 
 
 class Pace:
