@@ -11,13 +11,13 @@ import hashlib
 import json
 import re
 import shlex
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
-from alerting.findings import FINDINGS, ROOT_CAUSE, FindingRow
+from alerting.findings import FINDINGS, REASON_FINDINGS, ROOT_CAUSE, FindingRow
 from alerting.lifecycle import Reply, Slice
-from alerting.models import Cause, Incident, IncidentState, Member, Severity
+from alerting.models import Cause, Incident, IncidentState, Member, Proposal, Severity
 from alerting.routing import UNOWNED
 from alerting.text import Untrusted, count, cut, duration, is_plain, safe, short_digest, utc
 
@@ -34,6 +34,7 @@ MESSAGE_LIMIT: Final = 500
 MAX_NAMED_TEAMS: Final = 3
 MAX_NAMED_NAMESPACES: Final = 5
 MAX_NOTES: Final = 3
+RECORD_DOWN: Final = "what the record holds: the index is unavailable, and links into it lead nowhere until it is back"
 COLUMNS: Final = ("cluster", "namespace", "workload", "count", "since", "image")
 
 _COMMANDABLE_IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}")
@@ -86,6 +87,10 @@ class Message(msgspec.Struct, frozen=True):
     """When the incident opened."""
     marks: tuple[str, ...] = ()
     """`SILENCED`, `UNKNOWN`: beside the state."""
+    presses: tuple[Literal["ack", "propose"], ...] = ()
+    """What a button may do to it."""
+    incidents: tuple[str, ...] = ()
+    """Of a digest: what it stands for."""
 
     @property
     def content_hash(self) -> str:
@@ -94,22 +99,8 @@ class Message(msgspec.Struct, frozen=True):
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What the record could add to a message, and parts do not carry. Whoever can ask it fills it in; all of it is
-    untrusted text. What is empty is named among what is not known.
-    """
-
-    deployed_by: str = ""
-    """Who or what the largest member was admitted for."""
-    good_image: str = ""
-    """Newest image of the largest member's repository that is valid now, by digest."""
-
-
-UNASKED: Final = Known()
-
-
-def render(slice_: Slice, known: Known = UNASKED) -> Message:
-    """The message of one destination."""
+def render(slice_: Slice, *, record_is_down: bool = False) -> Message:
+    """The message of one destination. `record_is_down`: nobody can look into the record now."""
     incident = slice_.incident
     row = FINDINGS[incident.kind]
     return Message(
@@ -122,15 +113,16 @@ def render(slice_: Slice, known: Known = UNASKED) -> Message:
         as_of=incident.changed,
         headline=_headline(slice_, row),
         what=Untrusted(cut(incident.message, MESSAGE_LIMIT)),
-        facts=tuple(fact for fact in (*_facts(slice_), *_known_facts(known)) if fact.value),
+        facts=tuple(fact for fact in _facts(slice_) if fact.value),
         table=_table(slice_),
         benign=row.benign,
         todo=row.todo,
         commands=_commands(slice_),
-        unknown=_unknown(slice_, known),
+        unknown=(*_unknown(slice_), *((RECORD_DOWN,) if record_is_down else ())),
         link=f"docs/findings/{incident.kind}.md",
         opened=incident.opened,
         marks=_marks(incident),
+        presses=_presses(incident),
     )
 
 
@@ -145,8 +137,9 @@ def render_reply(reply: Reply, message: Message) -> str:
         "closed": f"closed by {who} with {count(reply.containers, 'container')} left",
         "reopened": f"open again: {count(reply.containers, 'container')}",
         "reminder": f"nobody has taken it: {count(reply.containers, 'container')}",
-        "refused": f"{who}: nothing to acknowledge, it is already resolved",
+        "refused": f"{who}: nothing to acknowledge or to propose, it is already resolved",
         "silence-ended": f"{over}: {count(reply.containers, 'container')} still open",
+        "exemption-proposed": f"{who} proposes to accept it: a trust administrator decides, nothing is accepted yet",
     }
     return f"{message.short_id} {sentences[reply.purpose]} ({utc(reply.time)})"
 
@@ -237,8 +230,38 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         Fact("acked by", _name(incident.acknowledged_by) if incident.acknowledged_by else ""),
         Fact("silenced", _silenced(incident)),
         Fact("not seen", _unseen(incident)),
+        Fact("deployed", Untrusted(incident.deployed_by)),
+        Fact("good", Untrusted(incident.good_image)),
+        *(Fact("proposed", _proposed(proposal)) for proposal in _pending(incident)),
         *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
     )
+
+
+def _presses(incident: Incident) -> tuple[Literal["ack", "propose"], ...]:
+    """What is open can be taken; what an exemption could accept can be proposed for one."""
+    taken: tuple[Literal["ack"], ...] = ("ack",) if incident.state == "open" else ()
+    return (*taken, "propose") if incident.state != "resolved" and is_exemptable(incident) else taken
+
+
+def is_exemptable(incident: Incident) -> bool:
+    """Could an exemption accept it? Not what nobody judged by a policy, nor what shows a compromise."""
+    row = FINDINGS[incident.kind]
+    judged = incident.kind in _JUDGED or incident.cause.kind in ("policy-change", "baseline-policy", "baseline-cluster")
+    return judged and not row.proof_of_compromise and incident.cause.kind != "revocation" and bool(incident.policy)
+
+
+_JUDGED: Final = frozenset(REASON_FINDINGS.values())
+
+
+def _pending(incident: Incident) -> tuple[Proposal, ...]:
+    """What is proposed and still of use."""
+    return () if incident.state == "resolved" else incident.proposals
+
+
+def _proposed(proposal: Proposal) -> str:
+    ticket = f" ({safe(proposal.ticket, NAME_LIMIT)})" if proposal.ticket else ""
+    said = f"accept it for {count(proposal.days, 'day')}{ticket}: {safe(proposal.why)}"
+    return f"{utc(proposal.time)} {_name(proposal.by)}: {said}; a trust administrator decides"
 
 
 def _is_silenced(incident: Incident) -> bool:
@@ -324,7 +347,7 @@ def _member_row(member: Member) -> tuple[Untrusted, ...]:
 
 
 def _commands(slice_: Slice) -> tuple[str, ...]:
-    """At most three lines to paste. A value that does not follow its grammar gives no line at all."""
+    """At most four lines to paste. A value that does not follow its grammar gives no line at all."""
     lines = [shlex.join(["revet", "incident", "show", slice_.incident.short_id])]
     if slice_.examples:
         first = slice_.examples[0]
@@ -334,7 +357,23 @@ def _commands(slice_: Slice) -> tuple[str, ...]:
         if _COMMANDABLE_OWNER.fullmatch(first.owner) and _COMMANDABLE_NAMESPACE.fullmatch(first.namespace):
             kind, _, name = first.owner.partition("/")
             lines.append(shlex.join(["kubectl", "-n", first.namespace, "get", f"{kind.lower()}/{name}", "-o", "wide"]))
+    if is_exemptable(slice_.incident):
+        lines += [shlex.join(_exempting(slice_, proposal)) for proposal in _pending(slice_.incident)[-1:]]
     return tuple(line for line in lines if is_plain(line))
+
+
+def _exempting(slice_: Slice, proposal: Proposal) -> list[str]:
+    """What a trust administrator runs who agrees. Its scope is where it is now, and has to be looked at."""
+    incident = slice_.incident
+    places = slice_.namespace_table
+    words = ["revet", "exempt", "add", "--policy", incident.policy]
+    if slice_.namespaces <= min(MAX_NAMED_NAMESPACES, len(places)):
+        for option, names in (("--cluster", {row[0] for row in places}), ("--namespace", {row[1] for row in places})):
+            words += [word for name in sorted(names) for word in (option, name)]
+    why = f"{incident.short_id}: {proposal.why}"
+    words += ["--why", why if is_plain(why) else incident.short_id, "--days", str(proposal.days)]
+    words += ["--owner", incident.teams[0][0] if incident.teams else UNOWNED, "--approver", "YOUR-NAME"]
+    return words + (["--ticket", proposal.ticket] if proposal.ticket else [])
 
 
 def repository_of(image: str) -> str:
@@ -344,14 +383,7 @@ def repository_of(image: str) -> str:
     return head if colon and "/" not in tag else path
 
 
-def _known_facts(known: Known) -> tuple[Fact, ...]:
-    return (
-        Fact("deployed", Untrusted(known.deployed_by)),
-        Fact("good", Untrusted(known.good_image)),
-    )
-
-
-def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
+def _unknown(slice_: Slice) -> tuple[str, ...]:
     incident = slice_.incident
     nobody = sum(containers for team, containers, _ in incident.teams if team == UNOWNED)
     candidates = (
@@ -359,8 +391,12 @@ def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
         (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
         (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
         (
-            bool(slice_.containers) and not known.deployed_by,
-            "who deployed it: `revet trace` shows the admissions on record",
+            bool(slice_.containers) and not incident.deployed_by,
+            "who deployed it: the record names nobody so far; `revet trace` shows what it has",
+        ),
+        (
+            bool(slice_.containers) and bool(incident.policy) and not incident.good_image,
+            "a good image to go back to: the record has none of this repository that is valid now",
         ),
     )
     return tuple(sentence for applies, sentence in candidates if applies)

@@ -22,18 +22,21 @@ from alerting.models import (
     Finding,
     Incident,
     IncidentAction,
+    IncidentContext,
     IncidentPart,
     Severity,
     ShardReached,
     Silence,
     SilenceAction,
 )
+from alerting.naming import named
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
 from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
+from alerting.storm import Storms
 from streams.events import AuditCounted, FeedSeen, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
@@ -46,7 +49,8 @@ OWNER: Final = "alert-owner"
 WATCH: Final = "alert-watch"
 REFUSALS: Final = "alert-refusals"
 LOSSES: Final = "alert-losses"
-KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, LOSSES})
+STORM: Final = "alert-storm"
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, LOSSES, STORM})
 """Kinds of rows that are the alerter's."""
 
 
@@ -70,6 +74,7 @@ class Alerter:
         self._refusals = Refusals()
         self._losses = Losses()
         self.ledger = Ledger()
+        self._storms = Storms(self.routes.storm_after)
         self.owners: dict[tuple[str, str], Ownership] = {}
         """(cluster, namespace) -> whose it is, and which rule said so."""
         self._owners_dirty: set[tuple[str, str]] = set()
@@ -77,6 +82,8 @@ class Alerter:
         self._expiry_due: int | None = None
         self._expiry_stored = b""
         self._trust = TrustState.empty()
+        self.record_is_down = False
+        """Whoever tells of incidents cannot reach the record: messages say so. Of now, so no part of the state."""
 
     def handle(self, event: object, now: int) -> Iterator[Output]:
         """One input; anything that is not for the alerter is passed over."""
@@ -86,6 +93,8 @@ class Alerter:
             yield from self._out(self.book.reached(event, now))
         elif isinstance(event, IncidentAction):
             yield from self._out(self.book.act(event))
+        elif isinstance(event, IncidentContext):
+            self.book.learn(event, now)
         elif isinstance(event, SilenceAction):
             yield from self._out(self.book.silence(event, max(now, event.time)))
         elif isinstance(event, NamespaceObserved):
@@ -110,6 +119,10 @@ class Alerter:
         book.beside = self._beside
         book.silences.names_of = self._names_of
         return book
+
+    def _name_of(self, cluster: str) -> str:
+        known = self._trust.clusters.get(cluster)
+        return cluster if known is None else known.name or cluster
 
     def _is_retired(self, cluster: str) -> bool:
         known = self._trust.clusters.get(cluster)
@@ -155,24 +168,36 @@ class Alerter:
         yield from self._told(self._refusals.tick(now), now)
         yield from self._told(self._losses.tick(now), now)
         yield from self._out(self.book.tick(now))
+        for digest in self._storms.tick(now):
+            self.ledger.accept(digest)
 
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
         watch = self._watch.next_due() if self._watch is not None else None
         feeds = self._feeds.next_due() if self._feeds is not None else None
-        own = (self._refusals.next_due(), self._losses.next_due())
-        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, feeds, *own)
+        own = (watch, feeds, self._refusals.next_due(), self._losses.next_due(), self._storms.next_due())
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), *own)
         return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:
         """What a destination should read now (`alerting.delivery.Content`)."""
+        digest = self._storms.message(incident, self._row)
+        if digest is not None:
+            return digest
         found = self.book.slice_of(incident, destination)
-        return None if found is None else render(found)
+        return None if found is None else render(named(found, self._name_of), record_is_down=self.record_is_down)
+
+    def _row(self, incident: str) -> Incident | None:
+        """An incident with the names of its clusters."""
+        found = self.book.slice_of(incident, self.routes.security)
+        return None if found is None else named(found, self._name_of).incident
 
     def _out(self, outputs: Iterable[Incident | Lifecycle | Notification | Silence]) -> Iterator[Output]:
         for out in outputs:
             if isinstance(out, Notification):
-                self.ledger.accept(out)
+                known = self.ledger.newest(out.incident, out.destination)
+                for intent in self._storms.sift(out, new=known is None or out.episode > known.episode):
+                    self.ledger.accept(intent)
             else:
                 yield out
 
@@ -207,7 +232,8 @@ class Alerter:
         return rows + self._take_own()
 
     def _take_own(self) -> list[tuple[str, str, bytes | None]]:
-        rows: list[tuple[str, str, bytes | None]] = []
+        rows: list[tuple[str, str, bytes | None]] = [(STORM, key, value) for key, value in self._storms.dirty().items()]
+        self._storms.saved()
         if self._watch is not None:
             rows += [(WATCH, key, value) for key, value in self._watch.dirty().items()]
             self._watch.saved()
@@ -235,6 +261,9 @@ class Alerter:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self._losses.load((k, v) for kind, k, v in kept if kind == LOSSES)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
+        standing = ((row.incident, row.destination) for row in self.ledger.rows() if not row.resolved)
+        self._storms = Storms(self.routes.storm_after)
+        self._storms.load((value for kind, _, value in kept if kind == STORM), standing)
         for kind, key, value in kept:
             if kind == OWNER:
                 place = msgspec.json.decode(key, type=tuple[str, str])

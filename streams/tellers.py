@@ -7,10 +7,11 @@ with telling(settings, channels, console, clock, observer) as teller: …
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from alerting.adapters.webhook import Every, alertmanager, pagerduty, ping, webhook
 from alerting.blocks import Links
@@ -18,16 +19,20 @@ from alerting.calls import AsyncNotifier, StepKind
 from alerting.channels import Channels
 from alerting.pacing import Pacing
 from alerting.routing import Routes, team_of_destination
-from streams.settings import Settings
+from streams.collectors.pressed import PressServer
+from streams.pressing import Pressing, Take
+from streams.settings import Settings, host_and_port
 from streams.sinks.mapping import Names
 from streams.telling import Courier, Switch
 from verifier.errors import InputError
 
 if TYPE_CHECKING:  # an extra: imported where somebody wants it
-    from alerting.adapters.slack import Access, SlackNotifier
+    from alerting.adapters.slack import SlackNotifier
+    from alerting.adapters.slackclient import Access
 
 Clock = Callable[[], int]
 """Microseconds UTC."""
+_NOT_INSTALLED: Final = "slack: the client is not installed; example: pip install 'revet[slack]'"
 
 
 class Counter:
@@ -41,6 +46,15 @@ class Counter:
 
     def degraded(self, step: str) -> None:
         """Something simpler was sent, or elsewhere."""
+
+    def connection(self, what: str, connections: int) -> None:
+        """See `alerting.adapters.slacksocket.SocketObserver`."""
+
+    def envelope(self, outcome: str) -> None:
+        """See `alerting.adapters.slacksocket.SocketObserver`."""
+
+    def pressed(self, what: str, outcome: str) -> None:
+        """A button, and what came of it."""
 
 
 class _Watching:
@@ -77,7 +91,12 @@ def routes_of(settings: Settings) -> Routes:
     aside = (alerting.webhook_url, alerting.webhook_url_file, alerting.pagerduty_key, alerting.pagerduty_key_file)
     escalates = bool(alerting.alertmanager_url) or any(place is not None for place in aside)
     return routes.model_copy(
-        update={"team_slices": routes.team_slices or beside, "reminders": True, "escalates": escalates}
+        update={
+            "team_slices": routes.team_slices or beside,
+            "reminders": True,
+            "escalates": escalates,
+            "storm_after": alerting.digest_after,
+        }
     )
 
 
@@ -137,13 +156,63 @@ async def _slack(
     try:
         from alerting.adapters.slack import SlackNotifier, SlackOptions  # noqa: PLC0415  # an extra: only who wants it
     except ImportError as error:
-        raise InputError("slack: the client is not installed; example: pip install 'revet[slack]'") from error
+        raise InputError(_NOT_INSTALLED) from error
     token = settings.slack.token_text()
     if token is None:
         raise InputError("slack.token: there is none; example: token_file: /run/secrets/slack-token")
-    options = SlackOptions(token, settings.slack.api, settings.slack.proxy, links_of(settings), settings.slack.mentions)
+    slack_ = settings.slack
+    options = SlackOptions(token, slack_.api, slack_.proxy, links_of(settings), slack_.mentions, pressable=slack_.hears)
     async with SlackNotifier(options, channels, clock, _Watching(pacing, clock, counter)) as slack:
         yield slack
+
+
+@asynccontextmanager
+async def pressing_of(
+    settings: Settings, take: Take, clock: Clock, counter: Counter | None = None
+) -> AsyncIterator[tuple[str, int] | None]:
+    """What hears buttons until the block ends, where the settings want any; gives the address it listens on, if any.
+
+    Raises:
+        InputError: the client is not installed, or a file with a secret cannot be read.
+        PlaceUnavailable: the address cannot be listened on.
+    """
+    slack, told = settings.slack, counter or Counter()
+    token = slack.token_text()
+    if not slack.hears or token is None:
+        yield None
+        return
+    try:
+        from alerting.adapters.slackanswers import SlackAnswers  # noqa: PLC0415  # an extra, as above
+        from alerting.adapters.slackclient import SlackWeb  # noqa: PLC0415
+        from alerting.adapters.slacksocket import CALL_SECONDS, SlackSocket, SocketOptions  # noqa: PLC0415
+    except ImportError as error:
+        raise InputError(_NOT_INSTALLED) from error
+    pressing = Pressing(slack.people, take, clock, told.pressed)
+    app_token, secret = slack.app_token_text(), slack.signing_secret_text()
+    async with AsyncExitStack() as stack:
+        if app_token is not None:
+            options = SocketOptions(app_token, token, slack.api, slack.proxy)
+            socket = await stack.enter_async_context(SlackSocket(options, pressing, told))
+            await stack.enter_async_context(_running(socket.run()))
+        if secret is None:
+            yield None
+            return
+        web = SlackWeb(token, slack.api, slack.proxy, CALL_SECONDS, told.called)
+        stack.push_async_callback(web.close)
+        server = PressServer(pressing, SlackAnswers(web), secret, told.envelope)
+        host, port = host_and_port(slack.listen)
+        yield host, await stack.enter_async_context(server.listening(host, port))
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Work beside the block, and no longer than it."""
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager

@@ -13,14 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from alerting.incidents import IncidentBook
 from alerting.models import Silence
+from alerting.naming import named
 from alerting.render import Message, render
 from alerting.routing import Routes
 from streams.alerter import BOOK, silences_of
 from streams.engine.sqlite import Connection, trust_log
 from streams.local.sqlite import newest_time, open_reading, recorded_clock, state_now
+from streams.queries.context import context_of
 from streams.queries.looking import Look
 from streams.queries.sqlite import SqliteReader
 from verifier.errors import InputError
@@ -57,7 +60,15 @@ class StateLook(Look):
         except msgspec.MsgspecError as error:
             raise InputError(f"the alerter's state is not readable by this version: {error}") from error
         found = book.slice_of(incident, Routes().security)
-        return render(found) if found is not None else None
+        if found is None:
+            return None
+        if found.incident.state != "resolved" and not found.incident.deployed_by:
+            added = context_of(self.reader, found.incident, self.now)
+            row = replace(found.incident, deployed_by=added.deployed_by, good_image=added.good_image)
+            found = replace(found, incident=row)
+        clusters = self.trust().clusters
+        names = {id_: known.name for id_, known in clusters.items() if known.name}
+        return render(named(found, lambda cluster: names.get(cluster, cluster)))
 
 
 def silences(path: Path) -> list[Silence]:

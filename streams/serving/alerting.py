@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from alerting.adapters.console import ConsoleNotifier
-from alerting.calls import Answer, Call, Failed
+from alerting.calls import Answer, Call, Failed, Find
 from alerting.channels import Channels
 from alerting.delivery import FALLBACK, Notifier, deliver
 from alerting.routing import Routes
@@ -23,19 +23,26 @@ from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
 from streams.engine.worker import ShardWorker
+from streams.knowing import Knowing
+from streams.serving.asking import Take, knowing_of, taking
 from streams.serving.metrics import (
     ALERT_DELAY,
     CANARY,
     MESSAGES,
     SLACK_CALLS,
+    SLACK_CONNECTIONS,
     SLACK_DEGRADED,
+    SLACK_ENVELOPES,
+    SLACK_HEARD,
     SLACK_LIMITED,
+    SLACK_PRESSES,
+    SLACK_SOCKET,
     Metrics,
 )
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of
 from streams.shared import Shared
-from streams.tellers import Counter, channels_of, courier_of, heart_of, routes_of, trial_of
+from streams.tellers import Counter, channels_of, courier_of, heart_of, pressing_of, routes_of, trial_of
 from streams.telling import Courier, Direct
 from streams.topics import ACTIONS, ALERTS, PARTS, TOPICS
 from streams.trustlog import gate_of
@@ -74,12 +81,13 @@ async def alert(process: Process) -> None:
         stale_seconds=settings.serve.stale_trust_seconds,
     )  # fmt: skip
     beats = Beats(process, "alert", instance, link, meter, shards, view, shared.gate)
-    await _telling(process, worker, beats, view, channels, wall=wall)
+    await _telling(process, worker, beats, view, channels, taking(link, shards), wall=wall)
 
 
 async def _telling(
-    process: Process, worker: ShardWorker, beats: Beats, view: BroadcastView, channels: Channels | None, *, wall: bool
-) -> None:
+    process: Process, worker: ShardWorker, beats: Beats, view: BroadcastView, channels: Channels | None, take: Take,
+    *, wall: bool,
+) -> None:  # fmt: skip
     """Work, and tell people on standard output or in Slack."""
     terminal = ConsoleNotifier(sys.stdout)
     if channels is None:
@@ -87,9 +95,13 @@ async def _telling(
         await serve(process, worker.run, beats, view)
         return
     now = _Now(wall=wall)
-    settings = process.settings
-    async with courier_of(settings, channels, Direct(terminal), now, Counted(process)) as courier:
-        teller = SlackTeller(process, courier, now)
+    settings, counted = process.settings, Counted(process)
+    async with (
+        courier_of(settings, channels, Direct(terminal), now, counted) as courier,
+        knowing_of(settings, take, now) as knowing,
+        pressing_of(settings, take, wall_clock, counted),  # also who stands by: a press goes to any connection
+    ):
+        teller = SlackTeller(process, courier, now, knowing)
         worker.prepare = teller.prepare
         async with canary_of(process, channels, teller) as singing:
             try:
@@ -202,14 +214,37 @@ class Counted(Counter):
         """See `Counter`."""
         self._process.metrics.add(SLACK_DEGRADED, 1, step)
 
+    def connection(self, what: str, connections: int) -> None:
+        """See `Counter`."""
+        metrics = self._process.metrics
+        metrics.add(SLACK_SOCKET, 1, what)
+        if connections >= 0:
+            metrics.set(SLACK_CONNECTIONS, connections)
+            metrics.set(SLACK_HEARD, wall_clock() / SECOND)
+        if what not in ("open", "refresh"):
+            self._process.log.warning("slack-socket", what=what, connections=connections)
+
+    def envelope(self, outcome: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_ENVELOPES, 1, outcome)
+        self._process.metrics.set(SLACK_HEARD, wall_clock() / SECOND)
+
+    def pressed(self, what: str, outcome: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_PRESSES, 1, what, outcome)
+        if outcome in ("refused", "not-durable"):
+            self._process.log.warning("button-not-done", what=what, outcome=outcome)
+
 
 class SlackTeller:
     """Sends what the delivery ledger says is due, and waits for no answer: the lane goes on, and is woken by each."""
 
-    def __init__(self, process: Process, courier: Courier, now: _Now) -> None:
+    def __init__(self, process: Process, courier: Courier, now: _Now, knowing: Knowing | None = None) -> None:
+        """`knowing`: asks the record what messages add; None: there is none to ask."""
         self._process = process
         self._courier = courier
         self._now = now
+        self._knowing = knowing
         self._worked = 0.0
 
     def is_active(self) -> bool:
@@ -229,11 +264,20 @@ class SlackTeller:
         self._worked = time.monotonic()
         ledger, now = processor.alerter.ledger, self._now()
         self._count(self._courier.settle(ledger, now))
+        if self._knowing is not None:
+            processor.alerter.record_is_down = self._knowing.is_down
         calls = self._courier.take(ledger, processor.alerter.message, now)
+        self._consider(processor, calls)
         if calls or ledger.is_dirty:
             # What is about to be done is durable before it is done, and so is what made it due.
             await lane.persist(processor.alerter.take_ledger())
         self._courier.begin(ledger, calls)
+
+    def _consider(self, processor: ClusterAlerter, calls: Sequence[Call]) -> None:
+        """What is told now, the record may add to."""
+        if self._knowing is not None:
+            for call in calls:
+                self._knowing.consider(processor.alerter.book.incident(_incident_of(call)))
 
     async def _finish(self, lane: ShardLane) -> None:
         """Answers that are under way are worth waiting for: what is known needs no search."""
@@ -251,6 +295,11 @@ class SlackTeller:
                 self._process.log.warning(
                     "message-not-sent", destination=call.destination, outcome=answer.kind, detail=answer.detail
                 )
+
+
+def _incident_of(call: Call) -> str:
+    """The incident a call tells of; empty: it only looks."""
+    return "" if isinstance(call, Find) else call.message.incident
 
 
 def _alerter(processor: Processor) -> ClusterAlerter:

@@ -11,12 +11,14 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from alerting.models import Severity
 from alerting.quiet import Quiet
+from streams.settings.section import Address as HostPort
 from streams.settings.section import Section, not_both, not_empty, secret_of
 
 Secret = Annotated[SecretStr | None, AfterValidator(not_empty)]
 
 _CHANNEL: Final = re.compile(r"[CGD][A-Z0-9]{7,20}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@/-]{0,70}[A-Za-z0-9])?")
+_USER: Final = re.compile(r"[UW][A-Z0-9]{7,20}")
 _MENTION: Final = re.compile(r"[SUW][A-Z0-9]{7,20}|here|channel")
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -57,6 +59,19 @@ class SlackSettings(Section):
     """Bot token. Better in a file: `slack.token_file`."""
     token_file: Path | None = Field(default=None, examples=["/run/secrets/slack-token"])
     """File that holds the bot token; read at start."""
+    app_token: Secret = Field(default=None, examples=["(xapp-…)"])
+    """App-level token with the scope `connections:write`: messages then have buttons, and what is pressed is heard over
+    a connection that revet opens (Socket Mode). Better in a file: `slack.app_token_file`."""
+    app_token_file: Path | None = Field(default=None, examples=["/run/secrets/slack-app-token"])
+    """File that holds the app-level token; read at start."""
+    signing_secret: Secret = Field(default=None, examples=["(32 hex digits)"])
+    """Signing secret of the app: in the place of an app-level token, where Slack can reach `slack.listen`."""
+    signing_secret_file: Path | None = Field(default=None, examples=["/run/secrets/slack-signing-secret"])
+    """File that holds the signing secret; read at start."""
+    listen: HostPort = Field(default="", examples=["0.0.0.0:9883"])
+    """HOST:PORT for requests that Slack signs (interactivity request URL: `https://…/slack`); TLS ends in front."""
+    people: dict[str, str] = Field(default={}, examples=["U0123ABCD=ann,U0456EFGH=ben"])
+    """Who may press buttons: Slack user ID -> name for the record. Nobody else may; needed where there are buttons."""
     channels: dict[str, str] = Field(default={}, examples=["security=C0123ABCD,team/payments=C0456EFGH"])
     """Name -> channel ID (not its name): `security` (or `owners.security`), which must be there, `team/NAME` for a
     team, `canary`, and any other name for namespaces to choose by a label of `owners.channel_keys`."""
@@ -86,10 +101,44 @@ class SlackSettings(Section):
             raise ValueError("expected IDs such as S0123ABCD or U0123ABCD, or here")
         return mentions
 
+    @field_validator("people")
+    @classmethod
+    def _people_are_ids(cls, people: dict[str, str]) -> dict[str, str]:
+        for user, name in people.items():
+            if not _USER.fullmatch(user):
+                raise ValueError("expected Slack user IDs such as U0123ABCD, not names, which people can change")
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{user}: expected a name such as ann or ann@example.com")
+        return people
+
     @model_validator(mode="after")
     def _one_token(self) -> SlackSettings:
         not_both(self.token, self.token_file, "token")
+        not_both(self.app_token, self.app_token_file, "app_token")
+        not_both(self.signing_secret, self.signing_secret_file, "signing_secret")
+        signs = self.signing_secret is not None or self.signing_secret_file is not None
+        if signs != bool(self.listen):
+            raise ValueError("listen: goes together with signing_secret; example: listen: 0.0.0.0:9883")
+        if self.hears and not self.people:
+            raise ValueError(
+                "people: where there are buttons somebody has to be named who may press; example: U0123ABCD=ann"
+            )
+        if self.hears and not self.wanted:
+            raise ValueError("token: buttons need messages to stand in; give slack.token_file too")
         return self
+
+    @property
+    def hears(self) -> bool:
+        """Are there buttons?"""
+        return self.app_token is not None or self.app_token_file is not None or bool(self.listen)
+
+    def signing_secret_text(self) -> str | None:
+        """The signing secret. Raises InputError as `secret_of`."""
+        return secret_of(self.signing_secret, self.signing_secret_file, "slack.signing_secret")
+
+    def app_token_text(self) -> str | None:
+        """The app-level token. Raises InputError as `secret_of`."""
+        return secret_of(self.app_token, self.app_token_file, "slack.app_token")
 
     @property
     def wanted(self) -> bool:
@@ -115,6 +164,9 @@ class AlertingSettings(Section):
     make no noise and go on. Empty: none."""
     quiet_below: Severity = Field(default="high", examples=["critical"])
     """From this severity on nobody is let sleep. `critical` never waits."""
+    digest_after: int = Field(default=5, ge=0, le=1000, examples=[5])
+    """New messages of one minute and channel, beyond which what is not critical comes as a digest, one a minute. 0: a
+    message each, always."""
     webhook_url: Annotated[SecretStr | None, AfterValidator(secret_address)] = Field(
         default=None, examples=["https://hooks.example.com/revet"]
     )
