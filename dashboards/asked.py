@@ -1,4 +1,4 @@
-"""What a panel asks of Elasticsearch, and what it then shows: the parts of Lens that our pages use, without Kibana. Pure.
+"""What a panel asks of Elasticsearch, and what it then shows: the part of Lens that our pages use. Pure.
 
     for question in asked(panel, Window(start, end)):       one per layer
         answer = POST question.index/_search with question.body

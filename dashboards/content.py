@@ -115,36 +115,32 @@ def _rule(names: Names) -> Json:
         "risk_score_mapping": [],
         "rule_name_override": "message",
         "tags": ["revet", "Use Case: Supply Chain"],
-        "author": [],
-        "references": [],
         "false_positives": ["Each kind of finding says why it may be harmless: `revet explain CODE`."],
         "note": "Open *revet: Investigate a digest*, or run `revet trace DIGEST`. Incidents are acknowledged in revet: "
         "`revet incident ack ID`.",
-        "threat": [
-            {
-                "framework": "MITRE ATT&CK",
-                "tactic": {
-                    "id": "TA0001",
-                    "name": "Initial Access",
-                    "reference": "https://attack.mitre.org/tactics/TA0001/",
-                },
-                "technique": [
-                    {
-                        "id": "T1195",
-                        "name": "Supply Chain Compromise",
-                        "reference": "https://attack.mitre.org/techniques/T1195/",
-                        "subtechnique": [
-                            {
-                                "id": "T1195.002",
-                                "name": "Compromise Software Supply Chain",
-                                "reference": "https://attack.mitre.org/techniques/T1195/002/",
-                            }
-                        ],
-                    }
-                ],
-            }
-        ],
+        "threat": [_ATTACK],
     }
+
+
+_MITRE: Final = "https://attack.mitre.org"
+_ATTACK: Final = {
+    "framework": "MITRE ATT&CK",
+    "tactic": {"id": "TA0001", "name": "Initial Access", "reference": f"{_MITRE}/tactics/TA0001/"},
+    "technique": [
+        {
+            "id": "T1195",
+            "name": "Supply Chain Compromise",
+            "reference": f"{_MITRE}/techniques/T1195/",
+            "subtechnique": [
+                {
+                    "id": "T1195.002",
+                    "name": "Compromise Software Supply Chain",
+                    "reference": f"{_MITRE}/techniques/T1195/002/",
+                }
+            ],
+        }
+    ],
+}
 
 
 def _role(names: Names, space: str, reads: list[Json]) -> Json:

@@ -19,8 +19,8 @@ def admission(source: Sources) -> Page:
         (
             helped(
                 "Decisions of the API server about pods and what makes pods, whichever engine decided. *Failed open*: "
-                "a webhook could not be asked and the request went through. How long webhooks take is not in the record; "
-                "it is among the metrics of `revet serve admission` (docs/metrics.md)."
+                "a webhook could not be asked and the request went through. How long webhooks take is not in the "
+                "record; it is among the metrics of `revet serve admission` (docs/metrics.md)."
             ),
             _numbers(source),
             _over_time(source),

@@ -125,72 +125,45 @@ def _falling(source: Sources) -> Row:
 
 
 def _behind(source: Sources) -> Section:
-    findings = source("findings")
-    open_ = "state:open"
     controls = (
         Control("cluster", "Cluster", "findings"),
         Control("environment", "Environment", "findings"),
         Control("namespace", "Namespace", "findings"),
         finding_code("findings"),
     )
+    return Section("behind", "Findings behind them", controls, (_places(source), _members(source)))
+
+
+STILL = "state:open"
+
+
+def _places(source: Sources) -> Row:
+    findings = source("findings")
+    containers = total("affected", "Containers")
+    places = table(
+        findings,
+        [terms("cluster", "Cluster", 20), terms("namespace", "Namespace", 20)],
+        [containers, count("Findings"), unique("incident", "Incidents"), last("team", "Team")],
+        where=STILL,
+    )
+    digests = table(
+        findings,
+        [terms("digest", "Digest", 50)],
+        [containers, count("Findings"), last("repository", "Repository"), last("finding", "Finding")],
+        where=STILL,
+    )
+    return Row(
+        13, (Panel("places", "Where", 24, places), Panel("digests", "Digests", 24, digests, to=("investigate",)))
+    )
+
+
+def _members(source: Sources) -> Row:
     columns = (
-        "incident",
-        "finding",
-        "severity",
-        "cluster",
-        "namespace",
-        "workload",
-        "digest",
-        "affected",
-        "opened",
+        *("incident", "finding", "severity", "cluster", "namespace", "workload", "digest", "affected", "opened"),
         "team",
     )
-    return Section(
-        "behind",
-        "Findings behind them",
-        controls,
-        (
-            Row(
-                13,
-                (
-                    Panel(
-                        "places",
-                        "Where",
-                        24,
-                        table(
-                            findings,
-                            [terms("cluster", "Cluster", 20), terms("namespace", "Namespace", 20)],
-                            [
-                                total("affected", "Containers"),
-                                count("Findings"),
-                                unique("incident", "Incidents"),
-                                last("team", "Team"),
-                            ],
-                            where=open_,
-                        ),
-                    ),
-                    Panel(
-                        "digests",
-                        "Digests",
-                        24,
-                        table(
-                            findings,
-                            [terms("digest", "Digest", 50)],
-                            [
-                                total("affected", "Containers"),
-                                count("Findings"),
-                                last("repository", "Repository"),
-                                last("finding", "Finding"),
-                            ],
-                            where=open_,
-                        ),
-                        to=("investigate",),
-                    ),
-                ),
-            ),
-            Row(15, (Panel("members", "Members", 48, documents(findings, columns, where=open_), "discover_session"),)),
-        ),
-    )
+    listed = documents(source("findings"), columns, where=STILL)
+    return Row(15, (Panel("members", "Members", 48, listed, "discover_session"),))
 
 
 def _told(source: Sources) -> Row:

@@ -153,59 +153,39 @@ def _trend(source: Sources) -> Row:
     )
 
 
+OPEN = "state:open"
+
+
 def _findings(source: Sources) -> Section:
+    controls = (severity("findings"), finding_code("findings"))
+    return Section("findings", "Open findings", controls, (_open(source), _worst(source)))
+
+
+def _open(source: Sources) -> Row:
     findings = source("findings")
-    open_ = "state:open"
-    return Section(
-        "findings",
-        "Open findings",
-        (severity("findings"), finding_code("findings")),
+    by_severity = bars(findings, terms("severity"), [count("Findings")], where=OPEN)
+    over = bars(source("finding"), over_time(), [count("Opened", OPENED), count("Closed", CLOSED)])
+    return Row(
+        12,
         (
-            Row(
-                12,
-                (
-                    Panel("open", "Open findings", 8, metric(findings, count("Open"), where=open_)),
-                    Panel("incidents", "Incidents behind them", 8, metric(findings, unique("incident"), where=open_)),
-                    Panel(
-                        "by-severity",
-                        "By severity",
-                        16,
-                        bars(findings, terms("severity"), [count("Findings")], where=open_),
-                    ),
-                    Panel(
-                        "over-time",
-                        "Opened and closed",
-                        16,
-                        bars(source("finding"), over_time(), [count("Opened", OPENED), count("Closed", CLOSED)]),
-                    ),
-                ),
-            ),
-            Row(
-                14,
-                (
-                    Panel(
-                        "namespaces",
-                        "Namespaces with the most open findings",
-                        16,
-                        table(findings, [terms("namespace")], [count("Findings"), unique("incident")], where=open_),
-                    ),
-                    Panel(
-                        "digests",
-                        "Images with the most open findings",
-                        16,
-                        table(findings, [terms("digest")], [count("Findings"), unique("namespace")], where=open_),
-                        to=("investigate",),
-                    ),
-                    Panel(
-                        "open-incidents",
-                        "Incidents with the most open findings",
-                        16,
-                        table(
-                            findings, [terms("incident")], [count("Findings"), oldest("opened", "Since")], where=open_
-                        ),
-                        to=("incidents",),
-                    ),
-                ),
-            ),
+            Panel("open", "Open findings", 8, metric(findings, count("Open"), where=OPEN)),
+            Panel("incidents", "Incidents behind them", 8, metric(findings, unique("incident"), where=OPEN)),
+            Panel("by-severity", "By severity", 16, by_severity),
+            Panel("over-time", "Opened and closed", 16, over),
+        ),
+    )
+
+
+def _worst(source: Sources) -> Row:
+    findings = source("findings")
+    names = table(findings, [terms("namespace")], [count("Findings"), unique("incident")], where=OPEN)
+    images = table(findings, [terms("digest")], [count("Findings"), unique("namespace")], where=OPEN)
+    told = table(findings, [terms("incident")], [count("Findings"), oldest("opened", "Since")], where=OPEN)
+    return Row(
+        14,
+        (
+            Panel("namespaces", "Namespaces with the most open findings", 16, names),
+            Panel("digests", "Images with the most open findings", 16, images, to=("investigate",)),
+            Panel("open-incidents", "Incidents with the most open findings", 16, told, to=("incidents",)),
         ),
     )
