@@ -111,7 +111,7 @@ QUESTIONS: Final = (
     Question(
         13, "unverified", "What could not be verified, why, since when?", "findings",
         "finding:unverifiable-too-long or finding:stale",
-        (*_WHERE, "digest", "policy", "reason", "why", "opened", "state", "team"),
+        (*_WHERE, "digest", "policy", "reason", "opened", "state", "team"),
         "namespace:payments and state:open", "What is younger than the deadline of the finding is not listed yet.",
     ),
     Question(

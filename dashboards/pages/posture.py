@@ -173,7 +173,7 @@ def _unproven(source: Sources) -> Section:
                         table(
                             source("findings"),
                             [terms("digest", "Digest", 50)],
-                            [count("Findings"), oldest("opened", "Since"), last("why", "Why"), last("team", "Team")],
+                            [count("Findings"), oldest("opened", "Since"), last("reason", "Why"), last("team", "Team")],
                             where=f"{open_} and finding:unverifiable-too-long",
                         ),
                         to=("investigate",),
