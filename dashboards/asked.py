@@ -1,7 +1,7 @@
 """What a panel asks of Elasticsearch, and what it then shows: the part of Lens that our pages use. Pure.
 
-    for question in asked(panel, Window(start, end)):       one per layer
-        answer = POST question.index/_search with question.body
+    for search in asked(panel, Window(start, end, seconds)):     one per layer
+        answer = POST search.target/_search with search.body
     shown(panel, answers)                                   rows of keys and values, as a table
 
 Made from the rendered panel, so that what is installed is what is tried. Differences from Kibana are of form alone: one
@@ -36,10 +36,11 @@ class Window(NamedTuple):
     where: Condition = EVERYTHING
 
 
-class Question(NamedTuple):
+class Search(NamedTuple):
     """One search."""
 
-    index: str
+    target: str
+    """Index, alias or data stream."""
     body: Json
 
 
@@ -50,7 +51,7 @@ class Row(NamedTuple):
     values: tuple[Key, ...]
 
 
-def asked(panel: Json, window: Window) -> list[Question]:
+def asked(panel: Json, window: Window) -> list[Search]:
     """The searches of a rendered panel; none for a text or a filter.
 
     Raises:
@@ -88,7 +89,7 @@ def _buckets(config: Json) -> list[Json]:
     raise ValueError(f"a chart of type {config['type']}")
 
 
-def _layer(layer: Json, config: Json, window: Window) -> Question:
+def _layer(layer: Json, config: Json, window: Window) -> Search:
     if layer["type"] != "annotations":
         return _chart(layer, config, _axes(layer), window, metrics=layer["y"])
     body = {
@@ -96,7 +97,7 @@ def _layer(layer: Json, config: Json, window: Window) -> Question:
         "query": _query(layer, config, window, marks=True),
         "aggs": {str(n): _mark(event) for n, event in enumerate(layer["events"])},
     }
-    return Question(layer["data_source"]["index_pattern"], body)
+    return Search(layer["data_source"]["index_pattern"], body)
 
 
 def _axes(layer: Json) -> list[Json]:
@@ -110,21 +111,21 @@ def _mark(event: Json) -> Json:
 
 def _chart(
     source: Json, config: Json, buckets: Sequence[Json], window: Window, metrics: Sequence[Json] | None = None
-) -> Question:
+) -> Search:
     measured = config["metrics"] if metrics is None else metrics
     body = {"size": 0, "query": _query(source, config, window), "track_total_hits": True}
     aggregations = _nested(buckets, measured, window)
-    return Question(source["data_source"]["index_pattern"], body | ({"aggs": aggregations} if aggregations else {}))
+    return Search(source["data_source"]["index_pattern"], body | ({"aggs": aggregations} if aggregations else {}))
 
 
-def _documents(tab: Json, window: Window) -> Question:
+def _documents(tab: Json, window: Window) -> Search:
     body = {
         "size": min(tab["rows_per_page"], DOCUMENTS),
         "query": _query(tab, tab, window),
         "sort": [{one["name"]: {"order": one["direction"]}} for one in tab["sort"]],
         "_source": tab["column_order"],
     }
-    return Question(tab["data_source"]["index_pattern"], body)
+    return Search(tab["data_source"]["index_pattern"], body)
 
 
 def _query(source: Json, config: Json, window: Window, *, marks: bool = False) -> Json:

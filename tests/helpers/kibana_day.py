@@ -89,9 +89,9 @@ def _containers() -> Iterator[ContainerChanged]:
             id=id_, time=at(ended or started), sequence=1, cluster=cluster, namespace=namespace,
             pod=f"{workload}-{id_}", pod_uid=f"u-{id_}", owner=Owner("Deployment", workload), node="n1",
             service_account="default", kind="main", name="app", image=f"{REPOSITORIES[digest]}:1",
-            repository=REPOSITORIES[digest], digest=digest, state="terminated" if ended else "running", started=at(started),
-            ended=at(ended) if ended else None, end_reason="replaced" if ended else "", class_id=f"class-{workload}-{digest[7:9]}",
-            admitted_by=admitted, verdicts=(PolicyVerdict(policy, "v1", verdict, CODES.get(verdict, ()), exempted),),
+            repository=REPOSITORIES[digest], digest=digest, state="terminated" if ended else "running",
+            started=at(started), ended=at(ended) if ended else None, end_reason="replaced" if ended else "",
+            class_id=f"class-{workload}-{digest[7:9]}", admitted_by=admitted, verdicts=(PolicyVerdict(policy, "v1", verdict, CODES.get(verdict, ()), exempted),),
         )  # fmt: skip
 
 

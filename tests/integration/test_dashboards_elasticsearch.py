@@ -37,8 +37,8 @@ class Kept:
         every = (one for block in self.bodies[slug]["panels"] for one in block.get("panels", [block]))
         return {one["config"]["title"]: one for one in every if one["type"] not in ("markdown", "options_list_control")}
 
-    def search(self, index: str, body: Json) -> Json:
-        found: Json = self.space.server.call("POST", url_path(index, "_search"), body=body).body
+    def search(self, target: str, body: Json) -> Json:
+        found: Json = self.space.server.call("POST", url_path(target, "_search"), body=body).body
         assert found["_shards"]["failed"] == 0
         return found
 
@@ -360,7 +360,7 @@ def test_an_empty_record_is_empty_pages_and_no_errors(elastic_server):
         for title, panel in empty.panels(slug).items():
             for question in asked(panel, WINDOW):
                 answer = space.server.call(
-                    "POST", url_path(question.index, "_search"), body=question.body, accept=(404,)
+                    "POST", url_path(question.target, "_search"), body=question.body, accept=(404,)
                 )
                 assert answer.status in (200, 404), title  # a data stream is made with its first document
     space.close()

@@ -125,7 +125,7 @@ def test_the_default_space_is_left_as_it_is(world):
     assert list(world.kibana.spaces) == ["default"]
 
 
-# -------------------------------------------------------------------------------------------------------- what goes wrong
+# ------------------------------------------------------------------------------------------------------ what goes wrong
 
 
 @pytest.mark.parametrize(
