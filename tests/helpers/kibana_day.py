@@ -91,7 +91,8 @@ def _containers() -> Iterator[ContainerChanged]:
             service_account="default", kind="main", name="app", image=f"{REPOSITORIES[digest]}:1",
             repository=REPOSITORIES[digest], digest=digest, state="terminated" if ended else "running",
             started=at(started), ended=at(ended) if ended else None, end_reason="replaced" if ended else "",
-            class_id=f"class-{workload}-{digest[7:9]}", admitted_by=admitted, verdicts=(PolicyVerdict(policy, "v1", verdict, CODES.get(verdict, ()), exempted),),
+            class_id=f"class-{workload}-{digest[7:9]}", admitted_by=admitted,
+            verdicts=(PolicyVerdict(policy, "v1", verdict, CODES.get(verdict, ()), exempted),),
         )  # fmt: skip
 
 
