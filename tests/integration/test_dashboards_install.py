@@ -263,9 +263,7 @@ def test_export_where_nothing_can_be_written(world, tmp_path: Path):
 # ---------------------------------------------------------------------------------------------------------------- live
 
 
-@pytest.mark.skipif(
-    not os.environ.get("REVET_KIBANA_URL"), reason="a real Kibana: set REVET_KIBANA_URL (and the account)"
-)
+@pytest.mark.needs("kibana")
 def test_a_real_kibana_keeps_everything():
     """What Kibana gives back is what was sent, without a warning; twice changes nothing. In a space of its own."""
     with mock.patch.dict(os.environ, {"REVET_KIBANA_SPACE": "revet-contract-test"}):
