@@ -27,6 +27,7 @@ __all__ = [
     "SEVERITIES",
     "FindingRow",
     "IncidentKey",
+    "environment_of",
     "finding_code_for",
     "incident_of",
     "message_of",
@@ -83,9 +84,13 @@ def severity_of(
     """
     row = FINDINGS[_kind_of(code, cause or Cause())]
     labels = dict(cluster_labels)
-    environment = next((labels[name] for name in _ENVIRONMENT_LABELS if name in labels), "")
-    rank = SEVERITIES.index(row.severity) + _ENVIRONMENT_STEP.get(environment.lower(), 0)
+    rank = SEVERITIES.index(row.severity) + _ENVIRONMENT_STEP.get(environment_of(labels).lower(), 0)
     return SEVERITIES[max(0, min(rank, len(SEVERITIES) - 1))]
+
+
+def environment_of(labels: Mapping[str, str]) -> str:
+    """What the labels of a cluster call its environment (`env`, else `environment`); empty when neither is there."""
+    return next((labels[name] for name in _ENVIRONMENT_LABELS if name in labels), "")
 
 
 def severity_rank(severity: Severity) -> int:

@@ -1,1 +1,1 @@
-"""Dashboards: Kibana content, the HTML report and their previews, generated from the field table."""
+"""Dashboards: what Kibana shows, as data over the field table; what each panel asks; how it is put into a Kibana."""

@@ -154,6 +154,11 @@ def _server(name: str, **options: bool) -> Callable[[], Path | str]:
     return find
 
 
+def _kibana() -> Path | str:
+    url = os.environ.get("REVET_KIBANA_URL", "")
+    return Path(url) if url else "no Kibana is named (REVET_KIBANA_URL, forwarded to loopback)"
+
+
 def _wheels() -> Path | str:
     script = ROOT / "scripts" / "image.sh"
     done = subprocess.run(
@@ -174,6 +179,7 @@ FINDERS: dict[str, Callable[[], Path | str]] = {
     "git": _git,
     "gpg": _program("gpg"),
     "kafka": _server("kafka"),
+    "kibana": _kibana,
     "kube": _kube,
     "notation": _oracle("notation"),
     "openssl": _program("openssl"),

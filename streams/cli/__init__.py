@@ -53,6 +53,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "streams.cli.index",
         "The record in Elasticsearch: set it up, check it, move it to a changed mapping.",
     ),
+    "dashboards": (
+        "streams.cli.dashboards",
+        "What Kibana shows: pages, saved searches, data views, a rule, a role. Write them out, install, compare.",
+    ),
     "topics": ("streams.cli.topics", "Create, check and compare the topics of the clustered mode."),
     "version": ("streams.cli.version", "Print the version."),
 }

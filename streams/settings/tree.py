@@ -13,6 +13,7 @@ from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.hub import HubSettings
 from streams.settings.keys import KeySettings
+from streams.settings.kibana import KibanaSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
@@ -47,6 +48,7 @@ class Settings(Section):
     slack: SlackSettings = SlackSettings()
     kafka: KafkaSettings = KafkaSettings()
     elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
+    kibana: KibanaSettings = KibanaSettings()
     serve: ServeSettings = ServeSettings()
     admission: AdmissionSettings = AdmissionSettings()
     administrators: AdministratorSettings = AdministratorSettings()

@@ -135,6 +135,8 @@ _ROWS: Final = (
          "Name of the cluster in trust.", "cluster_name"),
     _row("provenance.cluster.labels", "flattened", f"{_PLACED} configuration feeds trust",
          "Labels of the cluster in trust (`provenance.cluster.labels.env`).", "cluster_labels"),
+    _row("provenance.cluster.environment", "keyword", f"{_PLACED} configuration feeds trust",
+         "Environment of the cluster: its label `env`, else `environment`.", "environment"),
     _row("orchestrator.namespace", "keyword", _PLACED, "Namespace.", "namespace",
          column="namespace"),
     _row("orchestrator.resource.type", "keyword", "admission configuration claim",

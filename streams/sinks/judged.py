@@ -26,7 +26,7 @@ from streams.sinks.document import (
     shown_image,
 )
 from streams.sinks.known import Known
-from streams.sinks.observed import place, workload
+from streams.sinks.observed import labelled, place, workload
 from verifier.canonical import stable_id
 from verifier.models import Fact, SignatureView, Verdict
 
@@ -144,7 +144,7 @@ def of_verdict(event: VerdictReached, known: Known) -> Iterator[Document]:
         "event.reason": "; ".join(r.message for r in verdict.reasons),
         **place(scope.cluster, scope.namespace, known),
         "orchestrator.cluster.name": scope.cluster_name,
-        "provenance.cluster.labels": dict(scope.cluster_labels),
+        **labelled(scope.cluster_labels),
         "provenance.image.index_digest": verdict.closure.indexes,
         "related.hash": hashes(verdict.closure.running, *verdict.closure.indexes, *verdict.closure.children),
         "provenance.workload.service_account": scope.service_account,

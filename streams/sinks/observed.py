@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from alerting.findings import environment_of
 from alerting.routing import Ownership, Routes, team_of
 from streams.events import (
     ConfigurationObserved,
@@ -52,9 +53,16 @@ def place_of(cluster: str, namespace: str, owner: Ownership | None, name: str, l
         "orchestrator.cluster.id": cluster,
         "orchestrator.cluster.name": name,
         "orchestrator.namespace": namespace,
-        "provenance.cluster.labels": dict(labels),
+        **labelled(labels),
     }
     return body | owned(owner) if owner is not None else body
+
+
+def labelled(labels: Labels) -> dict[str, object]:
+    """The labels of a cluster, and the environment they name under a name of its own: members of a map cannot be
+    offered to choose from.
+    """
+    return {"provenance.cluster.labels": dict(labels), "provenance.cluster.environment": environment_of(dict(labels))}
 
 
 def owned(owner: Ownership) -> dict[str, object]:

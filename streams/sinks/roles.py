@@ -19,11 +19,10 @@ _READ = ("read", "view_index_metadata")
 
 def roles(names: Names, teams: Mapping[str, Iterable[str]] | None = None) -> dict[str, Json]:
     """Name -> body for PUT `/_security/role/<name>`. `teams`: name -> Kubernetes namespaces its analysts may see."""
-    state = [f"revet-state-*-{names.namespace}", names.all_state]
-    history = [names.all_history]
+    state, history = _state(names), [names.all_history]
     prefix = f"revet_{names.namespace}"
     made = {
-        f"{prefix}_analyst": _role("reads the record", [_on(history + state, *_READ)]),
+        f"{prefix}_analyst": analyst_role(names),
         f"{prefix}_ledger": _role("reads the history to prove it", [_on(history, *_READ)]),
         f"{prefix}_indexer": _role(
             "writes the record",
@@ -44,6 +43,15 @@ def roles(names: Names, teams: Mapping[str, Iterable[str]] | None = None) -> dic
     return made
 
 
+def analyst_role(names: Names) -> Json:
+    """Reads the whole record, and changes none of it."""
+    return _role("reads the record", [_on([names.all_history, *_state(names)], *_READ)])
+
+
+def _state(names: Names) -> list[str]:
+    return [f"revet-state-*-{names.namespace}", names.all_state]
+
+
 def team_role(names: Names, team: str, namespaces: Iterable[str]) -> Json:
     """Reads what is about these Kubernetes namespaces; and, whole, what no namespace owns but every answer needs: the
     trust log, images with their evidence, and where revet was blind. Not: incidents, which sum over namespaces.
@@ -51,7 +59,7 @@ def team_role(names: Names, team: str, namespaces: Iterable[str]) -> Json:
     Document level security: a subscription feature; without it a search by this role is refused.
     """
     shown = sorted(set(namespaces))
-    allowed = _on([names.all_history, f"revet-state-*-{names.namespace}", names.all_state], *_READ)
+    allowed = _on([names.all_history, *_state(names)], *_READ)
     query = {"query": {"terms": {"orchestrator.namespace": shown}}}
     shared = [pattern for home in _SHARED for pattern in (names.target(home), f"{names.target(home)}-v*")]
     whole = _on([names.target("trust"), *shared], *_READ)

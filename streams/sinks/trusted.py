@@ -12,6 +12,7 @@ from streams.sinks.certified import related_cas
 from streams.sinks.document import Body, Document, document, hashes, instant, instant_or_none, prepared
 from streams.sinks.judged import keys
 from streams.sinks.known import Known
+from streams.sinks.observed import labelled
 from verifier.errors import InputError
 from verifier.evidence.x509 import ca_keys
 from verifier.trust.describe import describe
@@ -123,7 +124,7 @@ def _subject(record: TrustRecord, known: Known) -> dict[str, object]:
             return {
                 "orchestrator.cluster.id": record.cluster_id,
                 "orchestrator.cluster.name": record.name,
-                "provenance.cluster.labels": record.labels,
+                **labelled(tuple(record.labels.items())),
             }
         case ClusterRetired():
             return {"orchestrator.cluster.id": record.cluster_id}

@@ -107,15 +107,9 @@ def test_each_value_says_where_it_came_from(tmp_path, monkeypatch):
 def test_the_secret_settings_are_known_as_such():
     assert {leaf.name for leaf in leaves() if leaf.is_secret} == {
         *("listen.token", "notifications.token", "keys.vault_token", "kafka.password", "hub.password"),
-        *("elasticsearch.password", "elasticsearch.api_key"),
-        *(
-            "slack.token",
-            "slack.app_token",
-            "slack.signing_secret",
-            "alerting.webhook_url",
-            "alerting.pagerduty_key",
-            "alerting.heartbeat_url",
-        ),
+        *("elasticsearch.password", "elasticsearch.api_key", "kibana.password", "kibana.api_key"),
+        *("slack.token", "slack.app_token", "slack.signing_secret"),
+        *("alerting.webhook_url", "alerting.pagerduty_key", "alerting.heartbeat_url"),
     }
 
 
@@ -173,6 +167,9 @@ def test_every_example_is_a_value_that_would_do():
         "elasticsearch": {"username": "u", "password_file": "/x"},
         "elasticsearch.api_key": {"username": "", "password_file": None},
         "elasticsearch.api_key_file": {"username": "", "password_file": None},
+        "kibana": {"username": "u", "password_file": "/x"},
+        "kibana.api_key": {"username": "", "password_file": None},
+        "kibana.api_key_file": {"username": "", "password_file": None},
         "administrators.loosening": {"keys": []},
         "hub": {"security": "sasl_ssl", "username": "u", "password_file": "/x"},
         "listen.push_keys_file": {"push_audience": "a"},

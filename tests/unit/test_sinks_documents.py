@@ -659,7 +659,12 @@ def test_every_field_of_the_table_is_written_by_somebody():
             "orchestrator.resource.id",
         ),
         *("kubernetes.audit.auditID", "kubernetes.node.name", "kubernetes.labels", "provenance.cluster.labels"),
-        *("orchestrator.cluster.name", "provenance.workload.static", "provenance.workload.service_account"),
+        *(
+            "orchestrator.cluster.name",
+            "provenance.cluster.environment",
+            "provenance.workload.static",
+            "provenance.workload.service_account",
+        ),
         *(
             f"provenance.admission.{n}"
             for n in ("engine", "webhook", "mark", "failed_open", "exempt", "audited", "mutated_by")
