@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
             " what runs, what ran in a window, whose it is."
         ),
     ),
+    "ask": ("streams.cli.ask", "Ask one of fifteen questions of the record."),
     "search": ("streams.cli.search", "Search the record with a subset of KQL."),
     "alert": ("streams.cli.alert", "See who is told where, and try it."),
     "incident": ("streams.cli.incident", "Look at incidents, acknowledge, note, close."),

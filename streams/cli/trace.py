@@ -12,7 +12,7 @@ from streams.cli.changing import when_given
 from streams.cli.common import now, output_option, print_json, print_table, say, show_time
 from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
-from streams.queries.blast import SIGNED_BY
+from streams.queries.held import BY_EVIDENCE
 from streams.queries.looking import Look
 from streams.queries.results import Row, Signature, Timeline, as_json
 from streams.queries.trace import trace
@@ -22,7 +22,7 @@ from verifier.models import Micros
 TEXT_LIMIT: Final = 480
 """Characters of one sentence in the table; JSON has all of it."""
 
-FOLLOWED_BY_RADIUS: Final = frozenset({"policy", *SIGNED_BY})
+FOLLOWED_BY_RADIUS: Final = frozenset({"policy", *BY_EVIDENCE})
 """Kinds whose timeline follows no containers: `revet blast-radius` counts what they touch."""
 
 _OWN: Final = ("verdict", "admitted", "denied", "errored")
