@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from streams.queries.coverage import coverage
 from streams.queries.port import RecordReader
 from streams.queries.questions import judged, letting, made, ran, told
@@ -77,6 +79,7 @@ def ask(reader: RecordReader, of: Question, asked: Asked) -> QuestionAnswer:
     """
     if of.needs_subject and asked.subject is None:
         raise InputError(f"`{of.name}` is asked about something: {', '.join(of.subjects)}")
+    asked = msgspec.structs.replace(asked, question=of.name)
     found = of.answer(reader, asked)
     return QuestionAnswer(
         number=of.number,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from streams.queries.asof import VerdictAt, running_at, verdicts_at
@@ -46,9 +46,8 @@ LET_IN: Final = (
 # ------------------------------------------------------------------------------------------------ which decisions
 
 
-def _about(reader: RecordReader, asked: Asked) -> Condition:
+def _about(reader: RecordReader, asked: Asked, held: Sequence[Hit]) -> Condition:
     """Decisions that admitted containers of the subject, and those that named its digests or its denied images."""
-    held = containers(reader, held_by(reader, asked))
     ids = _values(held, "decision")
     parts: list[Condition] = [one_of("id", ids)]
     subject = asked.subject
@@ -72,16 +71,26 @@ def _values(hits: Iterable[Hit], name: str) -> list[str]:
 
 def admitted(reader: RecordReader, asked: Asked) -> Found:
     """Was it admitted, by what, and what did revet's policies say of it then? Oldest first."""
-    page = reader.find(HOMES["admission"], _about(reader, asked), limit=asked.limit, after=asked.after)
+    held = containers(reader, held_by(reader, asked))
+    page = reader.find(HOMES["admission"], _about(reader, asked, held), limit=asked.limit, after=asked.after)
     said = _said_of(reader, asked, page)
-    rows = [_admitted(hit, said) for hit in page.hits]
+    let_in: dict[str, set[str]] = {}
+    for hit in held:
+        let_in.setdefault(text_of(hit.body, "decision"), set()).add(text_of(hit.body, "digest"))
+    rows = [_admitted(hit, _said_about(hit, said, let_in.get(hit.id, set()))) for hit in page.hits]
     limit = "policies: revet's last verdict before the decision, or the first one after it (marked later)"
     return Found(rows, page.after, clusters_of(h.body for h in page.hits), (limit,))
 
 
-def _admitted(hit: Hit, said: dict[str, list[Hit]]) -> Cells:
+def _said_about(decision: Hit, said: dict[str, list[Hit]], digests: set[str]) -> list[Hit]:
+    """Verdicts about what a decision let in; of one that let nothing in, about every digest of the subject."""
+    found = said.get(text_of(decision.body, "namespace"), [])
+    return [hit for hit in found if not digests or text_of(hit.body, "digest") in digests]
+
+
+def _admitted(hit: Hit, said: list[Hit]) -> Cells:
     body = hit.body
-    policies = "; ".join(dict.fromkeys(_policies(hit.time, said.get(text_of(body, "namespace"), []))))
+    policies = "; ".join(_policies(hit.time, said))
     return (
         hit.time,
         text_of(body, "admission"),
@@ -117,19 +126,23 @@ def _said_of(reader: RecordReader, asked: Asked, page: Page) -> dict[str, list[H
 
 
 def _policies(time: Micros, said: list[Hit]) -> Iterator[str]:
-    """What each policy said at the time, or else first said afterwards."""
+    """What each policy said before, or else first said afterwards with the evidence at hand."""
     before: dict[str, Hit] = {}
     after: dict[str, Hit] = {}
     for hit in said:
         policy = text_of(hit.body, "policy")
-        if hit.time <= time:
+        if hit.time < time:
             before[policy] = hit
-        else:
-            after.setdefault(policy, hit)
+        elif policy not in after or _PENDING in texts_of(after[policy].body, "reason"):
+            after[policy] = hit
     for policy in sorted({*before, *after} - {""}):
         hit = before.get(policy) or after[policy]
         version, mode, verdict = (text_of(hit.body, name) for name in ("policy_version", "mode", "verdict"))
         yield f"{policy} {version} ({mode}): {verdict}" + ("" if policy in before else " (later)")
+
+
+_PENDING: Final = "evidence-pending"
+"""Said of an image nobody had asked for: the next verdict is the first that tells something."""
 
 
 # ------------------------------------------------------------------------------------------------ 7
@@ -176,7 +189,7 @@ def let_in(reader: RecordReader, asked: Asked) -> Found:
     """What came in beside the rules, and who approved that? Decisions first, then what runs although it violates."""
     where = both(asked.where, by_then(asked), one_of("beside_rules", BESIDE_RULES))
     if asked.subject is not None:
-        where = both(where, _about(reader, asked))
+        where = both(where, _about(reader, asked, containers(reader, held_by(reader, asked))))
     decisions = reader.find(HOMES["admission"], where, newest_first=True, limit=READ)
     rows = [Keyed((0, -hit.time, hit.id, how), _let_in(hit, how)) for hit in decisions.hits for how in _how(hit)]
     rows += [Keyed((1, *place), place) for place in _violating(reader, asked)]

@@ -28,6 +28,8 @@ Cells = tuple[Cell, ...]
 class Asked(msgspec.Struct, frozen=True):
     """One question as it is asked."""
 
+    question: str = ""
+    """Name of the question; its cursors are of it alone."""
     subject: Subject | None = None
     where: Condition = EVERYTHING
     """Narrows containers and decisions: cluster, namespace."""
@@ -86,7 +88,7 @@ class Question(NamedTuple):
 # ------------------------------------------------------------------------------------------------ pages
 
 _MARK: Final = "q1."
-_CURSOR: Final = msgspec.msgpack.Decoder(tuple[int | str, ...])
+_CURSOR: Final = msgspec.msgpack.Decoder(tuple[str, tuple[int | str, ...]])
 
 Key = tuple[int | str, ...]
 
@@ -107,28 +109,31 @@ def paged(rows: Iterable[Keyed], asked: Asked) -> tuple[list[Any], str]:
     """
     kept = sorted(rows, key=lambda row: row.key)
     if asked.after:
-        position = _position(asked.after)
+        position = _position(asked)
         try:
             kept = [row for row in kept if row.key > position]
         except TypeError as error:
             raise InputError(_NO_POSITION.format(asked.after[:60])) from error
     page = kept[: asked.limit]
     more = len(kept) > len(page)
-    return [row.cells for row in page], _cursor(page[-1].key) if more else ""
+    return [row.cells for row in page], _cursor(asked, page[-1].key) if more else ""
 
 
-def _cursor(key: Key) -> str:
-    return _MARK + urlsafe_b64encode(msgspec.msgpack.encode(key)).rstrip(b"=").decode()
+def _cursor(asked: Asked, key: Key) -> str:
+    return _MARK + urlsafe_b64encode(msgspec.msgpack.encode((asked.question, key))).rstrip(b"=").decode()
 
 
-def _position(after: str) -> Key:
+def _position(asked: Asked) -> Key:
     try:
-        if not after.startswith(_MARK):
-            raise ValueError(after)
-        data = after.removeprefix(_MARK).encode("ascii")
-        return _CURSOR.decode(urlsafe_b64decode(data + b"=" * (-len(data) % 4)))
+        if not asked.after.startswith(_MARK):
+            raise ValueError(asked.after)
+        data = asked.after.removeprefix(_MARK).encode("ascii")
+        name, key = _CURSOR.decode(urlsafe_b64decode(data + b"=" * (-len(data) % 4)))
     except (ValueError, msgspec.MsgspecError) as error:
-        raise InputError(_NO_POSITION.format(after[:60])) from error
+        raise InputError(_NO_POSITION.format(asked.after[:60])) from error
+    if name != asked.question or not key:
+        raise InputError(_NO_POSITION.format(asked.after[:60]))
+    return key
 
 
 _NO_POSITION: Final = "{!r} is no position of this answer; leave --after away to begin anew"
