@@ -64,19 +64,14 @@ def copies(number: int) -> Iterator[Document]:
     yield from (d for d in day if d.home == HOMES["feeds"])
     history = [(d, text) for d, text in kept if d.home in (HOMES["verification"], HOMES["admission"])]
     containers = len({d.id for d, _ in kept if d.home == HOMES["containers"]})
-    more = max(0, containers * PER_CONTAINER - len(kept))
+    turns = max(0, containers * PER_CONTAINER - len(kept)) // len(history)  # whole ones: what was entered is left
     made = len(trust)
     for copy in range(number):
-        for repeat, (document, text) in enumerate([*kept, *islice(_cycle(history), more)]):
+        for repeat, (document, text) in enumerate([*kept, *(history * turns)]):
             yield _copied(document, text, same, copy, repeat if repeat >= len(kept) else None)
             made += 1
             if made >= number:
                 return
-
-
-def _cycle(of: list[tuple[Document, str]]) -> Iterator[tuple[Document, str]]:
-    while True:
-        yield from of
 
 
 def _copied(document: Document, text: str, same: set[str], copy: int, repeat: int | None) -> Document:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from streams.queries.asof import known_runs, overlapping, running_at
-from streams.queries.conditions import EVERYTHING, NOTHING, Condition, at_time, both, either, exists, one_of
+from streams.queries.asof import known_runs, overlapping, running_at, verdicts_at
+from streams.queries.conditions import EVERYTHING, NOTHING, Condition, Not, at_time, both, either, exists, is_, one_of
 from streams.queries.held import BY_EVIDENCE, containers_of, images_of
 from streams.queries.port import Hit, Page, RecordReader, every
 from streams.queries.questions.model import READ, Asked, Keyed, paged
 from streams.queries.reading import chunks, number_of, text_of, texts_of
-from streams.sinks.document import Body, shown_image
+from streams.sinks.document import LAST_TIME, Body, shown_image
 from streams.sinks.fields import HOMES
-from verifier.models import Micros
+from verifier.models import Micros, Outcome
 from verifier.times import parse_instant, show_instant
 
 WHERE: Final = ("cluster", "cluster_name", "namespace", "workload_id", "repository", "digest")
@@ -170,6 +170,30 @@ def verdicts_of(reader: RecordReader, classes: Iterable[str], until: Micros | No
     """Verdicts of classes up to an instant. Raises as `RecordReader.find`."""
     for some in chunks(sorted(set(classes))):
         yield from every(reader, HOMES["verification"], both(one_of("class", some), _answered_by(until)))
+
+
+def judged_so(reader: RecordReader, classes: set[str], verdict: Outcome, until: Micros | None) -> set[str]:
+    """Those classes of which some policy's last verdict up to an instant was this one.
+
+    Of many classes only those are looked at that entered the verdict more often than they left it: every change is on
+    record with the verdict before it. Raises as `RecordReader.find`.
+    """
+    if len(classes) > FEW:
+        by, then = ("provenance.class.id", "provenance.policy.id"), _answered_by(until)
+        is_so, was_so = is_("verdict", verdict), is_("previous", verdict)
+        entered = _numbers(reader, both(is_so, Not(was_so), then), by)
+        left = _numbers(reader, both(Not(is_so), was_so, then), by)
+        classes = classes & {key[0] for key, number in entered.items() if number > left.get(key, 0)}
+    said = verdicts_at(reader, classes, LAST_TIME if until is None else until)
+    return {cls for cls, by in said.items() if any(v.outcome == verdict for v in by.values())}
+
+
+FEW: Final = 500
+"""Classes whose verdicts are looked at one by one."""
+
+
+def _numbers(reader: RecordReader, where: Condition, by: tuple[str, ...]) -> dict[tuple[str, ...], int]:
+    return {group.values: group.count for group in reader.groups(HOMES["verification"], where, by)}
 
 
 def trust_entries(reader: RecordReader, where: Condition) -> list[Hit]:

@@ -14,6 +14,7 @@ from streams.queries.questions.common import (
     classes_of,
     held_by,
     image,
+    judged_so,
     runs,
     trust_entries,
     verdicts_of,
@@ -186,9 +187,8 @@ def _untold(reader: RecordReader, asked: Asked) -> Counter[tuple[str, ...]]:
             counts[group.values] += group.count
     if asked.instant is None:
         return counts
-    said = verdicts_at(reader, {place[-1] for place in counts}, asked.until or asked.now)
-    untold_then = {c for c, by in said.items() if any(v.outcome == "unverifiable" for v in by.values())}
-    return Counter({place: number for place, number in counts.items() if place[-1] in untold_then})
+    then = judged_so(reader, {place[-1] for place in counts}, "unverifiable", asked.until)
+    return Counter({place: number for place, number in counts.items() if place[-1] in then})
 
 
 def _since(place: tuple[str, ...], number: int, history: list[Hit]) -> Iterator[Cells]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from streams.queries.asof import VerdictAt, running_at, verdicts_at
-from streams.queries.conditions import Condition, both, either, exists, full_name, is_, one_of
+from streams.queries.conditions import EVERYTHING, Condition, both, either, full_name, is_, one_of
 from streams.queries.port import Hit, Page, RecordReader
 from streams.queries.questions.common import (
     VALUES,
@@ -16,12 +18,13 @@ from streams.queries.questions.common import (
     containers,
     digests_of,
     held_by,
+    judged_so,
     runs,
     trust_entries,
     when,
     without_start,
 )
-from streams.queries.questions.model import READ, Asked, Cells, Found, Keyed, paged
+from streams.queries.questions.model import READ, Asked, Cells, Found, Keyed, cursor, is_cursor, paged
 from streams.queries.reading import objects_of, text_of, texts_of
 from streams.queries.subjects import FIELD_OF
 from streams.sinks.document import Body, shown_image
@@ -190,15 +193,18 @@ def let_in(reader: RecordReader, asked: Asked) -> Found:
     where = both(asked.where, by_then(asked), one_of("beside_rules", BESIDE_RULES))
     if asked.subject is not None:
         where = both(where, _about(reader, asked, containers(reader, held_by(reader, asked))))
-    decisions = reader.find(HOMES["admission"], where, newest_first=True, limit=READ)
-    rows = [Keyed((0, -hit.time, hit.id, how), _let_in(hit, how)) for hit in decisions.hits for how in _how(hit)]
-    rows += [Keyed((1, *place), place) for place in _violating(reader, asked)]
-    page, after = paged(rows, asked)
-    judged = _Judged(reader, asked, (made.class_id for made in page if isinstance(made, _Place)))
-    told = [row for made in page for row in (judged.rows(made) if isinstance(made, _Place) else [made])]
-    limits = (*without_start(asked), *((f"only the newest {READ} decisions",) if decisions.after else ()))
-    clusters = frozenset(str(row[8]) for row in told)
-    return Found(told, after, clusters, limits)
+    rows: list[Cells] = []
+    if not is_cursor(asked.after):  # the store's own, or none: decisions are not at their end
+        page = reader.find(HOMES["admission"], where, newest_first=True, limit=asked.limit, after=asked.after)
+        rows = [_let_in(hit, how) for hit in page.hits for how in _how(hit)]
+        if page.after or len(page.hits) == asked.limit:
+            clusters = clusters_of(hit.body for hit in page.hits)
+            return Found(rows, page.after or cursor(asked, ("",)), clusters, without_start(asked))
+        asked = msgspec.structs.replace(asked, after="", limit=asked.limit - len(page.hits))
+    places, after = paged((Keyed(place, place) for place in _violating(reader, asked)), asked)
+    judged = _Judged(reader, asked, (place.class_id for place in places))
+    rows += [row for place in places for row in judged.rows(place)]
+    return Found(rows, after, frozenset(str(row[8]) for row in rows), without_start(asked))
 
 
 def _how(hit: Hit) -> Iterable[str]:
@@ -242,13 +248,13 @@ def _violating(reader: RecordReader, asked: Asked) -> set[_Place]:
     if asked.known_at is not None:
         found = {_Place(*(text_of(hit.body, name) for name in _BY)) for hit in runs(reader, asked, where)}
     else:
-        violates = is_("verdict", "violates") if asked.at is None else exists("class")
+        violates = is_("verdict", "violates") if asked.at is None else EVERYTHING
         groups = reader.groups(HOMES["containers"], both(where, violates, running_at(asked.at)), by)
         found = {_Place(*group.values) for group in groups}
     if asked.instant is None:
         return found
-    said = verdicts_at(reader, (place.class_id for place in found), asked.until or asked.now)
-    return {p for p in found if any(v.outcome == "violates" for v in said.get(p.class_id, {}).values())}
+    then = judged_so(reader, {place.class_id for place in found}, "violates", asked.until)
+    return {place for place in found if place.class_id in then}
 
 
 class _Judged:

@@ -6,14 +6,23 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from streams.queries.asof import running_at
-from streams.queries.conditions import both, one_of
+from streams.queries.conditions import both, is_, one_of
 from streams.queries.port import RecordReader
-from streams.queries.questions.common import clusters_of, containers, digests_of, held_by, image, images, incomplete
+from streams.queries.questions.common import (
+    by_then,
+    clusters_of,
+    containers,
+    digests_of,
+    held_by,
+    image,
+    images,
+    incomplete,
+)
 from streams.queries.questions.model import Asked, Cells, Found, Keyed, paged
-from streams.queries.reading import chunks, key_names, objects_of, signatures_of, text_of, texts_of, with_values
+from streams.queries.reading import chunks, key_names, objects_of, signatures_of, text_of, texts_of
 from streams.queries.results import Signature
 from streams.queries.subjects import FIELD_OF
-from streams.sinks.document import Body
+from streams.sinks.document import Body, shown_image
 from streams.sinks.fields import HOMES
 
 SIGNED: Final = (
@@ -121,39 +130,33 @@ def shares(reader: RecordReader, asked: Asked) -> Found:
     rows: list[Keyed] = []
     for what, field in _SHARED.items():
         held = "provenance.key.id" if field == "key" else field
-        values = {value for body in own for value in texts_of(body, held)}
-        for other in _others(reader, asked, field, values):
-            key = (text_of(other, "repository"), text_of(other, "digest"))
-            if key not in ours:
-                rows += [
-                    Keyed((what, value, *key), (what, names.get(value, value), other))
-                    for value in texts_of(other, held)
-                    if value in values
-                ]
+        for value in sorted({value for body in own for value in texts_of(body, held)}):
+            told = names.get(value, value)
+            others = _others(reader, asked, field, value) - ours
+            rows += [Keyed((what, value, *other), (what, told, *other)) for other in others]
     page, after = paged(rows, asked)
-    running = _running(reader, asked, {text_of(other, "digest") for _, _, other in page})
+    running = _running(reader, asked, {digest for *_, digest in page})
     cells = [
-        (what, value, image(other), running.get(_pair(other), 0), text_of(other, "digest"))
-        for what, value, other in page
+        (what, value, shown_image(repository, digest), running.get((repository, digest), 0), digest)
+        for what, value, repository, digest in page
     ]
     return Found(cells, after, frozenset(), (), incomplete(own))
 
 
-def _others(reader: RecordReader, asked: Asked, field: str, values: set[str]) -> list[Body]:
-    """Images that have one of the values now; by then when a time is asked for."""
-    digests = {text_of(hit.body, "digest") for hit in with_values(reader, "images", field, values)}
-    return images(reader, digests, asked)
+_PAIR: Final = ("provenance.image.repository", "provenance.image.digest")
+
+
+def _others(reader: RecordReader, asked: Asked, field: str, value: str) -> set[tuple[str, str]]:
+    """Images of which evidence says so, now or in an answer by then."""
+    home = HOMES["images" if asked.until is None else "evidence"]
+    groups = reader.groups(home, both(is_(field, value), by_then(asked)), _PAIR)
+    return {(group.values[0], group.values[1]) for group in groups}
 
 
 def _running(reader: RecordReader, asked: Asked, digests: set[str]) -> dict[tuple[str, str], int]:
     found: dict[tuple[str, str], int] = {}
-    by = ("provenance.image.repository", "provenance.image.digest")
     for some in chunks(sorted(digests)):
         where = both(asked.where, one_of("digest", some), running_at(asked.instant))
-        for group in reader.groups(HOMES["containers"], where, by):
+        for group in reader.groups(HOMES["containers"], where, _PAIR):
             found[group.values[0], group.values[1]] = group.count
     return found
-
-
-def _pair(body: Body) -> tuple[str, str]:
-    return text_of(body, "repository"), text_of(body, "digest")

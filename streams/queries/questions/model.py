@@ -116,16 +116,22 @@ def paged(rows: Iterable[Keyed], asked: Asked) -> tuple[list[Any], str]:
             raise InputError(_NO_POSITION.format(asked.after[:60])) from error
     page = kept[: asked.limit]
     more = len(kept) > len(page)
-    return [row.cells for row in page], _cursor(asked, page[-1].key) if more else ""
+    return [row.cells for row in page], cursor(asked, page[-1].key) if more else ""
 
 
-def _cursor(asked: Asked, key: Key) -> str:
+def is_cursor(after: str) -> bool:
+    """Is it one of `paged`, and no store's?"""
+    return after.startswith(_MARK)
+
+
+def cursor(asked: Asked, key: Key) -> str:
+    """Where the row of this key ends."""
     return _MARK + urlsafe_b64encode(msgspec.msgpack.encode((asked.question, key))).rstrip(b"=").decode()
 
 
 def _position(asked: Asked) -> Key:
     try:
-        if not asked.after.startswith(_MARK):
+        if not is_cursor(asked.after):
             raise ValueError(asked.after)
         data = asked.after.removeprefix(_MARK).encode("ascii")
         name, key = _CURSOR.decode(urlsafe_b64decode(data + b"=" * (-len(data) % 4)))
