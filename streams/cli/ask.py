@@ -10,6 +10,7 @@ from typing import Final
 import click
 import msgspec
 
+from streams.casefile import field
 from streams.cli.changing import when_given
 from streams.cli.common import now, print_json, print_table, say, show_time
 from streams.cli.looking import Record, looking, record_option
@@ -27,9 +28,6 @@ CELL_LIMIT: Final = 240
 NOT_IN_TABLES: Final = frozenset({"digest", "evidence", "instance", "evidence_set", "code_version"})
 """Columns that programs ask on with; a table has the short form beside them, or no room."""
 SCHEMA_LIST: Final = "revet.questions/v1"
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for the beginning of a formula: names come from clusters and registries."""
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -187,8 +185,7 @@ def _print_csv(found: QuestionAnswer) -> None:
 def _field(column: str, cell: Cell) -> str | int:
     if isinstance(cell, int):
         return instant(cell) if column in TIME_COLUMNS else cell
-    text = safe(cell or "")
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return field(safe(cell or ""))
 
 
 def _print_list(output: str) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, cast
 
 import click
 import msgspec
 
 from alerting.text import count
+from streams.cli import exporting
 from streams.cli.changing import when_given
 from streams.cli.common import now, output_option, print_json, print_table, show_time
 from streams.cli.looking import Record, looking, record_option
@@ -51,6 +53,7 @@ class Window(msgspec.Struct, frozen=True):
     "  $ revet blast-radius --key build\n"
     "  $ revet blast-radius --key build --from 2026-11-21T13:26:00Z --to 2026-11-21T13:30:00Z\n"
     "  $ revet blast-radius --identity 'https://git.example.com/pay/*'\n"
+    "  $ revet blast-radius --key build --export case-4711\n"
     "  $ revet blast-radius --policy-id shop-signed -o json",
 )
 @click.option("--key", metavar="NAME|ID", help="Containers whose image carries a signature of this key.")
@@ -65,10 +68,18 @@ class Window(msgspec.Struct, frozen=True):
 @click.option("--at", metavar="TIME", help="What ran then, under the verdicts of then.")
 @click.option("--from", "start", metavar="TIME", help="Count what ended since then beside what runs.")
 @click.option("--to", "end", metavar="TIME", help="End of that window.")
+@exporting.export_options
 @record_option
 @output_option
-def command(
-    at: str | None, start: str | None, end: str | None, record: Record, output: str, **subjects: str | None
+def command(  # one per option
+    at: str | None,
+    start: str | None,
+    end: str | None,
+    export: Path | None,
+    kibana: bool,
+    record: Record,
+    output: str,
+    **subjects: str | None,
 ) -> int:
     """What a key, identity, CA, builder, commit, log, digest, policy or incident touches: what runs, what ran in a
     window, whose it is.
@@ -79,8 +90,15 @@ def command(
     ((name, text),) = given.items()
     with looking(record, now()) as look:
         found, revocations = answer(look, text, KINDS[name], Window(at, start, end))
+        plain = {**as_json(found), "revocations": [_revocation(r) for r in revocations]}
+        window = exporting.Window(found.start if at is None else found.at, found.end if at is None else found.at)
+        if kibana:
+            exporting.print_kibana_link(record, look, found.subject, "containers", exporting.Window())
+            return 0
+        if export is not None:
+            exporting.export_case(export, "blast-radius", record, look, found.subject, plain, window)
     if output == "json":
-        print_json({**as_json(found), "revocations": [_revocation(r) for r in revocations]})
+        print_json(plain)
     else:
         print_radius(found, revocations)
     return 0

@@ -7,7 +7,7 @@ Keys and what else evidence rests on hold containers through their images: `imag
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from streams.queries.conditions import NOTHING, Condition, both, either, full_name, is_, one_of
@@ -45,6 +45,15 @@ def images_of(reader: RecordReader, subject: Subject) -> set[tuple[str, str]]:
     by = (full_name("repository"), full_name("digest"))
     found = (reader.groups(HOMES["images"], one_of(field, some), by) for some in chunks(subject.values))
     return {(group.values[0], group.values[1]) for groups in found for group in groups}
+
+
+def running_images(images: Iterable[tuple[str, str]]) -> Condition:
+    """Containers of images, by (repository, digest): one digest may stand in several repositories."""
+    digests: dict[str, list[str]] = {}
+    for repository, digest in images:
+        digests.setdefault(repository, []).append(digest)
+    found = (both(one_of("repository", [name]), one_of("digest", of)) for name, of in sorted(digests.items()))
+    return either(*found)
 
 
 def _by_digest(reader: RecordReader, subject: Subject) -> Condition:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from streams.queries.asof import known_runs, overlapping, running_at, verdicts_at
-from streams.queries.conditions import EVERYTHING, NOTHING, Condition, Not, at_time, both, either, exists, is_, one_of
-from streams.queries.held import BY_EVIDENCE, containers_of, images_of
+from streams.queries.conditions import EVERYTHING, NOTHING, Condition, Not, at_time, both, exists, is_, one_of
+from streams.queries.held import BY_EVIDENCE, containers_of, images_of, running_images
 from streams.queries.port import Hit, Page, RecordReader, every
 from streams.queries.questions.model import READ, Asked, Keyed, paged
 from streams.queries.reading import chunks, number_of, text_of, texts_of
@@ -50,21 +50,12 @@ def held_by(reader: RecordReader, asked: Asked) -> Condition:
     if subject is None:
         return asked.where
     if subject.kind in BY_EVIDENCE:
-        return both(asked.where, _of_images(images_of(reader, subject)))
+        return both(asked.where, running_images(images_of(reader, subject)))
     if subject.kind == "policy" and asked.known_at is not None:  # starts and ends name no policies
         where = both(one_of("policy", subject.values), _answered_by(asked.until))
         judged = reader.groups(HOMES["verification"], where, ("provenance.class.id",))
         return both(asked.where, one_of("class", sorted(group.values[0] for group in judged)[:VALUES]))
     return both(asked.where, containers_of(reader, subject))
-
-
-def _of_images(images: Iterable[tuple[str, str]]) -> Condition:
-    """Of these repositories the digests that are in them: one digest may stand in several."""
-    digests: dict[str, list[str]] = {}
-    for repository, digest in images:
-        digests.setdefault(repository, []).append(digest)
-    found = (both(one_of("repository", [name]), one_of("digest", of)) for name, of in sorted(digests.items()))
-    return either(*found)
 
 
 def runs(reader: RecordReader, asked: Asked, where: Condition, extra: Condition = EVERYTHING) -> Iterator[Hit]:
