@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "blast-radius": (
         "streams.cli.blast_radius",
         (
-            "What a key, identity, CA, builder, commit, log, digest, policy or incident touches:"
+            "What a key, identity, CA, builder, commit, log, base, digest, policy or incident touches:"
             " what runs, what ran in a window, whose it is."
         ),
     ),

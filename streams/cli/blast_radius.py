@@ -16,6 +16,7 @@ from streams.cli.common import now, output_option, print_json, print_table, show
 from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
 from streams.queries.blast import blast_radius
+from streams.queries.held import NOT_REVOCABLE
 from streams.queries.looking import Look
 from streams.queries.reading import certificates_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, Subject, SubjectKind, as_json
@@ -54,6 +55,7 @@ class Window(msgspec.Struct, frozen=True):
     "  $ revet blast-radius --key build --from 2026-11-21T13:26:00Z --to 2026-11-21T13:30:00Z\n"
     "  $ revet blast-radius --identity 'https://git.example.com/pay/*'\n"
     "  $ revet blast-radius --key build --export case-4711\n"
+    "  $ revet blast-radius --base sha256:3acb414d8f57\n"
     "  $ revet blast-radius --policy-id shop-signed -o json",
 )
 @click.option("--key", metavar="NAME|ID", help="Containers whose image carries a signature of this key.")
@@ -62,6 +64,7 @@ class Window(msgspec.Struct, frozen=True):
 @click.option("--builder", metavar="ID", help="… whose evidence names this builder (`*` works).")
 @click.option("--commit", metavar="HEX", help="… whose evidence names this source commit.")
 @click.option("--log", metavar="ID", help="… whose evidence rests on this transparency or CT log.")
+@click.option("--base", metavar="DIGEST", help="… whose annotations or provenance say it is built on this image.")
 @click.option("--digest", metavar="DIGEST|REFERENCE", help="Containers that run it, or a child of it.")
 @click.option("--policy-id", metavar="ID", help="Containers that violate this policy.")
 @click.option("--incident", metavar="ID", help="Containers of this incident.")
@@ -81,8 +84,8 @@ def command(  # one per option
     output: str,
     **subjects: str | None,
 ) -> int:
-    """What a key, identity, CA, builder, commit, log, digest, policy or incident touches: what runs, what ran in a
-    window, whose it is.
+    """What a key, identity, CA, builder, commit, log, base, digest, policy or incident touches: what runs, what ran in
+    a window, whose it is.
     """
     given = {name: text for name, text in subjects.items() if text is not None}
     if len(given) != 1:
@@ -135,7 +138,7 @@ def standing_revocations(look: Look, subject: Subject) -> tuple[RevocationPut, .
     """
     if subject.kind == "key":
         return look.revocations(subject.values)
-    if subject.kind not in FIELD_OF:
+    if subject.kind not in FIELD_OF or subject.kind in NOT_REVOCABLE:
         return ()
     trust, wanted = look.trust(), set(subject.values)
     if subject.kind == "identity":

@@ -19,7 +19,7 @@ from alerting.routing import Routes
 from streams.queries.asof import NOT_STARTED, ended_between, running_at, verdicts_at
 from streams.queries.conditions import Condition, both, full_name, is_, one_of
 from streams.queries.coverage import coverage
-from streams.queries.held import BY_EVIDENCE, images_of, pods_of
+from streams.queries.held import BY_EVIDENCE, NOT_REVOCABLE, images_of, pods_of
 from streams.queries.port import RecordReader
 from streams.queries.reading import chunks, key_names, signatures_of, text_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, SignatureSplit, Subject, SubjectKind
@@ -105,7 +105,7 @@ def blast_radius(
         by_namespace=_places(running, ended, lambda row: (row.cluster, row.namespace, team(row))),
         by_team=_places(running, ended, lambda row: ("", "", team(row))),
         images=_images(running, ended),
-        signatures=_split(reader, subject, since) if subject.kind in BY_EVIDENCE else None,
+        signatures=_split(reader, subject, since) if subject.kind in BY_EVIDENCE - NOT_REVOCABLE else None,
         blind_spots=(*seen.blind_spots, *_unknown_starts(reader, affected, at)),
     )
 

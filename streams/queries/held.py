@@ -24,6 +24,10 @@ BY_EVIDENCE: Final[frozenset[SubjectKind]] = frozenset({"key", *FIELD_OF})
 """Kinds that hold containers through the evidence of their images."""
 
 
+NOT_REVOCABLE: Final[frozenset[SubjectKind]] = frozenset({"base"})
+"""Those of them that no trust entry is about: they divide no signatures by time."""
+
+
 def containers_of(reader: RecordReader, subject: Subject) -> Condition:
     """Containers of a subject; of a kind that evidence rests on, nothing: what runs of it is the blast radius.
 

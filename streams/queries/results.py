@@ -28,6 +28,7 @@ SubjectKind = Literal[
     "builder",
     "commit",
     "log",
+    "base",
 ]
 TimeKind = Literal["attested", "observed", "none"]
 

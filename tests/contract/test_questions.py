@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from streams.queries.blast import blast_radius
 from streams.queries.conditions import is_
 from streams.queries.questions import QUESTIONS, Asked, ask, question
 from streams.queries.results import as_json
@@ -74,6 +75,20 @@ def test_built(world):
     (row,) = rows(world, "built", API)
     assert (row["builder"], row["commit"]) == (BUILDER, "c0ffee" + "0" * 34)
     assert row["stated_by"] == "build"
+    assert (row["source"], row["run"]) == ("https://git.example/pay/api@refs/heads/main", "https://ci.example/runs/7")
+    assert row["build_type"] == "https://builder.example/type"
+
+
+@pytest.mark.parametrize("base", ["alpine", "base"])
+def test_what_is_built_on_a_base(world, base):
+    """One is named by the manifest's annotations, the other among the materials of the provenance."""
+    digest = digest_of(base)
+    for text in (f"base:{digest}", f"base:{digest[7:20]}", f"base:r.example/{base}@{digest}"):
+        subject = resolve(world.reader, text)
+        assert (subject.kind, subject.values) == ("base", (digest,))
+    found = blast_radius(world.reader, resolve(world.reader, f"base:{digest}"))
+    assert (found.containers, found.ended, found.signatures) == (0, 1, None)
+    assert workloads(world, f"base:{digest}", at=at(20)) == {("api", ONE): 1}
 
 
 def test_shares(world):

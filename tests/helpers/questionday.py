@@ -51,6 +51,7 @@ def played(store: str) -> RecordedWorld:
     made.now = at(10)
     one = made.image(API, signed_by=("build",), seen=at(5), content="one")
     repository = "r.example/pay/api"
+    made.bases[repository, ONE] = digest_of("alpine")
     attested = made.signer("build").attest(repository, ONE, "https://slsa.dev/provenance/v1", PROVENANCE)
     made.evidence[repository, ONE].append(attested)
     slow = made.image("r.example/pay/slow:1", signed_by=("build",), seen=at(5))

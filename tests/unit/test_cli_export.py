@@ -58,7 +58,9 @@ def test_the_answer_in_it_is_the_answer(case):
 
 def test_every_document_of_the_timeline_is_there_in_full(case):
     rows = json.loads((case / "trace.json").read_bytes())["rows"]
-    documents = {(d["home"], d["id"]): d["body"] for d in map(json.loads, (case / "documents.ndjson").read_text().splitlines())}
+    documents = {
+        (d["home"], d["id"]): d["body"] for d in map(json.loads, (case / "documents.ndjson").read_text().splitlines())
+    }
     named = {(row["home"], row["id"]) for row in rows if row["id"] and row["kind"] != "signed"}
     assert named <= set(documents)
     assert all(body["event.id"] == id_ for (_, id_), body in documents.items())
