@@ -39,6 +39,7 @@ PINNED = {
     1: {"full": "950d0928434d6b56", "reduced": "0ea921303b3ed317"},
     2: {"full": "2ee8d44efc0cbe3d", "reduced": "9c9dbcb7a7188f06"},
     3: {"full": "37e9eeede07b2414", "reduced": "deb81822545c607e"},
+    4: {"full": "ea5e8d30f8620add", "reduced": "7f5ecce8d8d8f2a8"},
 }
 """Mapping version -> hash of its rendered mappings."""
 

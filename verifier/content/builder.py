@@ -73,7 +73,7 @@ MAX_IMAGES: Final = 32
 """Images among the materials that are kept: bases of every stage, and the builder's own."""
 
 _IMAGE: Final = ("pkg:docker/", "pkg:oci/", "docker-image://", "oci://", "docker://")
-"""How builders write that a material is an image: purl-spec types `docker` and `oci`, and what BuildKit and others do."""
+"""How builders write that a material is an image: purl-spec types `docker` and `oci`, and schemes of tools."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
