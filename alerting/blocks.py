@@ -322,12 +322,19 @@ def docs_url(message: Message, links: Links) -> str:
 
 def kibana_url(message: Message, links: Links, pattern: str) -> str:
     """A search in Discover for what belongs to the incident, in a window that does not move; empty without Kibana."""
+    begin, end = (message.opened or message.as_of) - _WINDOW, message.as_of + _WINDOW
+    return discover_url(links, pattern, f"{_INCIDENT_FIELD}: {_ids(message)}", begin, end)
+
+
+def discover_url(links: Links, pattern: str, query: str, begin: int, end: int) -> str:
+    """A search in Discover: `pattern` names the indices, `query` is KQL, the window does not move. Empty without a
+    Kibana or a pattern.
+    """
     if not links.kibana or not pattern:
         return ""
-    begin, end = (message.opened or message.as_of) - _WINDOW, message.as_of + _WINDOW
     parameters = {
         "dataViewSpec": {"title": pattern, "timeFieldName": "@timestamp"},
-        "query": {"language": "kuery", "query": f"{_INCIDENT_FIELD}: {_ids(message)}"},
+        "query": {"language": "kuery", "query": query},
         "timeRange": {"from": _iso(begin), "to": _iso(end)},
     }
     given = urlencode({

@@ -43,9 +43,9 @@ from verifier.errors import InputError
 
 SCHEMA_VERSION: Final = 5
 """Written. 2: signed trust records, transitions of incidents, signs of life. 3: how a pod's unseen end is known. 4:
-silences. 5: proposals to accept an incident, what the record adds to one, counters of API servers. A new kind of record
-on a topic of its own needs no new version: who does not know it does not read it. Samples of every version:
-tests/assets."""
+silences. 5: proposals to accept an incident, what the record adds to one, counters of API servers, what a provenance
+says of its build. A new kind of record on a topic of its own needs no new version: who does not know it does not read
+it. Samples of every version: tests/assets."""
 OLDEST_VERSION: Final = 1
 """Still read. A version is dropped once nothing that is kept can hold it."""
 

@@ -249,6 +249,18 @@ class LogClaim(msgspec.Struct, frozen=True, gc=False):
     """`integratedTime` when the SET covers it."""
 
 
+class BuildClaim(msgspec.Struct, frozen=True, gc=False):
+    """What a provenance says of how it was built, beside builder and commits. The word of whoever signed it."""
+
+    build_type: str = ""
+    run: str = ""
+    """The run that built it, as the builder numbers them."""
+    sources: tuple[str, ...] = ()
+    """`uri` or `uri@ref`."""
+    images: tuple[str, ...] = ()
+    """Digests of the images among its materials: bases, and images that only helped to build."""
+
+
 class RuleClaim(msgspec.Struct, frozen=True):
     """What a content rule says of one attestation. Evaluated once per evidence and rule; no clock is involved."""
 
@@ -322,6 +334,8 @@ class Fact(msgspec.Struct, frozen=True):
     undecided: tuple[str, ...] = ()
     """What could not be decided for want of candidates: `key`, `authority`, `log:<id>`, `ct:<id>`, `timestamp`. A key
     or root added later re-verifies exactly the facts that have something here, or that nothing vouches for."""
+    build: BuildClaim | None = None
+    """What an SLSA provenance says of its build; None for everything else."""
 
 
 def is_undecided(fact: Fact) -> bool:

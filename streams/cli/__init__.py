@@ -31,10 +31,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "blast-radius": (
         "streams.cli.blast_radius",
         (
-            "What a key, identity, CA, builder, commit, log, digest, policy or incident touches:"
+            "What a key, identity, CA, builder, commit, log, base, digest, policy or incident touches:"
             " what runs, what ran in a window, whose it is."
         ),
     ),
+    "ask": ("streams.cli.ask", "Ask one of fifteen questions of the record."),
     "search": ("streams.cli.search", "Search the record with a subset of KQL."),
     "alert": ("streams.cli.alert", "See who is told where, and try it."),
     "incident": ("streams.cli.incident", "Look at incidents, acknowledge, note, close."),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, cast
 
 import click
 import msgspec
 
 from alerting.text import count
+from streams.cli import exporting
 from streams.cli.changing import when_given
 from streams.cli.common import now, output_option, print_json, print_table, show_time
 from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
 from streams.queries.blast import blast_radius
+from streams.queries.held import NOT_REVOCABLE
 from streams.queries.looking import Look
 from streams.queries.reading import certificates_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, Subject, SubjectKind, as_json
@@ -51,6 +54,8 @@ class Window(msgspec.Struct, frozen=True):
     "  $ revet blast-radius --key build\n"
     "  $ revet blast-radius --key build --from 2026-11-21T13:26:00Z --to 2026-11-21T13:30:00Z\n"
     "  $ revet blast-radius --identity 'https://git.example.com/pay/*'\n"
+    "  $ revet blast-radius --key build --export case-4711\n"
+    "  $ revet blast-radius --base sha256:3acb414d8f57\n"
     "  $ revet blast-radius --policy-id shop-signed -o json",
 )
 @click.option("--key", metavar="NAME|ID", help="Containers whose image carries a signature of this key.")
@@ -59,19 +64,28 @@ class Window(msgspec.Struct, frozen=True):
 @click.option("--builder", metavar="ID", help="… whose evidence names this builder (`*` works).")
 @click.option("--commit", metavar="HEX", help="… whose evidence names this source commit.")
 @click.option("--log", metavar="ID", help="… whose evidence rests on this transparency or CT log.")
+@click.option("--base", metavar="DIGEST", help="… whose annotations or provenance say it is built on this image.")
 @click.option("--digest", metavar="DIGEST|REFERENCE", help="Containers that run it, or a child of it.")
 @click.option("--policy-id", metavar="ID", help="Containers that violate this policy.")
 @click.option("--incident", metavar="ID", help="Containers of this incident.")
 @click.option("--at", metavar="TIME", help="What ran then, under the verdicts of then.")
 @click.option("--from", "start", metavar="TIME", help="Count what ended since then beside what runs.")
 @click.option("--to", "end", metavar="TIME", help="End of that window.")
+@exporting.export_options
 @record_option
 @output_option
-def command(
-    at: str | None, start: str | None, end: str | None, record: Record, output: str, **subjects: str | None
+def command(  # one per option
+    at: str | None,
+    start: str | None,
+    end: str | None,
+    export: Path | None,
+    kibana: bool,
+    record: Record,
+    output: str,
+    **subjects: str | None,
 ) -> int:
-    """What a key, identity, CA, builder, commit, log, digest, policy or incident touches: what runs, what ran in a
-    window, whose it is.
+    """What a key, identity, CA, builder, commit, log, base, digest, policy or incident touches: what runs, what ran in
+    a window, whose it is.
     """
     given = {name: text for name, text in subjects.items() if text is not None}
     if len(given) != 1:
@@ -79,8 +93,15 @@ def command(
     ((name, text),) = given.items()
     with looking(record, now()) as look:
         found, revocations = answer(look, text, KINDS[name], Window(at, start, end))
+        plain = {**as_json(found), "revocations": [_revocation(r) for r in revocations]}
+        window = exporting.Window(found.start if at is None else found.at, found.end if at is None else found.at)
+        if kibana:
+            exporting.print_kibana_link(record, look, found.subject, "containers", exporting.Window())
+            return 0
+        if export is not None:
+            exporting.export_case(export, "blast-radius", record, look, found.subject, plain, window)
     if output == "json":
-        print_json({**as_json(found), "revocations": [_revocation(r) for r in revocations]})
+        print_json(plain)
     else:
         print_radius(found, revocations)
     return 0
@@ -117,7 +138,7 @@ def standing_revocations(look: Look, subject: Subject) -> tuple[RevocationPut, .
     """
     if subject.kind == "key":
         return look.revocations(subject.values)
-    if subject.kind not in FIELD_OF:
+    if subject.kind not in FIELD_OF or subject.kind in NOT_REVOCABLE:
         return ()
     trust, wanted = look.trust(), set(subject.values)
     if subject.kind == "identity":

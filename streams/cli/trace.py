@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 import click
@@ -10,9 +11,10 @@ import msgspec
 from alerting.text import count
 from streams.cli.changing import when_given
 from streams.cli.common import now, output_option, print_json, print_table, say, show_time
+from streams.cli.exporting import Window, export_case, export_options, print_kibana_link
 from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
-from streams.queries.blast import SIGNED_BY
+from streams.queries.held import BY_EVIDENCE
 from streams.queries.looking import Look
 from streams.queries.results import Row, Signature, Timeline, as_json
 from streams.queries.trace import trace
@@ -22,7 +24,7 @@ from verifier.models import Micros
 TEXT_LIMIT: Final = 480
 """Characters of one sentence in the table; JSON has all of it."""
 
-FOLLOWED_BY_RADIUS: Final = frozenset({"policy", *SIGNED_BY})
+FOLLOWED_BY_RADIUS: Final = frozenset({"policy", *BY_EVIDENCE})
 """Kinds whose timeline follows no containers: `revet blast-radius` counts what they touch."""
 
 _OWN: Final = ("verdict", "admitted", "denied", "errored")
@@ -41,13 +43,15 @@ _PROOF: Final = {
     "  $ revet trace registry.example.com/payments/refunds:2.3\n"
     "  $ revet trace payments/Deployment/payments-api --at 2026-11-21T13:26:50Z\n"
     "  $ revet trace key:build -o json\n"
+    "  $ revet trace payments/Deployment/payments-api --export case-4711\n"
     "  $ revet trace 'identity:https://git.example.com/pay/*'",
 )
 @click.argument("subject")
 @click.option("--at", metavar="TIME", help="What was on record at that time; ages (2h) count from the record's clock.")
+@export_options
 @record_option
 @output_option
-def command(subject: str, at: str | None, record: Record, output: str) -> int:
+def command(subject: str, at: str | None, export: Path | None, kibana: bool, record: Record, output: str) -> int:
     """Where an image came from and where it ran.
 
     SUBJECT is a digest (8 hex digits or more of it), an image reference, a pod NAMESPACE/NAME, a workload
@@ -55,7 +59,14 @@ def command(subject: str, at: str | None, record: Record, output: str) -> int:
     CA, builder, commit or log. Say which in front when several are called so: `key:build`, `policy:build`.
     """
     with looking(record, now()) as look:
-        found = answer(look, subject, when_given(at, look.now, "--at"))
+        instant = when_given(at, look.now, "--at")
+        found = answer(look, subject, instant)
+        window = Window(min((row.time for row in found.rows), default=None), instant)
+        if kibana:
+            print_kibana_link(record, look, found.subject, "", window)
+            return 0
+        if export is not None:
+            export_case(export, "trace", record, look, found.subject, as_json(found), Window(None, instant))
     if output == "json":
         print_json(as_json(found))
     else:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from streams.queries.conditions import Condition, Not, at_time, both, either, exists, one_of
+from streams.queries.conditions import Condition, Not, at_time, both, either, exists, is_, one_of
 from streams.queries.port import Hit, RecordReader, every
 from streams.queries.reading import chunks, number_of, text_of, texts_of
 from streams.sinks.document import Body
 from streams.sinks.fields import HOMES
 from verifier.models import Micros, Outcome
+from verifier.times import parse_instant
 from verifier.verify import worst
 
 NOT_STARTED: Final = Not(exists("provenance.run.started"))
@@ -27,6 +28,10 @@ class VerdictAt(msgspec.Struct, frozen=True):
     codes: tuple[str, ...]
     id: str
     exempted_by: str
+    time: Micros = 0
+    version: str = ""
+    """Of the policy."""
+    mode: str = ""
 
 
 def running_at(at: Micros | None) -> Condition:
@@ -46,6 +51,39 @@ def ended_between(start: Micros | None, end: Micros | None) -> Condition:
     if end is not None:
         where.append(either(NOT_STARTED, at_time("provenance.run.started", "<=", end)))
     return both(*where)
+
+
+def overlapping(start: Micros | None, end: Micros | None) -> Condition:
+    """Containers that ran at some time between two instants (None: without limit), ended or not."""
+    where: list[Condition] = [exists("provenance.class.id")]
+    if start is not None:
+        where.append(either(Not(exists("provenance.run.ended")), at_time("provenance.run.ended", ">=", start)))
+    if end is not None:
+        where.append(either(NOT_STARTED, at_time("provenance.run.started", "<=", end)))
+    return both(*where)
+
+
+def known_runs(
+    reader: RecordReader, where: Condition, known: Micros, start: Micros | None, end: Micros | None
+) -> Iterator[Hit]:
+    """What was known by `known` of containers that ran between two instants, from their starts and ends on record.
+
+    Each as the document of its start; the end is in it when it was known by then. A start or end is known from the
+    input that first told of it. Containers without a start (image volumes) have no such document.
+    """
+    home, by_then = HOMES["lifecycle"], both(where, at_time("provenance.run.known_from", "<=", known))
+    ends: dict[str, Body] = {}
+    for hit in every(reader, home, both(by_then, is_("event.type", "end"))):
+        ends[text_of(hit.body, "instance")] = hit.body
+    begun = [] if end is None else [at_time("provenance.run.started", "<=", end)]
+    for hit in every(reader, home, both(by_then, is_("event.type", "start"), *begun)):
+        told = ends.get(text_of(hit.body, "instance"), {})
+        if start is not None and told and parse_instant(text_of(told, "ended")) < start:
+            continue
+        yield Hit(hit.home, hit.id, hit.time, {**hit.body, **{n: told[n] for n in _END if n in told}})
+
+
+_END: Final = ("provenance.run.ended", "provenance.run.ended_after", "provenance.run.end_reason")
 
 
 def verdicts_at(reader: RecordReader, classes: Iterable[str], at: Micros) -> dict[str, dict[str, VerdictAt]]:
@@ -70,7 +108,8 @@ def _say(policies: dict[str, VerdictAt], hit: Hit, removed: dict[str, Micros]) -
         return
     outcome: Outcome = text_of(hit.body, "verdict")  # type: ignore[assignment]  # written from a Verdict
     codes = texts_of(hit.body, "reason") if outcome != "valid" else ()
-    policies[policy] = VerdictAt(policy, outcome, codes, hit.id, text_of(hit.body, "exemption"))
+    exempted, version, mode = (text_of(hit.body, name) for name in ("exemption", "policy_version", "mode"))
+    policies[policy] = VerdictAt(policy, outcome, codes, hit.id, exempted, hit.time, version, mode)
 
 
 def told_in_order(hit: Hit) -> tuple[object, ...]:

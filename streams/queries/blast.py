@@ -15,14 +15,16 @@ from typing import Final, NamedTuple
 import msgspec
 
 from alerting.findings import FINDINGS
-from alerting.routing import Routes, team_of
+from alerting.routing import Routes
 from streams.queries.asof import NOT_STARTED, ended_between, running_at, verdicts_at
-from streams.queries.conditions import EVERYTHING, Condition, both, full_name, is_, one_of
+from streams.queries.conditions import Condition, both, full_name, is_, one_of
 from streams.queries.coverage import coverage
-from streams.queries.port import RecordReader, every
+from streams.queries.held import BY_EVIDENCE, NOT_REVOCABLE, images_of, pods_of
+from streams.queries.port import RecordReader
 from streams.queries.reading import chunks, key_names, signatures_of, text_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, SignatureSplit, Subject, SubjectKind
 from streams.queries.subjects import FIELD_OF
+from streams.queries.teams import Teams
 from streams.sinks.document import Scalar
 from streams.sinks.fields import HOMES
 from verifier.models import Micros
@@ -30,10 +32,6 @@ from verifier.verify import worst
 
 _NAMES: Final = ("cluster", "cluster_name", "namespace", "workload_id", "container")
 _BY: Final = tuple(map(full_name, (*_NAMES, "repository", "digest", "class", "verdict")))
-
-
-SIGNED_BY: Final[frozenset[SubjectKind]] = frozenset({"key", *FIELD_OF})
-"""Kinds that signatures rest on: their proven times are what a revocation divides."""
 
 
 class Counted(msgspec.Struct, frozen=True):
@@ -85,7 +83,11 @@ def blast_radius(
     if at is not None:
         ended = [row for row in ended if start is not None or end is not None]
         running = _judged_then(reader, running, at)
-    teams = _Teams(reader, routes or Routes())
+    teams = Teams(reader, routes or Routes())
+
+    def team(row: Counted) -> str:
+        return teams(row.cluster, row.namespace)
+
     clusters = {row.cluster for row in (*running, *ended)}
     seen = coverage(reader, now=now, start=start, end=at if at is not None else end, clusters=clusters)
     return BlastRadius(
@@ -100,10 +102,10 @@ def blast_radius(
         ended=_sum(ended),
         verdicts=_verdicts(running),
         by_cluster=_places(running, ended, lambda row: (row.cluster, "", "")),
-        by_namespace=_places(running, ended, lambda row: (row.cluster, row.namespace, teams(row))),
-        by_team=_places(running, ended, lambda row: ("", "", teams(row))),
+        by_namespace=_places(running, ended, lambda row: (row.cluster, row.namespace, team(row))),
+        by_team=_places(running, ended, lambda row: ("", "", team(row))),
         images=_images(running, ended),
-        signatures=_split(reader, subject, since) if subject.kind in SIGNED_BY else None,
+        signatures=_split(reader, subject, since) if subject.kind in BY_EVIDENCE - NOT_REVOCABLE else None,
         blind_spots=(*seen.blind_spots, *_unknown_starts(reader, affected, at)),
     )
 
@@ -115,26 +117,10 @@ def _in_chunks(field: str, values: Iterable[Scalar]) -> tuple[Condition, ...]:
     return tuple(one_of(field, some) for some in chunks(sorted(set(values), key=str)))
 
 
-def _of_key(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
-    """Containers whose image carries a signature by the key, whether or not others signed it too."""
-    images: set[tuple[str, str]] = set()
-    for some in chunks(subject.values):
-        images.update(_pairs(reader, one_of("key", some)))
-    return Affected(_in_chunks("digest", (d for _, d in images)), lambda row: (row.repository, row.digest) in images)
-
-
 def _of_evidence(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
     """Containers whose image carries evidence that rests on it, whether or not other evidence does not."""
-    images: set[tuple[str, str]] = set()
-    for some in chunks(subject.values):
-        images.update(_pairs(reader, one_of(FIELD_OF[subject.kind], some)))
+    images = images_of(reader, subject)
     return Affected(_in_chunks("digest", (d for _, d in images)), lambda row: (row.repository, row.digest) in images)
-
-
-def _pairs(reader: RecordReader, where: Condition) -> Iterator[tuple[str, str]]:
-    by = (full_name("repository"), full_name("digest"))
-    for group in reader.groups(HOMES["images"], where, by):
-        yield group.values[0], group.values[1]
 
 
 def _of_digest(reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
@@ -185,15 +171,14 @@ def _held(row: Counted, held: dict[tuple[str, str], set[str]]) -> bool:
 
 
 _AFFECTED: Final[dict[SubjectKind, Callable[[RecordReader, Subject, Micros | None], Affected]]] = {
-    "key": _of_key,
     "digest": _of_digest,
     "image": _of_image,
     "policy": _of_policy,
     "incident": _of_findings("incident"),
     "finding": _of_findings("finding_id"),
     "workload": lambda _r, s, _a: Affected(_in_chunks("workload_id", s.values)),
-    **dict.fromkeys(FIELD_OF, _of_evidence),
-    "pod": lambda _r, s, _a: Affected((both(is_("pod", s.name.rpartition("/")[2]), one_of("pod_uid", s.values)),)),
+    **dict.fromkeys(BY_EVIDENCE, _of_evidence),
+    "pod": lambda _r, s, _a: Affected((pods_of(s),)),
 }
 
 
@@ -261,22 +246,6 @@ def _images(running: Iterable[Counted], ended: Iterable[Counted]) -> tuple[Image
             counts.setdefault((row.repository, row.digest), [0, 0])[column] += row.number
     made = [ImageCount(repository, digest, *numbers) for (repository, digest), numbers in counts.items()]
     return tuple(sorted(made, key=lambda i: (-i.containers, -i.ended, i.repository, i.digest)))
-
-
-class _Teams:
-    """Whose a namespace is now, by its labels in the record and the routing table."""
-
-    def __init__(self, reader: RecordReader, routes: Routes) -> None:
-        self._routes = routes
-        self._labels: dict[tuple[str, str], dict[str, str]] = {}
-        for hit in every(reader, HOMES["namespaces"], EVERYTHING):
-            labels = hit.body.get("kubernetes.namespace_labels")
-            key = (text_of(hit.body, "cluster"), text_of(hit.body, "namespace"))
-            self._labels[key] = labels if isinstance(labels, dict) else {}
-
-    def __call__(self, row: Counted) -> str:
-        labels = self._labels.get((row.cluster, row.namespace), {})
-        return team_of(row.cluster, row.namespace, labels, self._routes).team
 
 
 # ------------------------------------------------------------------------------------------------ beside the counts

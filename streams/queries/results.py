@@ -28,6 +28,7 @@ SubjectKind = Literal[
     "builder",
     "commit",
     "log",
+    "base",
 ]
 TimeKind = Literal["attested", "observed", "none"]
 
@@ -265,7 +266,34 @@ class EvidenceAnswer(msgspec.Struct, frozen=True):
     images: tuple[ImageEvidenceRow, ...]
 
 
+Cell = str | int | None
+"""One value of a table: a text, a number, or an instant (in `TIME_COLUMNS`)."""
+
+
+class QuestionAnswer(msgspec.Struct, frozen=True):
+    """The answer to one of the fifteen questions (`streams.queries.questions`)."""
+
+    number: int
+    name: str
+    question: str
+    subject: Subject | None
+    at: Micros | None
+    """What was so then; None: now."""
+    known_at: Micros | None
+    """As known by then; None: by all that is on record."""
+    start: Micros | None
+    end: Micros | None
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    after: str
+    limits: tuple[str, ...]
+    """What this answer cannot hold, whatever is on record."""
+    blind_spots: tuple[str, ...]
+    """What the record did not see."""
+
+
 SCHEMAS: Final[dict[type, str]] = {
+    QuestionAnswer: "revet.ask/v1",
     Timeline: "revet.trace/v1",
     BlastRadius: "revet.blast-radius/v1",
     SearchResult: "revet.search/v1",
@@ -275,16 +303,29 @@ SCHEMAS: Final[dict[type, str]] = {
     EvidenceAnswer: "revet.evidence/v1",
 }
 
-TIMES: Final = frozenset({"time", "first_seen", "at", "start", "end", "since", "last", "changed"})
+TIMES: Final = frozenset({"time", "first_seen", "at", "known_at", "start", "end", "since", "last", "changed"})
 """Members that are instants: RFC 3339 in JSON."""
 
-Answer = Timeline | BlastRadius | SearchResult | Incidents | DeadLetters | Coverage | EvidenceAnswer
+TIME_COLUMNS: Final = TIMES | {
+    *("started", "ended", "judged", "until", "existed_by", "blind_from", "blind_to", "last_told", "first", "newest")
+}
+"""Columns of a question's answer that are instants."""
+
+Answer = Timeline | BlastRadius | SearchResult | Incidents | DeadLetters | Coverage | EvidenceAnswer | QuestionAnswer
 
 
 def as_json(answer: Answer) -> dict[str, object]:
     """The answer as plain data: `schema` first, instants as RFC 3339 UTC."""
     plain = {name: _plain(name, getattr(answer, name)) for name in answer.__struct_fields__}
+    if isinstance(answer, QuestionAnswer):
+        plain["rows"] = [
+            {name: _cell(name, cell) for name, cell in zip(answer.columns, row, strict=True)} for row in answer.rows
+        ]
     return {"schema": SCHEMAS[type(answer)], **plain}
+
+
+def _cell(column: str, value: Cell) -> Cell:
+    return instant(value) if isinstance(value, int) and column in TIME_COLUMNS else value
 
 
 def _plain(name: str, value: object) -> object:

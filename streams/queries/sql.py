@@ -52,9 +52,15 @@ def _tested(field: str, test: str, parameters: list[Parameter]) -> Sql:
     row = FIELDS[field]
     if row.column:
         return Sql(f"({row.column} IS NOT NULL AND {test.format(row.column)})", parameters)
+    if row.type in _SINGLE:  # read once for a document, where a walk over values reads it anew for each test
+        value = _VALUE.format(row.name)
+        return Sql(f"({value} IS NOT NULL AND {test.format(value)})", parameters)
     return Sql(_IN_BODY.format(row.name, test.format("value")), parameters)
 
 
+_SINGLE: Final = frozenset({"date", "boolean", "long"})
+"""Types of which a document has one value at most; a test holds the makers to it."""
+_VALUE: Final = """json_extract(body, '$."{}"')"""
 _IN_BODY: Final = """EXISTS (SELECT 1 FROM json_each(body, '$."{}"') WHERE {})"""
 _IN_TERMS: Final = "row IN (SELECT row FROM record_terms WHERE mark IN ({}))"
 
@@ -100,7 +106,11 @@ def _like(condition: Like) -> Sql:
 
 
 def _exists(condition: Exists) -> Sql:
-    return _tested(condition.field, "{} IS NOT NULL", [])
+    """Empty values are never stored, so a field that is there has one."""
+    row = FIELDS.get(condition.field)
+    if row is None or row.column:
+        return _tested(condition.field, "{} IS NOT NULL", [])
+    return Sql(f"(json_type(body, '$.\"{row.name}\"') IS NOT NULL)", [])
 
 
 def _compare(condition: Compare) -> Sql:

@@ -34,6 +34,7 @@ FIELD_OF: Final[dict[SubjectKind, str]] = {
     "builder": "provenance.builder",
     "commit": "provenance.commit",
     "log": "provenance.log.id",
+    "base": "provenance.image.base",
 }
 """Kinds that evidence rests on -> the field of images, and of trust entries, that names them."""
 
@@ -203,6 +204,16 @@ def _ca(reader: RecordReader, text: str) -> Subject | None:
     return Subject("ca", text, tuple(sorted(found))) if found else None
 
 
+def _base(reader: RecordReader, text: str) -> Subject | None:
+    """A base image by digest, by 8 hex digits or more of it, or by a reference that names its digest."""
+    reference = reference_of(text)
+    digest = reference.digest if reference is not None and is_digest(reference.digest) else text
+    digest = digest if digest.startswith("sha256:") else f"sha256:{digest}"
+    if not is_digest(digest) and _CUT_DIGEST.fullmatch(digest) is None:
+        return None
+    return _unambiguous("base", text, _evidence_values(reader, FIELD_OF["base"], digest, cut=True))
+
+
 def _evidence_values(reader: RecordReader, field: str, text: str, *, cut: bool = False, wild: bool = True) -> set[str]:
     """Values of a field with many values that are `text`, begin with it (`cut`), or are like it where it holds `*`."""
     where: Condition = is_(field, text)
@@ -231,6 +242,7 @@ _FINDERS: Final[dict[SubjectKind, Callable[[RecordReader, str], Subject | None]]
     "builder": _named_by_evidence("builder"),
     "commit": _hex_by_evidence("commit"),
     "log": _hex_by_evidence("log"),
+    "base": _base,
 }
 
 KINDS: Final[tuple[SubjectKind, ...]] = tuple(_FINDERS)

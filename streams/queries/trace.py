@@ -16,6 +16,7 @@ from alerting.findings import ROOT_CAUSE
 from streams.queries.asof import running_at
 from streams.queries.conditions import NOTHING, Condition, both, either, exists, is_, one_of
 from streams.queries.coverage import coverage
+from streams.queries.held import VALUES_FOLLOWED, containers_of, pods_of
 from streams.queries.port import Hit, RecordReader, every
 from streams.queries.reading import key_names, signatures_of, text_of, texts_of, with_values
 from streams.queries.results import Row, Signature, Subject, SubjectKind, Timeline
@@ -29,8 +30,6 @@ ROWS_PER_DATASET: Final = 1000
 """Rows of one dataset in a timeline; what is left out is named."""
 CONTAINERS_READ: Final = 5000
 """Containers whose pods, classes and decisions are followed."""
-VALUES_FOLLOWED: Final = 1000
-"""Values of one field in a condition."""
 
 _REVOCATIONS: Final = (
     *("revocation-put", "revocation-withdrawn", "key-put", "key-rotated", "key-removed"),
@@ -68,7 +67,7 @@ def trace(
         InputError: nothing was recorded here.
         PlaceUnavailable: the store does not answer.
     """
-    around = _around(reader, _CONTAINERS[subject.kind](reader, subject))
+    around = _around(reader, containers_of(reader, subject))
     plan = _PLANS[subject.kind](reader, subject, around)
     rows, left_out = _rows(reader, plan)
     signatures = _signatures(reader, subject, around)
@@ -90,42 +89,7 @@ def trace(
     )
 
 
-# ------------------------------------------------------------------------------------------------ which containers
-
-
-def _by_digest(reader: RecordReader, subject: Subject) -> Condition:
-    """Containers that run the digest, or a platform manifest of it when it is an index."""
-    hits = with_values(reader, "images", "provenance.image.index_digest", subject.values)
-    children = {text_of(hit.body, "digest") for hit in hits}
-    return one_of("digest", sorted({*subject.values, *children})[:VALUES_FOLLOWED])
-
-
-def _by_incident(reader: RecordReader, subject: Subject) -> Condition:
-    return _of_findings(reader, one_of("incident", subject.values))
-
-
-def _by_finding(reader: RecordReader, subject: Subject) -> Condition:
-    return _of_findings(reader, one_of("finding_id", subject.values))
-
-
-def _of_findings(reader: RecordReader, where: Condition) -> Condition:
-    """Containers of the workloads that findings are about."""
-    groups = reader.groups(HOMES["findings"], where, ("provenance.workload.id", "container.name"))
-    pairs = [group.values for group in groups[:VALUES_FOLLOWED]]
-    return either(*(both(is_("workload_id", w), *([is_("container", c)] if c else [])) for w, c in pairs))
-
-
-_CONTAINERS: Final[dict[SubjectKind, Callable[[RecordReader, Subject], Condition]]] = {
-    "digest": _by_digest,
-    "image": _by_digest,
-    "pod": lambda _, s: _pods(s),
-    "workload": lambda _, s: one_of("workload_id", s.values),
-    "key": lambda _r, _s: NOTHING,  # a key is followed through evidence and verdicts; what runs is the blast radius
-    **dict.fromkeys(FIELD_OF, lambda _r, _s: NOTHING),  # the same
-    "policy": lambda _, s: one_of("policy", s.values),
-    "incident": _by_incident,
-    "finding": _by_finding,
-}
+# ------------------------------------------------------------------------------------------------ what they lead to
 
 
 def _around(reader: RecordReader, where: Condition) -> Around:
@@ -172,12 +136,8 @@ def _image_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
 
 def _pod_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:
     denials = both(one_of("workload_id", around.workloads), is_("admission", "denied"))  # they name no UID
-    return _placed_plan(reader, around, _pods(subject), either(_pods(subject), one_of("id", around.decisions), denials))
-
-
-def _pods(subject: Subject) -> Condition:
-    """The name narrows, the UID decides: names of pods are used again."""
-    return both(is_("pod", subject.name.rpartition("/")[2]), one_of("pod_uid", subject.values))
+    pods = pods_of(subject)
+    return _placed_plan(reader, around, pods, either(pods, one_of("id", around.decisions), denials))
 
 
 def _workload_plan(reader: RecordReader, subject: Subject, around: Around) -> Plan:

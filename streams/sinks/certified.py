@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from streams.sinks.document import instant_or_none
 from streams.sinks.known import Known
-from verifier.models import Fact
+from verifier.models import BuildClaim, Fact
 from verifier.times import earliest
 from verifier.trust.hits import builders, commits
 
@@ -37,9 +37,33 @@ def certified(facts: Sequence[Fact], known: Known) -> dict[str, object]:
         "provenance.log.entry": [f"{entry.log}:{entry.index}" for fact in sound for entry in fact.logs],
         "provenance.builder": [name for fact in sound for name in builders(fact)],
         "provenance.commit": [name for fact in sound for name in commits(fact)],
+        "provenance.build.type": [build.build_type for build in _builds(sound)],
+        "provenance.build.run": [run for fact in sound for run in runs(fact)],
+        "provenance.build.source": [source for fact in sound for source in sources(fact)],
+        "provenance.image.base": [image for build in _builds(sound) for image in build.images],
         "provenance.rule.held": [rule.rule for rule in rules if rule.holds],
         "provenance.rule.broken": [rule.rule for rule in rules if not rule.holds],
     }
+
+
+def _builds(facts: Iterable[Fact]) -> list[BuildClaim]:
+    return [fact.build for fact in facts if fact.build is not None]
+
+
+def runs(fact: Fact) -> tuple[str, ...]:
+    """Runs that evidence names: of the provenance, and of the signing certificate."""
+    return _said(fact.build.run if fact.build is not None else "", fact, "runInvocationURI")
+
+
+def sources(fact: Fact) -> tuple[str, ...]:
+    """Sources that evidence names: of the provenance, and of the signing certificate."""
+    of_build = fact.build.sources if fact.build is not None else ()
+    return tuple(dict.fromkeys((*of_build, *_said("", fact, "sourceRepositoryURI"))))
+
+
+def _said(text: str, fact: Fact, extension: str) -> tuple[str, ...]:
+    of_leaf = dict(fact.certificate.extensions).get(extension, "") if fact.certificate is not None else ""
+    return tuple(dict.fromkeys(filter(None, (text, of_leaf))))
 
 
 def identities(fact: Fact) -> tuple[str, ...]:
@@ -75,6 +99,10 @@ def for_reading(fact: Fact, known: Known) -> dict[str, object]:
         ("rules", [f"{rule.rule}: {'holds' if rule.holds else rule.detail}" for rule in fact.rules]),
         ("builders", list(builders(fact))),
         ("commits", list(commits(fact))),
+        ("sources", list(sources(fact))),
+        ("runs", list(runs(fact))),
+        ("build_type", [fact.build.build_type] if fact.build is not None and fact.build.build_type else []),
+        ("bases", list(fact.build.images) if fact.build is not None else []),
         ("undecided", list(fact.undecided)),
     ):
         if values:

@@ -19,6 +19,7 @@ from streams.sinks.document import (
     document,
     hashes,
     image_fields,
+    instant,
     instant_or_none,
     prepared,
     shown_image,
@@ -48,11 +49,11 @@ def of_container(event: ContainerChanged, known: Known) -> Iterator[Document]:
     if not event.class_id:
         return
     if event.started is not None:
-        started = _edge("container-started", "start", tell.that("started"))
+        started = _edge(event, "container-started", "start", tell.that("started"))
         yield document("lifecycle", f"{event.id}:start", event.started, *shared, started)
     if event.ended is not None:
         why = f"ended ({event.end_reason})" if event.end_reason else "ended"
-        ended = _edge("container-terminated", "end", tell.that(why))
+        ended = _edge(event, "container-terminated", "end", tell.that(why))
         made = (*shared, ended, prepared(_run_end(event)))
         yield document("lifecycle", f"{event.id}:end:{event.ended}", event.ended, *made)
 
@@ -142,8 +143,10 @@ def _run_end(event: ContainerChanged) -> dict[str, object]:
     }
 
 
-def _edge(action: str, kind: str, sentence: str) -> Body:
+def _edge(event: ContainerChanged, action: str, kind: str, sentence: str) -> Body:
+    """A start or end. The first one that is written stays, so it holds when this was first known."""
     return {
+        "provenance.run.known_from": instant(event.time),
         "message": clean(sentence),
         "event.kind": "event",
         "event.category": "process",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
@@ -28,7 +28,8 @@ from streams.sinks.document import (
 from streams.sinks.known import Known
 from streams.sinks.observed import labelled, place, workload
 from verifier.canonical import stable_id
-from verifier.models import Fact, SignatureView, Verdict
+from verifier.models import EvidenceSet, Fact, SignatureView, Verdict
+from verifier.oci.port import BASE
 
 _OUTCOMES: Final = {"valid": "success", "violates": "failure", "unverifiable": "unknown", "ungoverned": "success"}
 _VERIFIED: Final = {
@@ -81,7 +82,7 @@ def _evidence(event: EvidenceFound, known: Known) -> dict[str, object]:
         "provenance.image.index_digest": closure.indexes,
         "related.hash": hashes(found.digest, *closure.indexes, *closure.children),
         **keys(ids, [known.key_name(key) for key in ids]),
-        **certified(facts, known),
+        **_built_on(found, certified(facts, known)),
         "provenance.signature.exists": any(f.kind == "signature" for f in facts),
         "provenance.signature.kind": sorted({f.format for f in facts}),
         "provenance.signatures": [_fact(fact, seen.get(fact.evidence_id), known) for fact in facts],
@@ -94,6 +95,12 @@ def _evidence(event: EvidenceFound, known: Known) -> dict[str, object]:
         "provenance.evidence.fetched_at": instant(found.fetched_at),
         "provenance.evidence.places": [msgspec.to_builtins(p) for p in found.places],
     }
+
+
+def _built_on(found: EvidenceSet, body: dict[str, object]) -> dict[str, object]:
+    """With the bases that the manifests' own annotations name, beside those of provenance."""
+    named = [place.digest for place in found.places if place.place == BASE]
+    return body | {"provenance.image.base": [*named, *cast("list[str]", body["provenance.image.base"])]}
 
 
 def _fact(fact: Fact, first_seen: int | None, known: Known) -> dict[str, object]:

@@ -111,6 +111,7 @@ def of_decision(event: DecisionObserved, known: Known) -> Iterator[Document]:
         "provenance.admission.webhook": event.by,
         "provenance.admission.dry_run": event.dry_run,
         "provenance.admission.break_glass": bool(event.break_glass),
+        "provenance.admission.beside_rules": list(_beside_rules(event)),
         "provenance.admission.mark": event.break_glass,
         "provenance.admission.failed_open": event.failed_open,
         "provenance.admission.exempt": event.exempt,
@@ -122,6 +123,17 @@ def of_decision(event: DecisionObserved, known: Known) -> Iterator[Document]:
     if event.resource.partition("/")[0] == "pods":
         body["kubernetes.pod.name"], body["kubernetes.pod.uid"] = event.name, event.uid
     yield document("admission", event.id, event.time, prepared(body))
+
+
+def _beside_rules(event: DecisionObserved) -> Iterator[str]:
+    """How an admitted request came in although a rule spoke, or might have spoken, against it."""
+    if event.outcome == "admitted":
+        told = (event.break_glass, event.failed_open, event.exempt, event.audited)
+        yield from (name for name, found in zip(BESIDE_RULES, told, strict=True) if found)
+
+
+BESIDE_RULES: Final = ("break-glass", "failed-open", "engine-exemption", "engine-audit")
+"""Values of `provenance.admission.beside_rules`."""
 
 
 def _who(event: DecisionObserved) -> dict[str, object]:

@@ -28,7 +28,7 @@ _GROUPS: Final = (
     ("Verdicts", ("provenance.verdict", "provenance.previous", "provenance.reason", "provenance.polic", "rule.",
                   "provenance.exemption.id", "provenance.evaluation", "provenance.cause")),
     ("Signatures, keys, evidence", ("provenance.signature", "provenance.key", "provenance.certificate",
-                                    "provenance.ca.", "provenance.log.", "provenance.builder", "provenance.commit",
+                                    "provenance.ca.", "provenance.log.", "provenance.build", "provenance.commit",
                                     "provenance.rule.", "provenance.evidence")),
     ("Trust", ("provenance.trust", "provenance.revocation", "provenance.exemption")),
     ("Findings and incidents", ("provenance.severity", "provenance.finding", "provenance.incident")),

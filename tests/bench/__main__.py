@@ -21,6 +21,7 @@ from tests.bench import (
     bench_parse,
     bench_pipeline,
     bench_pods,
+    bench_questions,
     bench_replay,
     bench_verdict,
     bench_verify,
@@ -41,6 +42,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "admission": (bench_admission.run, partial(bench_admission.run, 2_000, 60)),
     "engine": (bench_engine.run, partial(bench_engine.run, 4_000, 2_000)),
     "index": (bench_index.run, partial(bench_index.run, 4_000)),
+    "questions": (bench_questions.run, partial(bench_questions.run, 20_000)),
     "pipeline": (bench_pipeline.run, bench_pipeline.quick),
 }
 """Name -> (in full, quick)."""

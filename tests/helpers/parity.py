@@ -20,6 +20,7 @@ import orjson
 
 from streams.queries.conditions import EVERYTHING
 from streams.queries.port import RecordReader, every
+from streams.queries.questions import QUESTIONS
 from streams.queries.reading import text_of, texts_of
 from streams.queries.subjects import FIELD_OF
 from streams.sinks.document import Document, instant
@@ -81,7 +82,7 @@ def questions(reader: RecordReader, *, each: int = 4) -> list[Question]:
                 asked.append(("blast-radius", f"--{option}", name))
                 asked.append(("blast-radius", f"--{option}", name, "--at", late if number % 2 else middle))
                 asked.append(("blast-radius", f"--{option}", name, "--from", middle, "--to", late))
-    return asked + _searches(known, middle) + _lists(known)
+    return asked + _searches(known, middle) + _lists(known) + _fifteen(known, middle, late)
 
 
 RADIUS = frozenset({"key", "identity", "ca", "builder", "commit", "log", "digest", "policy-id", "incident"})
@@ -126,6 +127,22 @@ def _searches(known: Mapping[str, set[str]], middle: str) -> list[Question]:
     asked += [("search", "revoked", "--in", "history", "--limit", "3"), ("search", "user:*", "--in", "trust")]
     asked += [("search", "verdict:violates", "--at", middle, "--limit", "9"), ("search", "", "--fields", "pod,started")]
     return asked + [("search", f'digest:"{name}"', "--in", "history") for name in some(known["digest"], 3)]
+
+
+def _fifteen(known: Mapping[str, set[str]], middle: str, late: str) -> list[Question]:
+    """Every question about a subject of each kind it takes, at instants, as known by them, and in pages."""
+    asked: list[Question] = []
+    for number, of in enumerate(QUESTIONS):
+        about = [f"{kind}:{name}" for kind in of.subjects for name in some(known.get(kind, ()), 1)]
+        subjects: list[Question] = [*([] if of.needs_subject else [()]), *((text,) for text in about)]
+        for subject in subjects:
+            asked.append(("ask", of.name, *subject))
+            asked.append(("ask", of.name, *subject, "--at", late, "--known-at", middle, "--limit", "5"))
+        first = subjects[number % len(subjects)]
+        asked.append(("ask", of.name, *first, "--known-at", late, "--limit", "2"))
+        if not of.of_instant:
+            asked.append(("ask", of.name, *first, "--from", middle, "--to", late))
+    return asked
 
 
 def _lists(known: Mapping[str, set[str]]) -> list[Question]:

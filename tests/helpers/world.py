@@ -38,6 +38,7 @@ from verifier.evidence.keys import load_public_key
 from verifier.facts.candidates import key_set
 from verifier.facts.derive import derive_fact
 from verifier.models import DigestClosure, Evidence, EvidenceSet, PlaceAsked
+from verifier.oci.port import BASE
 from verifier.policy.attestors import Attestor
 from verifier.policy.model import MatchRule, Policy, Requirement
 from verifier.reference import names_in, parse_reference
@@ -82,6 +83,8 @@ class World:
     indexes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     seen: dict[str, int] = field(default_factory=dict)
     broken: dict[tuple[str, str], str] = field(default_factory=dict)
+    bases: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(repository, digest) -> the base that its annotations name."""
     names: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     """(repository, digest) -> tags and pinned indexes that requests were about."""
     outputs: list[object] = field(default_factory=list)
@@ -149,6 +152,8 @@ class World:
         found = self.evidence.get((repository, digest), [])
         failure = self.broken.get((repository, digest), "")
         places = (PlaceAsked("sig-tag", digest, "error" if failure else ("found" if found else "absent"), failure),)
+        if (repository, digest) in self.bases:
+            places += (PlaceAsked(BASE, self.bases[repository, digest], "found"),)
         facts = tuple(derive_fact(e, keys) for e in found)
         content = [e.id for e in found], failure, keys.id
         return EvidenceFound(

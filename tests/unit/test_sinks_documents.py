@@ -48,6 +48,7 @@ from tests.helpers.certified import (
     keyless_policy,
     sigstore_root,
 )
+from tests.helpers.questionday import played
 from tests.helpers.recorded import RecordedWorld
 from tests.helpers.world import MINUTE, START, World, digest_of, policy
 from verifier.errors import InputError
@@ -646,9 +647,20 @@ def test_documents_use_the_table_as_it_says():
     assert seen == set(HOMES)
 
 
+def written_by_all() -> list[Document]:
+    return [*story().written, *certified_story().written, *played("memory").written]
+
+
+def test_dates_numbers_and_truths_stand_alone():
+    """The SQLite record reads fields of these types as one value (`streams.queries.sql`)."""
+    single = {name for name, row in FIELDS.items() if row.type in ("date", "long", "boolean")}
+    found = {name for made in written_by_all() for name, value in made.body.items() if isinstance(value, (list, dict))}
+    assert single & found == set()
+
+
 def test_every_field_of_the_table_is_written_by_somebody():
     """A row nobody writes is dead, or its writer forgot it."""
-    used = {name for made in (*story().written, *certified_story().written) for name in made.body}
+    used = {name for made in written_by_all() for name in made.body}
     rest = {
         *(
             "related.ip",

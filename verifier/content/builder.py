@@ -17,6 +17,7 @@ from verifier.content.document import Predicate, read_predicate
 from verifier.content.outcome import Mismatch
 from verifier.content.predicates import SLSA_V02, SLSA_V1, same_type
 from verifier.content.provenance import Provenance, Resource, read_provenance
+from verifier.models import BuildClaim
 
 MAX_COMMITS: Final = 64
 """Commits kept in a fact, which every worker holds. Sources come before dependencies, so that none of them is lost."""
@@ -46,6 +47,41 @@ def commits_of(predicate_type: str, predicate: bytes | Predicate) -> tuple[str, 
     if found is None:
         return ()
     return tuple(sorted(_first([*_commits(found.origins, origin=True), *_commits(found.dependencies, origin=False)])))
+
+
+def build_of(predicate_type: str, predicate: bytes | Predicate) -> BuildClaim | None:
+    """Build type, run, sources and images that a provenance names, cut to what a fact may hold; None when it is no
+    provenance. Raises nothing.
+    """
+    found = _provenance(predicate_type, predicate)
+    if found is None:
+        return None
+    sources = dict.fromkeys(f"{source.uri}@{source.ref}" if source.ref else source.uri for source in found.sources)
+    images = dict.fromkeys(digest for resource in found.dependencies for digest in _images(resource))
+    return BuildClaim(
+        build_type=found.build_type[:MAX_TEXT],
+        run=found.run[:MAX_TEXT],
+        sources=tuple(source[:MAX_TEXT] for source in sources)[:MAX_SOURCES],
+        images=tuple(images)[:MAX_IMAGES],
+    )
+
+
+MAX_TEXT: Final = 512
+"""Characters of a build type, run or source that are kept."""
+MAX_SOURCES: Final = 4
+MAX_IMAGES: Final = 32
+"""Images among the materials that are kept: bases of every stage, and the builder's own."""
+
+_IMAGE: Final = ("pkg:docker/", "pkg:oci/", "docker-image://", "oci://", "docker://")
+"""How builders write that a material is an image: purl-spec types `docker` and `oci`, and schemes of tools."""
+_SHA256: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+def _images(resource: Resource) -> Iterator[str]:
+    if (resource.uri or "").startswith(_IMAGE):
+        value = (resource.digest or {}).get("sha256")
+        if isinstance(value, str) and _SHA256.fullmatch(value):
+            yield f"sha256:{value}"
 
 
 def _provenance(predicate_type: str, predicate: bytes | Predicate) -> Provenance | None:

@@ -49,6 +49,8 @@ class Provenance(NamedTuple):
     origins: tuple[Resource, ...]
     """Digests of what was built: `configSource` of v0.2, and descriptors inside the source parameters of v1."""
     dependencies: tuple[Resource, ...]
+    run: str = ""
+    """Id of the run that built it, as the builder numbers them; empty when it says none."""
 
 
 class _Builder(msgspec.Struct, frozen=True):
@@ -66,6 +68,7 @@ class _Invocation(msgspec.Struct, frozen=True):
 
 
 class _Metadata02(msgspec.Struct, frozen=True):
+    run: object = msgspec.field(name="buildInvocationID", default=None)
     finished: str | None = msgspec.field(name="buildFinishedOn", default=None)
     started: str | None = msgspec.field(name="buildStartedOn", default=None)
 
@@ -85,6 +88,7 @@ class _Definition(msgspec.Struct, frozen=True):
 
 
 class _Metadata1(msgspec.Struct, frozen=True):
+    run: object = msgspec.field(name="invocationId", default=None)
     finished: str | None = msgspec.field(name="finishedOn", default=None)
     started: str | None = msgspec.field(name="startedOn", default=None)
 
@@ -144,6 +148,7 @@ def _from_v02(found: _Slsa02) -> Provenance:
         finished=metadata.finished or metadata.started,
         origins=(Resource(origin.uri, origin.digest),) if origin else (),
         dependencies=_dependencies(found.materials),
+        run=metadata.run if isinstance(metadata.run, str) else "",
     )
 
 
@@ -159,6 +164,7 @@ def _from_v1(found: _Slsa1) -> Provenance:
         finished=metadata.finished or metadata.started,
         origins=tuple(_origins(named)),
         dependencies=_dependencies(found.definition.dependencies),
+        run=metadata.run if isinstance(metadata.run, str) else "",
     )
 
 

@@ -190,6 +190,7 @@ def _stated(
         rules=said.rules,
         builder=said.builder,
         commits=said.commits,
+        build=said.build,
         undecided=proofs.undecided,
     )
 

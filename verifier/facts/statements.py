@@ -12,13 +12,13 @@ from typing import Final
 
 import msgspec
 
-from verifier.content.builder import builder_of, commits_of
+from verifier.content.builder import build_of, builder_of, commits_of
 from verifier.content.document import Predicate
 from verifier.content.evaluate import evaluate
 from verifier.content.predicates import same_type
 from verifier.evidence.signed import SignedContent
 from verifier.facts.candidates import CandidateRule, KeySet
-from verifier.models import FactKind, RuleClaim
+from verifier.models import BuildClaim, FactKind, RuleClaim
 
 
 class Said(msgspec.Struct, frozen=True, gc=False):
@@ -27,6 +27,7 @@ class Said(msgspec.Struct, frozen=True, gc=False):
     rules: tuple[RuleClaim, ...] = ()
     builder: str = ""
     commits: tuple[str, ...] = ()
+    build: BuildClaim | None = None
 
 
 NOTHING_SAID: Final = Said()
@@ -36,7 +37,7 @@ def read_said(content: SignedContent, keyset: KeySet) -> Said:
     """What the statement of `content` says, under the rules of `keyset`. Raises nothing."""
     kind, predicate = content.predicate_type, Predicate(content.predicate_type, content.predicate)
     claims = tuple(_claim(rule, predicate) for rule in rules_for(content.kind, kind, keyset))
-    return Said(claims, builder_of(kind, predicate), commits_of(kind, predicate))
+    return Said(claims, builder_of(kind, predicate), commits_of(kind, predicate), build_of(kind, predicate))
 
 
 def rules_for(kind: FactKind, predicate_type: str, keyset: KeySet) -> tuple[CandidateRule, ...]:

@@ -18,7 +18,7 @@ It refuses to conclude: a place that failed is an error with a reason, and absen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
 import msgspec
@@ -48,7 +48,7 @@ from verifier.oci.media import (
     referrers_tag,
     signature_tag,
 )
-from verifier.oci.port import Collected
+from verifier.oci.port import BASE, Collected
 from verifier.oci.wire import Absent, Failed, FailureCode, Found, Kind, Request, Response
 from verifier.reference import parse_reference
 
@@ -198,12 +198,19 @@ class _Collector:
         return Collected(
             evidence=tuple(self._evidence.values()),
             closure=closure,
-            places=tuple(self._places),
+            places=(*self._places, *self._bases(closure)),
             is_index=isinstance(image, Opened) and isinstance(image.content, Index),
             children=tuple(self._children),
             tag_digest=tag.digest if isinstance(tag, Opened) else "",
             retry_after=self._retry_after,
         )
+
+    def _bases(self, closure: DigestClosure) -> Iterator[PlaceAsked]:
+        """What the manifests of the closure say they are built on; each base once."""
+        opened = (self._opened.get(subject) for subject in (closure.running, *closure.indexes, *closure.children))
+        told = [found.content.base for found in opened if isinstance(found, Opened)]
+        for digest, name in dict(base for base in reversed(told) if base is not None).items():
+            yield PlaceAsked(BASE, digest, "found", "", name)
 
     # ------------------------------------------------------------------------------------------------- asking
 

@@ -9,7 +9,7 @@ is refused, as is a document that is manifest and index at once (CVE-2021-41190:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -41,6 +41,14 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     platform: Platform | None = None
 
 
+class Base(NamedTuple):
+    """What a manifest's annotations say it is built on (OCI image specification, annotations)."""
+
+    digest: str
+    name: str
+    """Reference of the base, as its maker wrote it, cut; may be empty."""
+
+
 class Manifest(msgspec.Struct, frozen=True):
     """An image manifest: an image, or the carrier of evidence."""
 
@@ -49,12 +57,14 @@ class Manifest(msgspec.Struct, frozen=True):
     """Digest of the manifest this one says something about; empty for an image."""
     artifact_type: str = ""
     """What the artifact is: its `artifactType`, or else the media type of its configuration."""
+    base: Base | None = None
 
 
 class Index(msgspec.Struct, frozen=True):
     """An image index (or Docker manifest list)."""
 
     children: tuple[Descriptor, ...] = ()
+    base: Base | None = None
 
 
 class _Typed(msgspec.Struct, frozen=True, rename="camel"):
@@ -71,6 +81,8 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
     subject: Descriptor | None = None
     artifact_type: str = ""
     config: _Typed | None = None
+    annotations: object = None
+    """Read leniently: they are decoration, and no manifest is refused for them."""
 
 
 _KINDS: Final = {**dict.fromkeys(MANIFESTS, "manifest"), **dict.fromkeys(INDEXES, "index")}
@@ -96,10 +108,26 @@ def parse_manifest(body: bytes, content_type: str = "", *, limit: int = MANIFEST
         raise EvidenceError(code, f"not a manifest: {error}") from error
     kind = _kind(document, content_type.partition(";")[0].strip().lower())
     if kind == "index":
-        return Index(_checked(document.manifests or [], INDEX_CHILDREN, "children"))
+        return Index(_checked(document.manifests or [], INDEX_CHILDREN, "children"), _base(document.annotations))
     subject = "" if document.subject is None else document.subject.digest
     config = "" if document.config is None else document.config.media_type
-    return Manifest(_checked(document.layers or [], None, "layers"), subject, document.artifact_type or config)
+    layers = _checked(document.layers or [], None, "layers")
+    return Manifest(layers, subject, document.artifact_type or config, _base(document.annotations))
+
+
+_BASE: Final = "org.opencontainers.image.base."
+_BASE_NAME: Final = 256
+"""Characters of the name of a base that are kept."""
+
+
+def _base(annotations: object) -> Base | None:
+    """What annotations say; nothing unless they name a whole digest."""
+    if not isinstance(annotations, dict):
+        return None
+    digest, name = annotations.get(f"{_BASE}digest"), annotations.get(f"{_BASE}name")
+    if not isinstance(digest, str) or not is_digest(digest):
+        return None
+    return Base(digest, name[:_BASE_NAME] if isinstance(name, str) else "")
 
 
 _TYPED: Final = msgspec.json.Decoder(_Typed)

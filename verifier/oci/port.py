@@ -16,6 +16,8 @@ from verifier.oci.manifests import IndexChild
 KEPT: Final = "evidence-store"
 """`PlaceAsked.place` of evidence that only the store still has."""
 
+BASE: Final = "base"
+"""`PlaceAsked.place` of what a manifest's annotations say it is built on: digest and, as detail, name."""
 TAGGED: Final = "tag"
 """`PlaceAsked.place` that says, where its outcome is `found`, which digest (`digest`) a tag (`detail`) means by now:
 another than the one that was asked about."""
