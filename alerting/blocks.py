@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote, urlencode
 
 from alerting.lifecycle import Reply
+from alerting.presses import ACK, LINK, PROPOSE, button_value
 from alerting.render import Message, Table, render_reply
 from alerting.text import Untrusted, count, cut, safe, utc
 from verifier.times import SECOND
@@ -88,6 +89,8 @@ class Marks(NamedTuple):
     """Not empty: who should have got it, whose channel does not take it."""
     mentions: tuple[str, ...] = ()
     """Ids from the settings (`S…` a user group, `U…` a person), or `here`, `channel`."""
+    pressable: bool = False
+    """Somebody hears buttons that do something; without it there are none."""
 
 
 class Laid(NamedTuple):
@@ -111,7 +114,7 @@ def lay_out(message: Message, layout: Layout, links: Links, marks: Marks = UNMAR
         {"type": "rich_text", "elements": _fact_lines(message)},
         *(_table(message.table) if layout is Layout.RICH else _preformatted_table(message.table)),
         *_advice(message),
-        *_actions(message, links),
+        *_actions(message, links, pressable=marks.pressable),
         _context(_foot(message, marks)),
     ]
     return Laid(fallback_text(message.headline), blocks)
@@ -225,25 +228,32 @@ def _preformatted(lines: Iterable[str]) -> Block:
     return {"type": "rich_text", "elements": [{"type": "rich_text_preformatted", "elements": elements}]}
 
 
-def _actions(message: Message, links: Links) -> Iterator[Block]:
-    """Buttons that open something."""
+def _actions(message: Message, links: Links, *, pressable: bool) -> Iterator[Block]:
+    """Buttons that do something, where that is of use, and buttons that open something."""
     wanted = (
         ("What it means", "docs", docs_url(message, links)),
         ("Members", "members", kibana_url(message, links, links.members)),
         ("Timeline", "timeline", kibana_url(message, links, links.timeline)),
     )
-    buttons = [
-        {
-            "type": "button",
-            "action_id": f"open-{name}",
-            "url": url,
-            "text": {"type": "plain_text", "text": cut(label, BUTTON_LIMIT), "emoji": False},
-        }
-        for label, name, url in wanted
-        if url and len(url) <= URL_LIMIT
+    buttons = list(_presses(message)) if pressable and message.state != "resolved" else []
+    buttons += [
+        _button(f"{LINK}{name}", label, {"url": url}) for label, name, url in wanted if url and len(url) <= URL_LIMIT
     ]
     if buttons:
         yield {"type": "actions", "elements": buttons}
+
+
+def _presses(message: Message) -> Iterator[Block]:
+    value = {"value": button_value(message.incident, message.revision)}
+    if message.state == "open":
+        yield _button(ACK, "Acknowledge", {**value, "style": "primary"})
+    if message.exemptable:
+        yield _button(PROPOSE, "Not a problem…", value)
+
+
+def _button(name: str, label: str, more: Block) -> Block:
+    text = {"type": "plain_text", "text": cut(label, BUTTON_LIMIT), "emoji": False}
+    return {"type": "button", "action_id": name, "text": text, **more}
 
 
 def _foot(message: Message, marks: Marks) -> str:

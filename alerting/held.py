@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from alerting.models import Cause, Incident, IncidentPart, Severity
+from alerting.models import Cause, Incident, IncidentPart, Proposal, Severity
 from alerting.tally import PartKey, PartState, is_live
 from alerting.timing import KEEP_RESOLVED, TIMINGS
 from verifier.canonical import canonical_json
@@ -55,6 +55,11 @@ class Head(msgspec.Struct):
     remind_due: int | None = None
     shown: Incident | None = None
     """The row that was put out last."""
+    proposals: tuple[Proposal, ...] = ()
+    """That it be accepted, of this episode."""
+    deployed_by: str = ""
+    good_image: str = ""
+    """What the record adds (`alerting.models.Incident`)."""
     hushed: tuple[str, ...] = ()
     """Destinations that were told nothing when it was last looked, because all they have in it is silenced."""
 

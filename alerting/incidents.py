@@ -22,9 +22,8 @@ What it keeps to:
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -48,7 +47,9 @@ from alerting.lifecycle import Output, Reply, ReplyPurpose, Slice, Transition
 from alerting.models import (
     Incident,
     IncidentAction,
+    IncidentContext,
     IncidentPart,
+    Proposal,
     Severity,
     ShardReached,
     Silence,
@@ -56,19 +57,21 @@ from alerting.models import (
 )
 from alerting.reminders import begin, fire, restart, stop, take
 from alerting.routing import FALLBACK, UNOWNED, Routes, destinations, team_of_destination
-from alerting.said import NOBODY, Who, intent_of, lifecycle_of, pages, reply_of, row_of, short_id, who
+from alerting.said import NOBODY, Who, intent_of, lifecycle_of, pages, reply_of, row_of, short_id, slice_made, who
+from alerting.schedule import Agenda
 from alerting.sight import Reach, Sight, unseen_of
 from alerting.silences import NO_COVER, Cover, Silences
 from alerting.tally import PartKey, PartState, Totals, is_live, key_of, succeed, totals
-from alerting.timing import ROW_DELAY, SAME_THREAD, edit_interval, first_post_delay
+from alerting.timing import ROW_DELAY, SAME_THREAD, earlier, edit_interval, first_post_delay, has_come
 
 __all__ = ["MAX_ACTED", "MAX_NOTES", "IncidentBook", "short_id"]
 
 MAX_NOTES: Final = 100
 MAX_ACTED: Final = 100
 """Newest notes and action ids kept per incident."""
+MAX_PROPOSALS: Final = 3
 
-_TOLD_ALL_THE_SAME: Final = frozenset({"acknowledged", "resolved", "closed", "refused"})
+_TOLD_ALL_THE_SAME: Final = frozenset({"acknowledged", "resolved", "closed", "refused", "exemption-proposed"})
 """Replies that pass through a silence: good news, and answers to a person."""
 
 
@@ -93,8 +96,7 @@ class IncidentBook:
         self._owners: dict[tuple[str, str], str] = {}
         self._reach = Reach()
         self._unseen: dict[str, int] = {}
-        self._due: dict[str, int] = {}
-        self._heap: list[tuple[int, str]] = []
+        self._agenda = Agenda()
         self._dirty: set[str] = set()
         self.silences = Silences(self._dirty)
 
@@ -160,9 +162,18 @@ class IncidentBook:
         if held is None or held.head.state == "waiting" or action.id in held.head.acted:
             return []
         held.head.acted = (*held.head.acted, action.id)[-MAX_ACTED:]
-        outputs = {"ack": self._acknowledge, "note": self._note, "close": self._close}[action.action](held, action)
+        doing = {"ack": self._acknowledge, "note": self._note, "close": self._close, "propose": self._propose}
+        outputs = doing[action.action](held, action)
         self._keep(held)
         return outputs
+
+    def learn(self, found: IncidentContext, now: int) -> None:
+        """What the record adds; the message says so with its next edit."""
+        held = self._held.get(found.incident)
+        if held is not None and held.head.active:
+            held.head.deployed_by, held.head.good_image = found.deployed_by, found.good_image
+            self._changed(held, now)
+            self._keep(held)
 
     def silence(self, action: SilenceAction, now: int) -> list[Output]:
         """Begin or end a silence, once."""
@@ -182,26 +193,19 @@ class IncidentBook:
 
     def tick(self, now: int) -> list[Output]:
         """Do everything that is due at `now`; overdue things are done once, late."""
-        outputs: list[Output] = []
         self._look(now)
+        outputs: list[Output] = []
         for over in self.silences.expire(now):
             outputs += [over, *self._silence_changed(over, now)]
-        while (due := self._next_held()) is not None and due <= now:
-            _, incident = heapq.heappop(self._heap)
-            del self._due[incident]
+        while (incident := self._agenda.pop(now)) is not None:
             outputs += self._do_due(self._held[incident], now)
         return outputs
 
     def next_due(self) -> int | None:
         """When `tick` has something to do; None when nothing is scheduled."""
         sight = self._sight.next_due(self._reach.shards()) if self._held else None
-        times = (self._next_held(), sight, self.silences.next_due())
+        times = (self._agenda.next_due(), sight, self.silences.next_due())
         return min((time for time in times if time is not None), default=None)
-
-    def _next_held(self) -> int | None:
-        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
-            heapq.heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
 
     # What can be read.
 
@@ -220,18 +224,7 @@ class IncidentBook:
         if held is None or held.head.shown is None:
             return None
         team = team_of_destination(destination)
-        sums = totals(self._states(held, team), self._team)
-        return Slice(
-            incident=held.head.shown,
-            destination=destination,
-            team=team,
-            containers=sums.containers,
-            workloads=sums.workloads,
-            namespaces=sums.namespaces,
-            clusters=sums.clusters,
-            examples=sums.examples,
-            namespace_table=sums.namespace_table,
-        )
+        return slice_made(held.head.shown, destination, team, totals(self._states(held, team), self._team))
 
     # State in a store.
 
@@ -313,7 +306,7 @@ class IncidentBook:
     def _reopen(self, held: Held, part: IncidentPart, now: int) -> list[Output]:
         head = held.head
         same_thread = head.resolved is not None and now - head.resolved <= SAME_THREAD
-        head.severity, head.kind = part.severity, part.kind
+        head.severity, head.kind, head.proposals = part.severity, part.kind, ()
         head.resolved, head.floor, head.acknowledged_by, head.void_before = None, (0, 0), "", now
         head.reopened += 1
         if not same_thread:
@@ -344,10 +337,10 @@ class IncidentBook:
         if head.state == "waiting":
             return []
         held.lower_floor()
-        head.row_due = _earlier(head.row_due, now + ROW_DELAY)
+        head.row_due = earlier(head.row_due, now + ROW_DELAY)
         if head.posted:
             interval = edit_interval(head.severity, now - head.opened)
-            head.edit_due = _earlier(head.edit_due, max(now, head.notified_at + interval))
+            head.edit_due = earlier(head.edit_due, max(now, head.notified_at + interval))
         elif head.active and held.live:
             self._schedule_post(held, now)
         return []
@@ -362,23 +355,40 @@ class IncidentBook:
         delay = first_post_delay(head.severity, caused=head.cause.kind != "none", paging=pages(head))
         if head.hushed:  # each change asks again whether it may be told
             delay = max(delay, ROW_DELAY)
-        head.post_due = _earlier(head.post_due, now + delay)
+        head.post_due = earlier(head.post_due, now + delay)
 
     # People.
 
     def _acknowledge(self, held: Held, action: IncidentAction) -> list[Output]:
         head = held.head
         if head.state == "resolved":
-            reply = (reply_of(held, "refused", action.time, who(action)),)
-            refused: list[Output] = [lifecycle_of(held, "refused", action.time, who(action))]
-            return refused + [intent_of(held, target, action.time, reply) for target in head.told]
+            return self._refuse(held, action)
         if head.state == "acknowledged" or action.time < head.void_before:
             return []
         head.state, head.acknowledged_by = "acknowledged", action.by
         take(head, action.time, wanted=self._routes.reminders)
         self._add_note(held, action)
-        outputs = self._show(held, action.time, "acknowledged", who(action))
-        return outputs + (self._notify(held, action.time, "acknowledged", who(action)) if head.posted else [])
+        return self._told(held, action, "acknowledged")
+
+    def _propose(self, held: Held, action: IncidentAction) -> list[Output]:
+        """It is said to be no problem: kept and told. Nothing is accepted by that."""
+        if held.head.state == "resolved":
+            return self._refuse(held, action)
+        proposal = Proposal(action.time, action.by, action.text, action.days, action.ticket)
+        held.head.proposals = (*held.head.proposals, proposal)[-MAX_PROPOSALS:]
+        return self._told(held, action, "exemption-proposed")
+
+    def _told(
+        self, held: Held, action: IncidentAction, as_: Literal["acknowledged", "exemption-proposed"]
+    ) -> list[Output]:
+        outputs = self._show(held, action.time, as_, who(action))
+        return outputs + (self._notify(held, action.time, as_, who(action)) if held.head.posted else [])
+
+    def _refuse(self, held: Held, action: IncidentAction) -> list[Output]:
+        """It is over: nothing changes, and whoever asked is told."""
+        reply = (reply_of(held, "refused", action.time, who(action)),)
+        refused: list[Output] = [lifecycle_of(held, "refused", action.time, who(action))]
+        return refused + [intent_of(held, target, action.time, reply) for target in held.head.told]
 
     def _note(self, held: Held, action: IncidentAction) -> list[Output]:
         self._add_note(held, action)
@@ -434,19 +444,19 @@ class IncidentBook:
 
     def _do_due(self, held: Held, now: int) -> list[Output]:
         head = held.head
-        if _has_come(held.forget_at(), now):
+        if has_come(held.forget_at(), now):
             self._forget(held)
             return []
         outputs: list[Output] = []
-        if self._may_resolve(held) and _has_come(held.resolve_at(), now):
+        if self._may_resolve(held) and has_come(held.resolve_at(), now):
             outputs = self._resolve(held, now, "resolved")
-        elif _has_come(head.post_due, now):
+        elif has_come(head.post_due, now):
             outputs = self._first_post(held, now)
-        elif _has_come(head.remind_due, now):
+        elif has_come(head.remind_due, now):
             outputs = self._remind(held, now)
-        elif _has_come(head.edit_due, now):
+        elif has_come(head.edit_due, now):
             outputs = self._show(held, now, "changed") + self._notify(held, now)
-        elif _has_come(head.row_due, now):
+        elif has_come(head.row_due, now):
             outputs = self._show(held, now, "changed")
         self._keep(held)
         return outputs
@@ -480,7 +490,7 @@ class IncidentBook:
 
     def _forget(self, held: Held) -> None:
         del self._held[held.head.id]
-        self._due.pop(held.head.id, None)
+        self._agenda.put(held.head.id, None)
         self._dirty.update(key for key, _ in rows_of(held))
 
     # Outputs.
@@ -568,15 +578,7 @@ class IncidentBook:
         self._schedule(held)
 
     def _schedule(self, held: Held) -> None:
-        due = held.due(may_resolve=self._may_resolve(held))
-        incident = held.head.id
-        if due == self._due.get(incident):
-            return
-        if due is None:
-            del self._due[incident]
-            return
-        self._due[incident] = due
-        heapq.heappush(self._heap, (due, incident))
+        self._agenda.put(held.head.id, held.due(may_resolve=self._may_resolve(held)))
 
     def _row_value(self, text: str) -> bytes | None:
         kind, *key = read_key(text)
@@ -590,11 +592,3 @@ class IncidentBook:
         if held is None:
             return None
         return encode(held.head) if kind == HEAD else encode(held.parts[PartKey(int(key[1]), key[2], key[3])])
-
-
-def _earlier(due: int | None, other: int) -> int:
-    return other if due is None else min(due, other)
-
-
-def _has_come(due: int | None, now: int) -> bool:
-    return due is not None and due <= now

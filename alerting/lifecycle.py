@@ -20,12 +20,22 @@ Transition = Literal[
     "refused",
     "silenced",
     "silence-ended",
+    "exemption-proposed",
 ]
 """`closed`: by a person; `refused`: an action that changes nothing (acknowledging what is resolved). `silenced`,
-`silence-ended`: a silence that covers some of it began or ended."""
+`silence-ended`: a silence that covers some of it began or ended. `exemption-proposed`: somebody
+says that it is not a problem."""
 
 ReplyPurpose = Literal[
-    "severity-raised", "acknowledged", "resolved", "closed", "reopened", "refused", "reminder", "silence-ended"
+    "severity-raised",
+    "acknowledged",
+    "resolved",
+    "closed",
+    "reopened",
+    "refused",
+    "reminder",
+    "silence-ended",
+    "exemption-proposed",
 ]
 
 

@@ -125,6 +125,17 @@ class ShardReached(msgspec.Struct, frozen=True, tag="reached"):
 IncidentState = Literal["open", "acknowledged", "resolved"]
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """Somebody says that it is not a problem. Accepts nothing: that is a signed act of a trust administrator."""
+
+    time: int
+    by: str
+    why: str
+    days: int
+    """How long it should be accepted."""
+    ticket: str = ""
+
+
 class Incident(msgspec.Struct, frozen=True, tag="incident"):
     """What a person is told about, once. Current state, one row per incident; the book's output."""
 
@@ -165,17 +176,43 @@ class Incident(msgspec.Struct, frozen=True, tag="incident"):
     """(cluster, last heard of, containers there) of every cluster it is in, or was, that is out of sight."""
     unknown: bool = False
     """Nothing of it is in sight: the counts are those of the last look, and nothing resolves."""
+    proposals: tuple[Proposal, ...] = ()
+    """That it be accepted; the newest last. Nobody's until a trust administrator acts."""
+    deployed_by: str = ""
+    """Who or what the largest member was admitted for; empty: the record did not say yet."""
+    good_image: str = ""
+    """Newest image of the largest member's repository that is valid now, by digest; empty: none is known."""
+
+
+ActionKind = Literal["ack", "note", "close", "propose"]
 
 
 class IncidentAction(msgspec.Struct, frozen=True, tag="action"):
-    """What a person did: acknowledge, note, close."""
+    """What a person did: acknowledge, note, close, propose that it be accepted."""
 
     id: str
     time: int
     incident: str
-    action: Literal["ack", "note", "close"]
+    action: ActionKind
     by: str
+    """Untrusted: a local user, or who pressed a button (`ann (slack:U0123ABCD)`)."""
     text: str = ""
+    days: int = 0
+    """Of a proposal: for how long."""
+    ticket: str = ""
+    """Of a proposal: where it is followed up."""
+
+
+class IncidentContext(msgspec.Struct, frozen=True, tag="context"):
+    """What the record adds to an incident: asked for by whoever tells of it, and then a record itself."""
+
+    id: str
+    time: int
+    incident: str
+    deployed_by: str = ""
+    """Untrusted."""
+    good_image: str = ""
+    """Untrusted."""
 
 
 class SilenceScope(msgspec.Struct, frozen=True):

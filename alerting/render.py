@@ -15,9 +15,9 @@ from typing import Final
 
 import msgspec
 
-from alerting.findings import FINDINGS, ROOT_CAUSE, FindingRow
+from alerting.findings import FINDINGS, REASON_FINDINGS, ROOT_CAUSE, FindingRow
 from alerting.lifecycle import Reply, Slice
-from alerting.models import Cause, Incident, IncidentState, Member, Severity
+from alerting.models import Cause, Incident, IncidentState, Member, Proposal, Severity
 from alerting.routing import UNOWNED
 from alerting.text import Untrusted, count, cut, duration, is_plain, safe, short_digest, utc
 
@@ -86,6 +86,8 @@ class Message(msgspec.Struct, frozen=True):
     """When the incident opened."""
     marks: tuple[str, ...] = ()
     """`SILENCED`, `UNKNOWN`: beside the state."""
+    exemptable: bool = False
+    """An exemption could accept it, so somebody may propose one."""
 
     @property
     def content_hash(self) -> str:
@@ -94,21 +96,7 @@ class Message(msgspec.Struct, frozen=True):
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
-class Known(msgspec.Struct, frozen=True):
-    """What the record could add to a message, and parts do not carry. Whoever can ask it fills it in; all of it is
-    untrusted text. What is empty is named among what is not known.
-    """
-
-    deployed_by: str = ""
-    """Who or what the largest member was admitted for."""
-    good_image: str = ""
-    """Newest image of the largest member's repository that is valid now, by digest."""
-
-
-UNASKED: Final = Known()
-
-
-def render(slice_: Slice, known: Known = UNASKED) -> Message:
+def render(slice_: Slice) -> Message:
     """The message of one destination."""
     incident = slice_.incident
     row = FINDINGS[incident.kind]
@@ -122,15 +110,16 @@ def render(slice_: Slice, known: Known = UNASKED) -> Message:
         as_of=incident.changed,
         headline=_headline(slice_, row),
         what=Untrusted(cut(incident.message, MESSAGE_LIMIT)),
-        facts=tuple(fact for fact in (*_facts(slice_), *_known_facts(known)) if fact.value),
+        facts=tuple(fact for fact in _facts(slice_) if fact.value),
         table=_table(slice_),
         benign=row.benign,
         todo=row.todo,
         commands=_commands(slice_),
-        unknown=_unknown(slice_, known),
+        unknown=_unknown(slice_),
         link=f"docs/findings/{incident.kind}.md",
         opened=incident.opened,
         marks=_marks(incident),
+        exemptable=is_exemptable(incident),
     )
 
 
@@ -145,8 +134,9 @@ def render_reply(reply: Reply, message: Message) -> str:
         "closed": f"closed by {who} with {count(reply.containers, 'container')} left",
         "reopened": f"open again: {count(reply.containers, 'container')}",
         "reminder": f"nobody has taken it: {count(reply.containers, 'container')}",
-        "refused": f"{who}: nothing to acknowledge, it is already resolved",
+        "refused": f"{who}: nothing to acknowledge or to propose, it is already resolved",
         "silence-ended": f"{over}: {count(reply.containers, 'container')} still open",
+        "exemption-proposed": f"{who} proposes to accept it: a trust administrator decides, nothing is accepted yet",
     }
     return f"{message.short_id} {sentences[reply.purpose]} ({utc(reply.time)})"
 
@@ -237,8 +227,32 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         Fact("acked by", _name(incident.acknowledged_by) if incident.acknowledged_by else ""),
         Fact("silenced", _silenced(incident)),
         Fact("not seen", _unseen(incident)),
+        Fact("deployed", Untrusted(incident.deployed_by)),
+        Fact("good", Untrusted(incident.good_image)),
+        *(Fact("proposed", _proposed(proposal)) for proposal in _pending(incident)),
         *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
     )
+
+
+def is_exemptable(incident: Incident) -> bool:
+    """Could an exemption accept it? Not what nobody judged by a policy, nor what shows a compromise."""
+    row = FINDINGS[incident.kind]
+    judged = incident.kind in _JUDGED or incident.cause.kind in ("policy-change", "baseline-policy", "baseline-cluster")
+    return judged and not row.proof_of_compromise and incident.cause.kind != "revocation" and bool(incident.policy)
+
+
+_JUDGED: Final = frozenset(REASON_FINDINGS.values())
+
+
+def _pending(incident: Incident) -> tuple[Proposal, ...]:
+    """What is proposed and still of use."""
+    return () if incident.state == "resolved" else incident.proposals
+
+
+def _proposed(proposal: Proposal) -> str:
+    ticket = f" ({safe(proposal.ticket, NAME_LIMIT)})" if proposal.ticket else ""
+    said = f"accept it for {count(proposal.days, 'day')}{ticket}: {safe(proposal.why)}"
+    return f"{utc(proposal.time)} {_name(proposal.by)}: {said}; a trust administrator decides"
 
 
 def _is_silenced(incident: Incident) -> bool:
@@ -324,7 +338,7 @@ def _member_row(member: Member) -> tuple[Untrusted, ...]:
 
 
 def _commands(slice_: Slice) -> tuple[str, ...]:
-    """At most three lines to paste. A value that does not follow its grammar gives no line at all."""
+    """At most four lines to paste. A value that does not follow its grammar gives no line at all."""
     lines = [shlex.join(["revet", "incident", "show", slice_.incident.short_id])]
     if slice_.examples:
         first = slice_.examples[0]
@@ -334,7 +348,23 @@ def _commands(slice_: Slice) -> tuple[str, ...]:
         if _COMMANDABLE_OWNER.fullmatch(first.owner) and _COMMANDABLE_NAMESPACE.fullmatch(first.namespace):
             kind, _, name = first.owner.partition("/")
             lines.append(shlex.join(["kubectl", "-n", first.namespace, "get", f"{kind.lower()}/{name}", "-o", "wide"]))
+    if is_exemptable(slice_.incident):
+        lines += [shlex.join(_exempting(slice_, proposal)) for proposal in _pending(slice_.incident)[-1:]]
     return tuple(line for line in lines if is_plain(line))
+
+
+def _exempting(slice_: Slice, proposal: Proposal) -> list[str]:
+    """What a trust administrator runs who agrees. Its scope is where it is now, and has to be looked at."""
+    incident = slice_.incident
+    places = slice_.namespace_table
+    words = ["revet", "exempt", "add", "--policy", incident.policy]
+    if slice_.namespaces <= min(MAX_NAMED_NAMESPACES, len(places)):
+        for option, names in (("--cluster", {row[0] for row in places}), ("--namespace", {row[1] for row in places})):
+            words += [word for name in sorted(names) for word in (option, name)]
+    why = f"{incident.short_id}: {proposal.why}"
+    words += ["--why", why if is_plain(why) else incident.short_id, "--days", str(proposal.days)]
+    words += ["--owner", incident.teams[0][0] if incident.teams else UNOWNED, "--approver", "YOUR-NAME"]
+    return words + (["--ticket", proposal.ticket] if proposal.ticket else [])
 
 
 def repository_of(image: str) -> str:
@@ -344,14 +374,7 @@ def repository_of(image: str) -> str:
     return head if colon and "/" not in tag else path
 
 
-def _known_facts(known: Known) -> tuple[Fact, ...]:
-    return (
-        Fact("deployed", Untrusted(known.deployed_by)),
-        Fact("good", Untrusted(known.good_image)),
-    )
-
-
-def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
+def _unknown(slice_: Slice) -> tuple[str, ...]:
     incident = slice_.incident
     nobody = sum(containers for team, containers, _ in incident.teams if team == UNOWNED)
     candidates = (
@@ -359,8 +382,12 @@ def _unknown(slice_: Slice, known: Known) -> tuple[str, ...]:
         (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
         (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
         (
-            bool(slice_.containers) and not known.deployed_by,
-            "who deployed it: `revet trace` shows the admissions on record",
+            bool(slice_.containers) and not incident.deployed_by,
+            "who deployed it: the record names nobody so far; `revet trace` shows what it has",
+        ),
+        (
+            bool(slice_.containers) and bool(incident.policy) and not incident.good_image,
+            "a good image to go back to: the record has none of this repository that is valid now",
         ),
     )
     return tuple(sentence for applies, sentence in candidates if applies)

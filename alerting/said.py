@@ -12,14 +12,15 @@ from typing import Final, NamedTuple
 
 from alerting.findings import FINDINGS
 from alerting.held import Head, Held
-from alerting.lifecycle import Lifecycle, Notification, Reply, ReplyPurpose, Transition
+from alerting.lifecycle import Lifecycle, Notification, Reply, ReplyPurpose, Slice, Transition
 from alerting.models import Incident, IncidentAction, IncidentState
 from alerting.sight import Unseen
 from alerting.tally import Totals
+from alerting.text import count
 
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-_QUIET: Final = frozenset({"acknowledged", "refused", "silence-ended"})
+_QUIET: Final = frozenset({"acknowledged", "refused", "silence-ended", "exemption-proposed"})
 """Replies that are never shown in the channel as well."""
 
 
@@ -44,7 +45,10 @@ class Silenced(NamedTuple):
 
 def who(action: IncidentAction) -> Who:
     """Whoever an action is of."""
-    return Who(action.id, action.by, action.text)
+    if action.action != "propose":
+        return Who(action.id, action.by, action.text)
+    ticket = f" ({action.ticket})" if action.ticket else ""
+    return Who(action.id, action.by, f"accept it for {count(action.days, 'day')}{ticket}: {action.text}")
 
 
 def row_of(head: Head, sums: Totals, silenced: Silenced, unseen: Unseen, now: int) -> Incident:
@@ -81,6 +85,24 @@ def row_of(head: Head, sums: Totals, silenced: Silenced, unseen: Unseen, now: in
         silenced=silenced.extent,
         unseen=unseen.clusters if head.active else (),
         unknown=unseen.all and head.active,
+        proposals=head.proposals,
+        deployed_by=head.deployed_by,
+        good_image=head.good_image,
+    )
+
+
+def slice_made(incident: Incident, destination: str, team: str, sums: Totals) -> Slice:
+    """What a destination gets to see of it: the sums of its team, or of everybody."""
+    return Slice(
+        incident=incident,
+        destination=destination,
+        team=team,
+        containers=sums.containers,
+        workloads=sums.workloads,
+        namespaces=sums.namespaces,
+        clusters=sums.clusters,
+        examples=sums.examples,
+        namespace_table=sums.namespace_table,
     )
 
 

@@ -63,3 +63,34 @@ class Schedule:
     def _is_current(self, key: str, stamp: int) -> bool:
         place = self._places.get(key)
         return place is not None and place.stamp == stamp
+
+
+class Agenda:
+    """What is due, the earliest first: one instant per key; of one instant the keys in their order."""
+
+    def __init__(self) -> None:
+        self._due: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []
+
+    def put(self, key: str, due: int | None) -> None:
+        """Say when a key is due; None: never."""
+        if due is None:
+            self._due.pop(key, None)
+        elif due != self._due.get(key):
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, key))
+
+    def pop(self, now: int) -> str | None:
+        """The key that is due first, if its time has come; it is out until it is put again."""
+        due = self.next_due()
+        if due is None or due > now:
+            return None
+        _, key = heapq.heappop(self._heap)
+        del self._due[key]
+        return key
+
+    def next_due(self) -> int | None:
+        """When `pop` has something to give."""
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None

@@ -42,6 +42,16 @@ TIMINGS: Final[dict[Severity, Timing]] = {
 }
 
 
+def earlier(due: int | None, other: int) -> int:
+    """The earlier of two instants, of which the first may be never."""
+    return other if due is None else min(due, other)
+
+
+def has_come(due: int | None, now: int) -> bool:
+    """Is it time? None: never."""
+    return due is not None and due <= now
+
+
 def first_post_delay(severity: Severity, *, caused: bool, paging: bool) -> int:
     """Delay of the first post; what wakes nobody is never in a hurry."""
     timing = TIMINGS[severity if paging else "low"]

@@ -21,12 +21,14 @@ from alerting.models import (
     Finding,
     Incident,
     IncidentAction,
+    IncidentContext,
     IncidentPart,
     Severity,
     ShardReached,
     Silence,
     SilenceAction,
 )
+from alerting.naming import named
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
@@ -83,6 +85,8 @@ class Alerter:
             yield from self._out(self.book.reached(event, now))
         elif isinstance(event, IncidentAction):
             yield from self._out(self.book.act(event))
+        elif isinstance(event, IncidentContext):
+            self.book.learn(event, now)
         elif isinstance(event, SilenceAction):
             yield from self._out(self.book.silence(event, max(now, event.time)))
         elif isinstance(event, NamespaceObserved):
@@ -105,6 +109,10 @@ class Alerter:
         book.beside = self._beside
         book.silences.names_of = self._names_of
         return book
+
+    def _name_of(self, cluster: str) -> str:
+        known = self._trust.clusters.get(cluster)
+        return cluster if known is None else known.name or cluster
 
     def _is_retired(self, cluster: str) -> bool:
         known = self._trust.clusters.get(cluster)
@@ -160,7 +168,7 @@ class Alerter:
     def message(self, incident: str, destination: str) -> Message | None:
         """What a destination should read now (`alerting.delivery.Content`)."""
         found = self.book.slice_of(incident, destination)
-        return None if found is None else render(found)
+        return None if found is None else render(named(found, self._name_of))
 
     def _out(self, outputs: Iterable[Incident | Lifecycle | Notification | Silence]) -> Iterator[Output]:
         for out in outputs:

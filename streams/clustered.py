@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from alerting.channels import Channels
-from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
+from alerting.models import IncidentAction, IncidentContext, IncidentPart, ShardReached, SilenceAction
 from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
 from streams.codec import NewerSchemaError
@@ -34,6 +34,17 @@ REACHED: Final = "reached"
 """Kind of the row that says which trust epoch a shard has come to."""
 NOW: Final = "now"
 """Kind of the row that says how far the alerter's clock has come."""
+_TELLS_TIME: Final = (
+    IncidentPart,
+    ShardReached,
+    IncidentAction,
+    IncidentContext,
+    SilenceAction,
+    TrustChanged,
+    FeedSeen,
+    Tick,
+)
+"""Records by which the alerter's clock goes."""
 _NOT_STORED: Final = frozenset({"image"})
 """Kinds of rows that the broadcast topic of facts has."""
 
@@ -243,7 +254,7 @@ class ClusterAlerter:
         if isinstance(found, Unreadable):
             yield found.letter
             return
-        if isinstance(found, (IncidentPart, ShardReached, IncidentAction, SilenceAction, TrustChanged, FeedSeen, Tick)):
+        if isinstance(found, _TELLS_TIME):
             self.now = max(self.now, found.time)
         if isinstance(found, TrustChanged):
             self._trust = self._shared.gate.trust

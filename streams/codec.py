@@ -11,7 +11,16 @@ from typing import Final
 import msgspec
 
 from alerting.lifecycle import Lifecycle
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
+from alerting.models import (
+    Finding,
+    Incident,
+    IncidentAction,
+    IncidentContext,
+    IncidentPart,
+    ShardReached,
+    Silence,
+    SilenceAction,
+)
 from streams.events import (
     ClaimObserved,
     ConfigurationObserved,
@@ -30,9 +39,10 @@ from streams.events import (
 )
 from verifier.errors import InputError
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Written. 2: signed trust records, transitions of incidents, signs of life. 3: how a pod's unseen end is known. 4:
-silences. A new kind of record on a topic of its own needs no new version: who does not know it does not read it.
+silences. 5: proposals to accept an incident, what the record adds to one. A new kind of record on a topic of its own
+needs no new version: who does not know it does not read it.
 Samples of every version: tests/assets."""
 OLDEST_VERSION: Final = 1
 """Still read. A version is dropped once nothing that is kept can hold it."""
@@ -57,6 +67,7 @@ Event = (
     | ShardReached
     | Incident
     | IncidentAction
+    | IncidentContext
     | Lifecycle
     | SilenceAction
     | Silence

@@ -7,9 +7,11 @@ with telling(settings, channels, console, clock, observer) as teller: …
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import Final
 
 from alerting.adapters.webhook import Every, alertmanager, pagerduty, ping, webhook
 from alerting.blocks import Links
@@ -17,6 +19,7 @@ from alerting.calls import AsyncNotifier, StepKind
 from alerting.channels import Channels
 from alerting.pacing import Pacing
 from alerting.routing import Routes, team_of_destination
+from streams.pressing import Pressing, Take
 from streams.settings import Settings
 from streams.sinks.mapping import Names
 from streams.telling import Courier, Switch
@@ -24,6 +27,7 @@ from verifier.errors import InputError
 
 Clock = Callable[[], int]
 """Microseconds UTC."""
+_NOT_INSTALLED: Final = "slack: the client is not installed; example: pip install 'revet[slack]'"
 
 
 class Counter:
@@ -37,6 +41,15 @@ class Counter:
 
     def degraded(self, step: str) -> None:
         """Something simpler was sent, or elsewhere."""
+
+    def connection(self, what: str, connections: int) -> None:
+        """See `alerting.adapters.slacksocket.SocketObserver`."""
+
+    def envelope(self, outcome: str) -> None:
+        """See `alerting.adapters.slacksocket.SocketObserver`."""
+
+    def pressed(self, what: str, outcome: str) -> None:
+        """A button, and what came of it."""
 
 
 class _Watching:
@@ -127,13 +140,42 @@ async def _slack(
     try:
         from alerting.adapters.slack import SlackNotifier, SlackOptions  # noqa: PLC0415  # an extra: only who wants it
     except ImportError as error:
-        raise InputError("slack: the client is not installed; example: pip install 'revet[slack]'") from error
+        raise InputError(_NOT_INSTALLED) from error
     token = settings.slack.token_text()
     if token is None:
         raise InputError("slack.token: there is none; example: token_file: /run/secrets/slack-token")
-    options = SlackOptions(token, settings.slack.api, settings.slack.proxy, links_of(settings), settings.slack.mentions)
+    slack_ = settings.slack
+    options = SlackOptions(token, slack_.api, slack_.proxy, links_of(settings), slack_.mentions, pressable=slack_.hears)
     async with SlackNotifier(options, channels, clock, _Watching(pacing, clock, counter)) as slack:
         yield slack
+
+
+@asynccontextmanager
+async def pressing_of(
+    settings: Settings, take: Take, clock: Clock, counter: Counter | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """What hears buttons until the block ends, where the settings have an app token; else nothing that ends at once.
+
+    Raises:
+        InputError: the client is not installed, or a file with a secret cannot be read.
+    """
+    loop, slack, counter = asyncio.get_running_loop(), settings.slack, counter or Counter()
+    app_token, token = slack.app_token_text(), slack.token_text()
+    if app_token is None or token is None:
+        yield loop.create_task(asyncio.sleep(0))
+        return
+    try:
+        from alerting.adapters.slacksocket import SlackSocket, SocketOptions  # noqa: PLC0415  # an extra, as above
+    except ImportError as error:
+        raise InputError(_NOT_INSTALLED) from error
+    pressing = Pressing(slack.people, take, clock, counter.pressed)
+    async with SlackSocket(SocketOptions(app_token, token, slack.api, slack.proxy), pressing, counter) as socket:
+        hearing = loop.create_task(socket.run())
+        try:
+            yield hearing
+        finally:
+            hearing.cancel()
+            await asyncio.wait([hearing])
 
 
 @asynccontextmanager

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 from alerting.lifecycle import Lifecycle
-from alerting.models import Finding, Incident, IncidentAction, IncidentPart, ShardReached, Silence, SilenceAction
+from alerting.models import (
+    Finding,
+    Incident,
+    IncidentAction,
+    IncidentContext,
+    IncidentPart,
+    ShardReached,
+    Silence,
+    SilenceAction,
+)
 from streams.events import (
     ClaimObserved,
     ConfigurationObserved,
@@ -100,7 +109,8 @@ TOPICS: Final[dict[str, Topic]] = {
         # By repository: one fetcher learns of an index and answers for the images it lists, in an order.
         Topic(REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher", "admission"), ("fetcher",)),
         Topic(
-            ACTIONS, "incident or silence", "single", (IncidentAction, SilenceAction), ("cli",), ("alerter",), days=30,
+            ACTIONS, "incident or silence", "single", (IncidentAction, SilenceAction, IncidentContext),
+            ("cli", "alerter"), ("alerter",), days=30,
         ),
         Topic(
             VERDICTS, "class", "keyed", (VerdictReached,), ("judge",), ("indexer",), indexed=(VerdictReached,),
@@ -152,6 +162,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",
     EvidenceWanted: lambda e: e.repository,
     IncidentAction: lambda e: e.incident,
+    IncidentContext: lambda e: e.incident,
     SilenceAction: lambda e: e.silence,
     Silence: lambda e: e.id,
     IncidentPart: lambda e: e.incident,

@@ -1,50 +1,39 @@
-"""Slack as a place where people look. The door of `slack_sdk`.
+"""Slack as a place where people look.
 
     async with SlackNotifier(SlackOptions(token=…), channels) as slack:
         answer = await slack.answer(call)
 
-The client's own retries are off: with its defaults a dropped connection posts twice. What an error means stands in
-`alerting.slackwords`; what is unclear is answered as `ambiguous`, and the ledger then looks for the message by the
-metadata that went along with it. A layout that the workspace refuses is followed by a simpler one; a channel that takes
-nothing by the default channel, with a line that says for whom it was. The token never leaves this object.
+What an error means stands in `alerting.slackwords`; what is unclear is answered as `ambiguous`, and the ledger then
+looks for the message by the metadata that went along with it. A layout that the workspace refuses is followed by a
+simpler one; a channel that takes nothing by the default channel, with a line that says for whom it was.
 """
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
-from urllib.parse import urlsplit
 
-import aiohttp
-from slack_sdk.errors import SlackApiError
-from slack_sdk.web.async_client import AsyncWebClient
-
+from alerting.adapters.slackclient import Body, Failure, SlackWeb
 from alerting.blocks import Block, Laid, Layout, Links, Marks, lay_out, lay_out_reply
 from alerting.calls import Answer, Call, Failed, Find, Found, Post, Posted, SendReply, StepKind, Update
 from alerting.channels import Channels
 from alerting.delivery import ANSWER_TIMEOUT
 from alerting.findings import severity_rank
-from alerting.slackwords import Meaning, error_code, meaning, named_block
+from alerting.slackwords import Meaning
 from verifier.times import SECOND
 
 API: Final = "https://slack.com/api/"
-CONNECT_SECONDS: Final = 4.0
 EVENT: Final = "revet_alert"
 """Type of the metadata that goes with every message."""
 PAGE: Final = 200
 MAX_PAGES: Final = 20
 """Pages of one search; beyond them the answer is that it could not be searched."""
-DEFAULT_WAIT: Final = 30 * SECOND
-"""After a refusal for rate without a readable Retry-After."""
-LONGEST_WAIT: Final = 15 * 60 * SECOND
 _CHANNEL_START: Final = ("C", "G", "D")
 _NAMESPACE: Final = uuid.UUID("6f1c2f0e-6a2f-5b7e-9d53-7c1a54c1f0aa")
-_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
-_CERTAINLY_NOT_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_READ: Final = ("conversations.history", "conversations.replies")
 
 
 class SlackOptions(NamedTuple):
@@ -56,6 +45,8 @@ class SlackOptions(NamedTuple):
     links: Links = Links()
     mentions: tuple[str, ...] = ()
     """Who is called when a critical incident opens, gets worse or comes back: ids from the settings."""
+    pressable: bool = False
+    """Somebody hears buttons (`alerting.adapters.slacksocket`)."""
     timeout: float = ANSWER_TIMEOUT / SECOND
     """Seconds one call may take; no longer than the ledger believes."""
 
@@ -90,19 +81,6 @@ class Unobserved:
         """See `Observer`."""
 
 
-class _Failure(NamedTuple):
-    """What went wrong in one HTTP call, in our words."""
-
-    meaning: Meaning | None
-    """None: certainly not sent."""
-    code: str
-    retry_after: int = 0
-    block: int | None = None
-
-
-_Body = Mapping[str, Any]  # Any: JSON of the service
-
-
 class SlackNotifier:
     """Implements `alerting.calls.AsyncNotifier` on one workspace."""
 
@@ -114,8 +92,7 @@ class SlackNotifier:
         self._channels = channels
         self._clock = clock
         self._observer: Observer = observer or Unobserved()
-        self._session: aiohttp.ClientSession | None = None
-        self._client: AsyncWebClient | None = None
+        self._web = SlackWeb(options.token, options.base_url, options.proxy, options.timeout, self._observer.called)
         self._richest = Layout.RICH
         self._bot_id: str | None = None
 
@@ -133,9 +110,7 @@ class SlackNotifier:
 
     async def close(self) -> None:
         """Let go of the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = self._client = None
+        await self._web.close()
 
     # ------------------------------------------------------------------ the port
 
@@ -160,6 +135,7 @@ class SlackNotifier:
                 previous=call.previous,
                 meant_for="" if channel == own else call.destination,
                 mentions=self._mentions(call.message.severity),
+                pressable=self._options.pressable,
             )
             if channel != own:
                 self._observer.degraded("channel")
@@ -172,7 +148,7 @@ class SlackNotifier:
                 "mrkdwn": False,
             }
             found = await self._ladder("chat.postMessage", call, given, partial(self._laid, call, marks))
-            if not isinstance(found, _Failure):
+            if not isinstance(found, Failure):
                 return found
             answer = _answered(found)
             if found.meaning is not Meaning.DESTINATION:
@@ -187,6 +163,7 @@ class SlackNotifier:
             possible_duplicate=call.possible_duplicate,
             previous=call.previous,
             meant_for="" if call.channel == own else call.destination,
+            pressable=self._options.pressable,
         )
         given = {
             "channel": call.channel,
@@ -194,7 +171,7 @@ class SlackNotifier:
             "metadata": _metadata(call.delivery, "", call.message.revision),
         }
         found = await self._ladder("chat.update", call, given, partial(self._laid, call, marks))
-        if not isinstance(found, _Failure):
+        if not isinstance(found, Failure):
             return found
         if found.meaning is Meaning.DESTINATION:  # the channel was archived, or we were thrown out of it
             return Failed("gone", found.code)
@@ -219,7 +196,7 @@ class SlackNotifier:
         found = await self._ladder(
             "chat.postMessage", call, given, lambda way: lay_out_reply(call.reply, call.message, way, mentions)
         )
-        if not isinstance(found, _Failure):
+        if not isinstance(found, Failure):
             return found
         if found.meaning is Meaning.DESTINATION:
             return Failed("gone", found.code)
@@ -235,7 +212,7 @@ class SlackNotifier:
             if not channel.startswith(_CHANNEL_START):
                 continue
             found = await self._search(channel, call)
-            if isinstance(found, _Failure):
+            if isinstance(found, Failure):
                 if found.meaning is Meaning.DESTINATION:
                     continue  # what takes no message of ours holds none
                 return Failed("unavailable", found.code, found.retry_after)
@@ -255,17 +232,17 @@ class SlackNotifier:
 
     async def _ladder(
         self, method: str, call: Post | Update | SendReply, given: dict[str, Any], make: Callable[[Layout], Laid]
-    ) -> Posted | _Failure:
+    ) -> Posted | Failure:
         """Send; where the content is refused, something simpler, down to text alone."""
-        failure, richest = _Failure(None, "nothing was tried"), self._richest
+        failure, richest = Failure(None, "nothing was tried"), self._richest
         for layout in (way for way in Layout if way >= richest):
             if layout > richest:
                 self._observer.degraded("text" if layout is Layout.TEXT else "plain")
             laid = make(layout)
             found = await self._send(method, call, given, laid)
-            if isinstance(found, _Failure) and found.meaning is Meaning.CONTENT:
+            if isinstance(found, Failure) and found.meaning is Meaning.CONTENT:
                 found = await self._without(method, call, given, laid, found)
-            if not isinstance(found, _Failure):
+            if not isinstance(found, Failure):
                 return found
             failure = found
             if failure.meaning is not Meaning.CONTENT:
@@ -273,8 +250,8 @@ class SlackNotifier:
         return failure
 
     async def _without(
-        self, method: str, call: Post | Update | SendReply, given: dict[str, Any], laid: Laid, refused: _Failure
-    ) -> Posted | _Failure:
+        self, method: str, call: Post | Update | SendReply, given: dict[str, Any], laid: Laid, refused: Failure
+    ) -> Posted | Failure:
         """Once more without the block the service names."""
         index = refused.block
         if index is None or index >= len(laid.blocks) or len(laid.blocks) < 2:
@@ -288,24 +265,24 @@ class SlackNotifier:
 
     async def _send(
         self, method: str, call: Post | Update | SendReply, given: dict[str, Any], laid: Laid
-    ) -> Posted | _Failure:
+    ) -> Posted | Failure:
         if self._clock() > call.deadline:
-            return _Failure(None, "the deadline was over")
+            return Failure(None, "the deadline was over")
         shown: dict[str, Any] = {"text": laid.text, "parse": "none", "link_names": False}
         # An edit to text alone has to say that there are no blocks, or the old ones stay.
         shown["blocks"] = laid.blocks or ([] if method == "chat.update" else None)
         kind: StepKind = "edit" if isinstance(call, Update) else "reply" if isinstance(call, SendReply) else "post"
         found = await self._ask(method, {**given, **shown}, kind, given["channel"])
-        if isinstance(found, _Failure):
+        if isinstance(found, Failure):
             return found
         channel, ts = found.get("channel"), found.get("ts")
         if not isinstance(channel, str) or not isinstance(ts, str):
-            return _Failure(Meaning.AMBIGUOUS, "unreadable answer")
+            return Failure(Meaning.AMBIGUOUS, "unreadable answer")
         return Posted(channel, ts)
 
     # ------------------------------------------------------------------ searching
 
-    async def _search(self, channel: str, call: Find) -> list[Posted] | _Failure:
+    async def _search(self, channel: str, call: Find) -> list[Posted] | Failure:
         method = "conversations.replies" if call.reply else "conversations.history"
         given: dict[str, Any] = {
             "channel": channel,
@@ -320,7 +297,7 @@ class SlackNotifier:
         posts: list[Posted] = []
         for _ in range(MAX_PAGES):
             found = await self._ask(method, given, "find", channel)
-            if isinstance(found, _Failure):
+            if isinstance(found, Failure):
                 if found.meaning is Meaning.GONE and call.reply:
                     return []  # no thread, no reply
                 return found
@@ -329,13 +306,13 @@ class SlackNotifier:
             if not found.get("has_more") or not cursor:
                 return posts
             given["cursor"] = cursor
-        return _Failure(Meaning.AMBIGUOUS, "too many messages")
+        return Failure(Meaning.AMBIGUOUS, "too many messages")
 
     async def _bot(self) -> str:
         """Our own id, so that nobody else's message counts as ours; empty: it could not be asked."""
         if self._bot_id is None:
             found = await self._ask("auth.test", {}, "find", "")
-            if isinstance(found, _Failure):
+            if isinstance(found, Failure):
                 return ""
             self._bot_id = str(found.get("bot_id") or "")
         return self._bot_id
@@ -343,60 +320,18 @@ class SlackNotifier:
     async def who(self) -> tuple[str, str]:
         """(team, bot) as the service names them; ("", error) when the token does not count."""
         found = await self._ask("auth.test", {}, "find", "")
-        if isinstance(found, _Failure):
+        if isinstance(found, Failure):
             return "", found.code
         return str(found.get("team") or "?"), str(found.get("user") or "?")
 
     # ------------------------------------------------------------------ one HTTP call
 
-    async def _ask(self, method: str, given: dict[str, Any], kind: StepKind, channel: str) -> _Body | _Failure:
-        """Call a method; every way in which it can fail becomes a `_Failure`, and none of them tells the token."""
-        client = self._connected()
-        try:
-            if method in ("conversations.history", "conversations.replies"):
-                response = await client.api_call(method, http_verb="GET", params=_query(given))
-            else:
-                response = await client.api_call(method, json={k: v for k, v in given.items() if v is not None})
-        except Exception as error:  # noqa: BLE001  # the client raises anything: of aiohttp, of itself, of a parser
-            failure = _failure(error)
-            self._observer.called(method, failure.code)
-            if failure.meaning is Meaning.RATE:
-                self._observer.limited(kind, channel, failure.retry_after)
-            return failure
-        self._observer.called(method, "ok")
-        data = response.data
-        return data if isinstance(data, dict) else _Failure(Meaning.AMBIGUOUS, "unreadable answer")
-
-    def _connected(self) -> AsyncWebClient:
-        if self._client is None or self._session is None or self._session.closed:
-            timeout = aiohttp.ClientTimeout(total=self._options.timeout, sock_connect=CONNECT_SECONDS)
-            # A connection for each call: one that was kept and is dead would make every outcome ambiguous.
-            connector = aiohttp.TCPConnector(force_close=True)
-            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector)
-            client = AsyncWebClient(
-                token=self._options.token,
-                base_url=self._options.base_url,
-                proxy=self._options.proxy or None,
-                session=self._session,
-                retry_handlers=[],
-                logger=_quiet_logger(),
-            )
-            if not self._options.proxy and urlsplit(self._options.base_url).hostname in _LOOPBACK:
-                client.proxy = None  # the client reads HTTPS_PROXY, and does not know NO_PROXY
-            self._client = client
-        return self._client
-
-
-def _quiet_logger() -> logging.Logger:
-    """Below warning the client logs whole requests."""
-    made = logging.getLogger("slack_sdk.revet")
-    made.setLevel(logging.ERROR)
-    return made
-
-
-def _query(given: dict[str, Any]) -> dict[str, str]:
-    shown = {True: "true", False: "false"}
-    return {k: shown[v] if isinstance(v, bool) else str(v) for k, v in given.items()}
+    async def _ask(self, method: str, given: Body, kind: StepKind, channel: str) -> Body | Failure:
+        """Call a method, and say so when it is called too often."""
+        found = await self._web.ask(method, given, get=method in _READ)
+        if isinstance(found, Failure) and found.meaning is Meaning.RATE:
+            self._observer.limited(kind, channel, found.retry_after)
+        return found
 
 
 def _metadata(delivery: str, reply: str, revision: int) -> dict[str, Any]:
@@ -405,7 +340,7 @@ def _metadata(delivery: str, reply: str, revision: int) -> dict[str, Any]:
     return {"event_type": EVENT, "event_payload": payload}
 
 
-def _ours(found: _Body, channel: str, call: Find, bot: str) -> list[Posted]:
+def _ours(found: Body, channel: str, call: Find, bot: str) -> list[Posted]:
     posts: list[Posted] = []
     messages = found.get("messages")
     for message in messages if isinstance(messages, list) else ():
@@ -420,7 +355,7 @@ def _ours(found: _Body, channel: str, call: Find, bot: str) -> list[Posted]:
     return posts
 
 
-def _answered(failure: _Failure) -> Failed:
+def _answered(failure: Failure) -> Failed:
     """In the words of the ledger."""
     if failure.meaning is None:
         return Failed("not-sent", failure.code)
@@ -433,40 +368,6 @@ def _answered(failure: _Failure) -> Failed:
         Meaning.GONE: Failed("gone", failure.code),
     }
     return kinds.get(failure.meaning, Failed("ambiguous", failure.code, failure.retry_after))
-
-
-def _failure(error: Exception) -> _Failure:
-    """Of an exception what may be told: a word of the service, or the exception's kind, never its text."""
-    if isinstance(error, _CERTAINLY_NOT_SENT):
-        return _Failure(None, _kind_of(error))
-    if not isinstance(error, SlackApiError):
-        return _Failure(Meaning.AMBIGUOUS, _kind_of(error))
-    response = error.response
-    status = getattr(response, "status_code", None) or getattr(response, "status", 0)
-    headers = getattr(response, "headers", None) or {}
-    data = getattr(response, "data", None)
-    data = data if isinstance(data, dict) else {}
-    if status == 429:
-        return _Failure(Meaning.RATE, "ratelimited", _retry_after(headers))
-    code = error_code(data.get("error")) if data else f"HTTP {status}"
-    found = meaning(code)
-    if found is Meaning.RATE:
-        return _Failure(found, code, _retry_after(headers))
-    if isinstance(status, int) and status >= 500:
-        return _Failure(Meaning.AMBIGUOUS, code, _retry_after(headers) if headers.get("Retry-After") else 0)
-    about = data.get("response_metadata")
-    return _Failure(found, code, block=named_block(about.get("messages") if isinstance(about, dict) else None))
-
-
-def _kind_of(error: BaseException) -> str:
-    return type(error).__name__
-
-
-def _retry_after(headers: Mapping[str, str]) -> int:
-    text = str(headers.get("Retry-After", ""))
-    if not text.isascii() or not text.isdigit():
-        return DEFAULT_WAIT
-    return max(SECOND, min(int(text[:9]) * SECOND, LONGEST_WAIT))
 
 
 def _number(ts: str) -> tuple[int, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import click
 import msgspec
 
 from alerting.adapters.console import message_text
-from alerting.models import IncidentAction
+from alerting.findings import FINDINGS
+from alerting.models import ActionKind, IncidentAction
+from alerting.presses import MAX_TICKET
 from alerting.render import Message
 from alerting.text import count
 from streams.cli.common import (
@@ -36,6 +38,7 @@ from streams.sinks.document import shown_image
 from streams.sinks.fields import HOMES
 from verifier.canonical import stable_id
 from verifier.errors import InputError
+from verifier.policy.documents import DEFAULT_EXEMPTION_DAYS, MAX_EXEMPTION_DAYS
 
 SCHEMA: Final = "revet.incident/v1"
 ACTIVE: Final = ("open", "acknowledged")
@@ -96,18 +99,22 @@ def show(incident: str, record: Record, output: str) -> int:
     return EXIT_OK
 
 
-def _action(name: Literal["ack", "note", "close"], incident: str, text: str, record: Record, output: str) -> int:
+def _action(
+    name: ActionKind, incident: str, text: str, record: Record, output: str, *, days: int = 0, ticket: str = ""
+) -> int:
     """Hand over what was asked for, wait until it is done, and say how the incident stands."""
-    if len(text) > MAX_TEXT:
-        raise InputError(f"{len(text)} characters of text; at most {MAX_TEXT}")
+    if len(text) > MAX_TEXT or len(ticket) > MAX_TICKET:
+        raise InputError(f"{len(text)} characters of text; at most {MAX_TEXT}, and {MAX_TICKET} of a ticket")
     with looking(record, now()) as look:
         row = _row(look, _id(look, incident))
         if row.state == "resolved" and name != "note":
             raise InputError(f"{row.short_id} is resolved since {row.resolved}: nothing to {_VERBS[name]}")
+        if name == "propose" and FINDINGS[row.kind].proof_of_compromise:
+            raise InputError(f"{row.short_id} shows a compromise, and no exemption accepts that: {row.message}")
         time = look.stamp()
     by = local_author()
     made = stable_id("incident-action", row.id, name, by, time, text)
-    done = _act(record, IncidentAction(made, time, row.id, name, by, text), row)
+    done = _act(record, IncidentAction(made, time, row.id, name, by, text, days, ticket), row)
     with looking(record, now()) as look:
         after = _row(look, row.id)
     return _tell(name, after, done, output)
@@ -123,7 +130,7 @@ def _act(record: Record, action: IncidentAction, row: IncidentRow) -> DoneBy:
     return done
 
 
-_VERBS: Final = {"ack": "acknowledge", "note": "note", "close": "close"}
+_VERBS: Final = {"ack": "acknowledge", "note": "note", "close": "close", "propose": "propose"}
 
 
 @command.command(epilog="Example:\n\n\b\n  $ revet incident ack INC-YV9J3G --note 'rolling back'")
@@ -158,6 +165,31 @@ def close(incident: str, reason: str, record: Record, output: str) -> int:
     if not reason.strip():
         raise click.UsageError("a reason needs some text")
     return _action("close", incident, reason, record, output)
+
+
+@command.command(
+    epilog="Example:\n\n\b\n  $ revet incident propose INC-YV9J3G --why 'the vendor signs next week' --days 7"
+)
+@click.argument("incident")
+@click.option("--why", required=True, help="Why it is not a problem; kept with it.")
+@click.option("--ticket", default="", help="Where it is followed up.")
+@click.option(
+    "--days",
+    type=click.IntRange(1, MAX_EXEMPTION_DAYS),
+    default=DEFAULT_EXEMPTION_DAYS,
+    show_default=True,
+    help="How long it should be accepted.",
+)
+@record_option
+@output_option
+def propose(incident: str, why: str, ticket: str, days: int, record: Record, output: str) -> int:
+    """Propose that INCIDENT be accepted for a time. Nothing is accepted by that.
+
+    The message then holds the command with which a trust administrator accepts it: `revet exempt add`.
+    """
+    if not why.strip():
+        raise click.UsageError("--why needs some text")
+    return _action("propose", incident, why, record, output, days=days, ticket=ticket)
 
 
 # ------------------------------------------------------------------------------------------------------------ looking

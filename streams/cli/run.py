@@ -20,6 +20,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerting.calls import AsyncNotifier
+from alerting.models import IncidentAction
 from streams.cli.changing import read_documents
 from streams.cli.common import (
     EXIT_OK,
@@ -49,10 +50,11 @@ from streams.local.replay import STDIN, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
 from streams.local.watching import watching
+from streams.outputs import output
 from streams.places import EvidenceSource, opened, registry_options
 from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings, shown_address
-from streams.tellers import channels_of, courier_of, routes_of
+from streams.tellers import Counter, channels_of, courier_of, pressing_of, routes_of
 from streams.telling import Copied, Courier, Direct
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import InputError, PlaceUnavailable
@@ -214,6 +216,21 @@ class _Stdout:
         sys.stdout.flush()
 
 
+class _Pressed(Counter):
+    """Says on the terminal what goes wrong with buttons."""
+
+    def connection(self, what: str, connections: int) -> None:
+        """See `Counter`."""
+        if what not in ("open", "refresh", "lost"):
+            more = f" ({connections} connections)" if connections >= 0 else ""
+            say(f"revet: warning: buttons in Slack are not heard now: {what}{more}")
+
+    def pressed(self, what: str, outcome: str) -> None:
+        """See `Counter`."""
+        if outcome in ("refused", "not-durable"):
+            say(f"revet: a button was pressed and not done: {what}: {outcome}")
+
+
 class _Run:
     """One run of the command."""
 
@@ -325,7 +342,13 @@ class _Run:
         def copied(slack: AsyncNotifier) -> AsyncNotifier:
             return Copied(slack, kept)
 
-        async with courier_of(self.settings, channels, Direct(kept), lambda: node.now, keep=copied) as courier:
+        async def take(action: IncidentAction) -> None:
+            node.engine.append([output(action)])
+
+        async with (
+            courier_of(self.settings, channels, Direct(kept), lambda: node.now, keep=copied) as courier,
+            pressing_of(self.settings, take, lambda: node.now, _Pressed()),
+        ):
             yield courier
 
     @asynccontextmanager

@@ -16,6 +16,7 @@ import msgspec
 
 from alerting.incidents import IncidentBook
 from alerting.models import Silence
+from alerting.naming import named
 from alerting.render import Message, render
 from alerting.routing import Routes
 from streams.alerter import BOOK, silences_of
@@ -57,7 +58,11 @@ class StateLook(Look):
         except msgspec.MsgspecError as error:
             raise InputError(f"the alerter's state is not readable by this version: {error}") from error
         found = book.slice_of(incident, Routes().security)
-        return render(found) if found is not None else None
+        if found is None:
+            return None
+        clusters = self.trust().clusters
+        names = {id_: known.name for id_, known in clusters.items() if known.name}
+        return render(named(found, lambda cluster: names.get(cluster, cluster)))
 
 
 def silences(path: Path) -> list[Silence]:

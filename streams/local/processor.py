@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from alerting.channels import Channels
-from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
+from alerting.models import IncidentAction, IncidentContext, IncidentPart, ShardReached, SilenceAction
 from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
 from streams.engine.port import Effects, Output, Record
@@ -118,7 +118,7 @@ class LocalProcessor:
             yield output(event.letter)
             return
         yield from (_document(d) for d in self._documents(event))
-        if isinstance(event, (NamespaceObserved, IncidentAction, SilenceAction)):
+        if isinstance(event, (NamespaceObserved, IncidentAction, IncidentContext, SilenceAction)):
             yield from self._alert(event)
         if type(event) in HANDLERS:
             yield from self._follow(handle(self.state, self._timely(event)))

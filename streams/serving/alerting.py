@@ -13,29 +13,39 @@ from alerting.adapters.console import ConsoleNotifier
 from alerting.calls import Answer, Call, Failed
 from alerting.channels import Channels
 from alerting.delivery import FALLBACK, Notifier, deliver
+from alerting.models import IncidentAction
 from alerting.routing import Routes
 from streams.canary import CANARY as CANARY_CHANNEL
 from streams.canary import Canary
 from streams.clock import wall_clock
 from streams.clustered import ClusterAlerter
+from streams.engine.broker import Link
 from streams.engine.lanes import LaneOptions, ShardLane, ShardSpec
 from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
+from streams.engine.wire import to_wire
 from streams.engine.worker import ShardWorker
+from streams.outputs import output
+from streams.pressing import Take
 from streams.serving.metrics import (
     ALERT_DELAY,
     CANARY,
     MESSAGES,
     SLACK_CALLS,
+    SLACK_CONNECTIONS,
     SLACK_DEGRADED,
+    SLACK_ENVELOPES,
+    SLACK_HEARD,
     SLACK_LIMITED,
+    SLACK_PRESSES,
+    SLACK_SOCKET,
     Metrics,
 )
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of
 from streams.shared import Shared
-from streams.tellers import Counter, channels_of, courier_of, heart_of, routes_of, trial_of
+from streams.tellers import Counter, channels_of, courier_of, heart_of, pressing_of, routes_of, trial_of
 from streams.telling import Courier, Direct
 from streams.topics import ACTIONS, ALERTS, PARTS, TOPICS
 from streams.trustlog import gate_of
@@ -74,12 +84,22 @@ async def alert(process: Process) -> None:
         stale_seconds=settings.serve.stale_trust_seconds,
     )  # fmt: skip
     beats = Beats(process, "alert", instance, link, meter, shards, view, shared.gate)
-    await _telling(process, worker, beats, view, channels, wall=wall)
+    await _telling(process, worker, beats, view, channels, taking(link, shards), wall=wall)
+
+
+def taking(link: Link, shards: int) -> Take:
+    """What makes an act durable: the topic of actions, where the commands write too."""
+
+    async def take(action: IncidentAction) -> None:
+        await (await link.send(to_wire(output(action), shards, 0, wall_clock() // 1000)))
+
+    return take
 
 
 async def _telling(
-    process: Process, worker: ShardWorker, beats: Beats, view: BroadcastView, channels: Channels | None, *, wall: bool
-) -> None:
+    process: Process, worker: ShardWorker, beats: Beats, view: BroadcastView, channels: Channels | None, take: Take,
+    *, wall: bool,
+) -> None:  # fmt: skip
     """Work, and tell people on standard output or in Slack."""
     terminal = ConsoleNotifier(sys.stdout)
     if channels is None:
@@ -87,11 +107,12 @@ async def _telling(
         await serve(process, worker.run, beats, view)
         return
     now = _Now(wall=wall)
-    settings = process.settings
-    async with courier_of(settings, channels, Direct(terminal), now, Counted(process)) as courier:
+    settings, counted = process.settings, Counted(process)
+    async with courier_of(settings, channels, Direct(terminal), now, counted) as courier:
         teller = SlackTeller(process, courier, now)
         worker.prepare = teller.prepare
-        async with canary_of(process, channels, teller) as singing:
+        # Who stands by hears buttons too: what is pressed goes to any of the connections.
+        async with canary_of(process, channels, teller) as singing, pressing_of(settings, take, wall_clock, counted):
             try:
                 await serve(process, worker.run, beats, view)
             finally:
@@ -201,6 +222,27 @@ class Counted(Counter):
     def degraded(self, step: str) -> None:
         """See `Counter`."""
         self._process.metrics.add(SLACK_DEGRADED, 1, step)
+
+    def connection(self, what: str, connections: int) -> None:
+        """See `Counter`."""
+        metrics = self._process.metrics
+        metrics.add(SLACK_SOCKET, 1, what)
+        if connections >= 0:
+            metrics.set(SLACK_CONNECTIONS, connections)
+            metrics.set(SLACK_HEARD, wall_clock() / SECOND)
+        if what not in ("open", "refresh"):
+            self._process.log.warning("slack-socket", what=what, connections=connections)
+
+    def envelope(self, outcome: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_ENVELOPES, 1, outcome)
+        self._process.metrics.set(SLACK_HEARD, wall_clock() / SECOND)
+
+    def pressed(self, what: str, outcome: str) -> None:
+        """See `Counter`."""
+        self._process.metrics.add(SLACK_PRESSES, 1, what, outcome)
+        if outcome in ("refused", "not-durable"):
+            self._process.log.warning("button-not-done", what=what, outcome=outcome)
 
 
 class SlackTeller:

@@ -137,6 +137,31 @@ SLACK_DEGRADED: Final = Metric(
     "Messages that were sent otherwise than wanted: without a block, `plain`, `text`, or in another `channel`.",
     "`channel`: a team's channel takes nothing; `text`: the workspace refuses our blocks",
 )  # fmt: skip
+SLACK_PRESSES: Final = Metric(
+    "revet_slack_presses_total", "counter", ("what", "outcome"),
+    "Buttons pressed: `ack`, `ask` (for the form), `propose`, `link`, `unreadable`; `done`, `passed`, `refused` (who"
+    " pressed is not in `slack.people`, or the form says too little), `not-durable` (Kafka did not take it in time).",
+    "`not-durable`: presses are lost, and those who pressed are told so; `refused` by people who should be allowed",
+)  # fmt: skip
+SLACK_ENVELOPES: Final = Metric(
+    "revet_slack_envelopes_total", "counter", ("outcome",),
+    "What came over Socket Mode: `done`, `again` (twice), `not-durable`, `unanswered` (the connection went before the"
+    " answer), `ignored` (nothing of ours).",
+)  # fmt: skip
+SLACK_SOCKET: Final = Metric(
+    "revet_slack_socket_total", "counter", ("what",),
+    "Connections of Socket Mode: `open`, `refresh` (the service wants another), `lost`, `ghosts` (the service counts"
+    " more than there can be), `no-connection`, or an error's name.",
+    "`ghosts`: clicks may vanish, until the service forgets them; `invalid_auth`: `slack.app_token`",
+)  # fmt: skip
+SLACK_CONNECTIONS: Final = Metric(
+    "revet_slack_connections", "gauge", (),
+    "Connections of our app, as Slack counted them when this process connected last.",
+    "more than there are processes of `revet serve alert`, twice over: ghosts, which swallow clicks",
+)  # fmt: skip
+SLACK_HEARD: Final = Metric(
+    "revet_slack_heard_seconds", "gauge", (), "Unix time at which something came over Socket Mode last."
+)
 CANARY: Final = Metric(
     "revet_canary_total", "counter", ("outcome",),
     "Test messages in the channel `canary`: `ok`; `failed`: Slack did not show one; `unheard`: the watchman of"
@@ -249,7 +274,8 @@ BUILD: Final = Metric("revet_build_info", "gauge", ("version", "component"), "1;
 METRICS: Final[tuple[Metric, ...]] = (
     RECORDS, OUTPUTS, DEADLETTERS, LAG, STALLED, READY, TROUBLE, BATCH_SECONDS, STATE_ROWS, RESTORE_SECONDS,
     REBALANCES, PAUSED, TRUST_EPOCH, BROADCAST_LAG, TRUST_REFUSED, FETCHES, FETCH_SECONDS, NOTIFICATIONS, BULK_ITEMS,
-    BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
+    BULK_SECONDS, MESSAGES, SLACK_CALLS, SLACK_LIMITED, SLACK_DEGRADED, SLACK_PRESSES, SLACK_ENVELOPES,
+    SLACK_SOCKET, SLACK_CONNECTIONS, SLACK_HEARD, CANARY, ALERT_DELAY, SEARCHABLE_DELAY,
     WATCH_EVENTS, WATCH_REQUESTS, WATCH_PODS, WATCH_AGE,
     WATCH_LEADS, REPORT_CLAIMS, REPORTS_KNOWN, REPORT_REQUESTS,
     AUDIT_MISSING, AUDIT_GIVEN_UP, AUDIT_COMPARED,

@@ -17,6 +17,7 @@ Secret = Annotated[SecretStr | None, AfterValidator(not_empty)]
 
 _CHANNEL: Final = re.compile(r"[CGD][A-Z0-9]{7,20}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@/-]{0,70}[A-Za-z0-9])?")
+_USER: Final = re.compile(r"[UW][A-Z0-9]{7,20}")
 _MENTION: Final = re.compile(r"[SUW][A-Z0-9]{7,20}|here|channel")
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -57,6 +58,13 @@ class SlackSettings(Section):
     """Bot token. Better in a file: `slack.token_file`."""
     token_file: Path | None = Field(default=None, examples=["/run/secrets/slack-token"])
     """File that holds the bot token; read at start."""
+    app_token: Secret = Field(default=None, examples=["(xapp-…)"])
+    """App-level token with the scope `connections:write`: messages then have buttons, and what is pressed is heard over
+    a connection that revet opens (Socket Mode). Better in a file: `slack.app_token_file`."""
+    app_token_file: Path | None = Field(default=None, examples=["/run/secrets/slack-app-token"])
+    """File that holds the app-level token; read at start."""
+    people: dict[str, str] = Field(default={}, examples=["U0123ABCD=ann,U0456EFGH=ben"])
+    """Who may press buttons: Slack user ID -> name for the record. Nobody else may; needed with an app token."""
     channels: dict[str, str] = Field(default={}, examples=["security=C0123ABCD,team/payments=C0456EFGH"])
     """Name -> channel ID (not its name): `security` (or `owners.security`), which must be there, `team/NAME` for a
     team, `canary`, and any other name for namespaces to choose by a label of `owners.channel_keys`."""
@@ -86,10 +94,34 @@ class SlackSettings(Section):
             raise ValueError("expected IDs such as S0123ABCD or U0123ABCD, or here")
         return mentions
 
+    @field_validator("people")
+    @classmethod
+    def _people_are_ids(cls, people: dict[str, str]) -> dict[str, str]:
+        for user, name in people.items():
+            if not _USER.fullmatch(user):
+                raise ValueError("expected Slack user IDs such as U0123ABCD, not names, which people can change")
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"{user}: expected a name such as ann or ann@example.com")
+        return people
+
     @model_validator(mode="after")
     def _one_token(self) -> SlackSettings:
         not_both(self.token, self.token_file, "token")
+        not_both(self.app_token, self.app_token_file, "app_token")
+        if self.hears and not self.people:
+            raise ValueError("people: with an app token somebody has to be named who may press; example: U0123ABCD=ann")
+        if self.hears and not self.wanted:
+            raise ValueError("token: an app token alone sends no messages; give slack.token_file too")
         return self
+
+    @property
+    def hears(self) -> bool:
+        """Are there buttons?"""
+        return self.app_token is not None or self.app_token_file is not None
+
+    def app_token_text(self) -> str | None:
+        """The app-level token. Raises InputError as `secret_of`."""
+        return secret_of(self.app_token, self.app_token_file, "slack.app_token")
 
     @property
     def wanted(self) -> bool:

@@ -369,6 +369,9 @@ def _breakdown(event: Incident) -> dict[str, object]:
         "notes": [list(note) for note in event.notes],
         "silences": [list(row) for row in event.silences],
         "unseen": [list(row) for row in event.unseen],
+        "proposals": [list(msgspec.structs.astuple(proposal)) for proposal in event.proposals],
+        "deployed_by": event.deployed_by,
+        "good_image": event.good_image,
     }
 
 

@@ -89,6 +89,7 @@ class Workspace:
         self.clock = clock
         self.tables, self.history = tables, history
         self.token = "xoxb-0000-secret-of-the-test"
+        self.app_token = "xapp-0000-secret-of-the-test"
         self.token_error = ""
         self.url = ""
         self.channels: dict[str, Channel] = defaultdict(Channel)
@@ -104,6 +105,12 @@ class Workspace:
         self.released = asyncio.Event()
         self.stored = asyncio.Event()
         """Set when the fault `lost-slow` has stored its message."""
+        self.whispers: list[tuple[str, str, str]] = []
+        """(channel, user, text) of lines that one person sees."""
+        self.methods: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "chat.postMessage": self.post, "chat.update": self.update, "chat.postEphemeral": self.whisper,
+            "conversations.history": self.history_of, "conversations.replies": self.replies_of, "auth.test": self.auth,
+        }  # fmt: skip
         self._buckets: dict[str, Bucket] = {}
         self._last = 0
 
@@ -209,6 +216,15 @@ class Workspace:
     def auth(self, _given: dict[str, Any]) -> dict[str, Any]:
         return {"team": "Test", "user": "revet", "bot_id": "B0REVET01", "team_id": "T0TEST001"}
 
+    def whisper(self, given: dict[str, Any]) -> dict[str, Any]:
+        name, _ = self._channel(given)
+        if not given.get("text"):
+            raise Refused("no_text")
+        if not given.get("user"):
+            raise Refused("user_not_in_channel")
+        self.whispers.append((name, str(given["user"]), str(given["text"])))
+        return {"message_ts": self._ts()}
+
     def _channel(self, given: dict[str, Any]) -> tuple[str, Channel]:
         name = str(given.get("channel") or "")
         if name not in self.channels:
@@ -286,20 +302,17 @@ class Workspace:
         return answer
 
     def _answer(self, method: str, request: web.Request, given: dict[str, Any], error: str) -> web.Response:
-        methods = {
-            "chat.postMessage": self.post, "chat.update": self.update, "conversations.history": self.history_of,
-            "conversations.replies": self.replies_of, "auth.test": self.auth,
-        }  # fmt: skip
+        token = self.app_token if method.startswith("apps.") else self.token
         try:
-            if request.headers.get("Authorization") != f"Bearer {self.token}":
+            if request.headers.get("Authorization") != f"Bearer {token}":
                 raise Refused("invalid_auth")
             if self.token_error:
                 raise Refused(self.token_error)
             if error:
                 raise Refused(error)
-            if method not in methods:
+            if method not in self.methods:
                 raise Refused("unknown_method")
-            found = methods[method](given)
+            found = self.methods[method](given)
         except Refused as refused:
             self.answers[refused.error] += 1
             self.refused.append((method, refused.error))
@@ -433,9 +446,10 @@ def words(shown: Shown) -> str:
 
 
 @asynccontextmanager
-async def serving(workspace: Workspace) -> AsyncIterator[Workspace]:
-    """The workspace on a port of loopback."""
+async def serving(workspace: Workspace, *more: web.AbstractRouteDef) -> AsyncIterator[Workspace]:
+    """The workspace on a port of loopback, `more` routes beside its methods."""
     app = web.Application(client_max_size=4 * 1024 * 1024)
+    app.router.add_routes(more)
     app.router.add_route("*", "/api/{method}", workspace.handle)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
     await runner.setup()

@@ -84,7 +84,7 @@ DOORS = {
     "kafka": ("streams/kafka/*.py",),
     "elasticsearch": ("streams/elastic.py",),
     "elastic_transport": ("streams/elastic.py",),
-    "slack_sdk": ("alerting/adapters/slack.py",),
+    "slack_sdk": ("alerting/adapters/slackclient.py", "alerting/adapters/slacksocket.py"),
     "sqlite3": ("*/sqlite.py",),
     "aiohttp": (
         "verifier/adapters/registry.py",
@@ -351,7 +351,7 @@ def test_rule_finds(rule, path, source):
         ("verifier/verify.py", "from io import BytesIO\nfrom datetime import UTC, datetime\nimport pydantic"),
         ("verifier/adapters/registry.py", "import aiohttp, os, time"),
         ("verifier/adapters/sqlite.py", "import sqlite3"),
-        ("alerting/adapters/slack.py", "import slack_sdk\nimport aiohttp\nfrom verifier.models import Verdict"),
+        ("alerting/adapters/slackclient.py", "import slack_sdk\nimport aiohttp\nfrom verifier.models import Verdict"),
         ("streams/cli/common.py", "import click\nfrom rich.console import Console\nimport dashboards"),
         ("streams/cli/verify.py", "from streams.cli.common import print_table\nfrom streams.cli import common"),
         ("dashboards/kibana.py", "from streams.sinks.mapping import FIELDS\nfrom streams import queries"),

@@ -13,7 +13,7 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from alerting.models import Incident, Silence, SilenceAction, SilenceScope
+from alerting.models import Incident, IncidentAction, IncidentContext, Proposal
 from streams.codec import OLDEST_VERSION, SCHEMA_VERSION, Event, NewerSchemaError, decode, encode
 from streams.events import (
     ClaimObserved,
@@ -74,7 +74,10 @@ def sample(name: str) -> object:
         return NEW[name]
     event = decode(older.read_bytes())
     if isinstance(event, Incident):
-        return msgspec.structs.replace(event, silences=(("v1:s", "ann", "moving", 9),), silenced=(3, 2))
+        proposed = (Proposal(4, "ann (slack:U0ANN0001)", "vendor signs soon", 7, "SEC-12"),)
+        return msgspec.structs.replace(event, proposals=proposed, deployed_by="ci", good_image="r.example/a@sha256:00")
+    if isinstance(event, IncidentAction):
+        return msgspec.structs.replace(event, action="propose", text="vendor signs soon", days=7, ticket="SEC-12")
     if isinstance(event, PodObserved):
         return msgspec.structs.replace(event, gone=True, gone_reason="vanished", gone_after=1)
     if isinstance(event, ContainerChanged):
@@ -88,10 +91,8 @@ def sample(name: str) -> object:
     return event
 
 
-SCOPE = SilenceScope(("v1:i",), ("unsigned",), ("prod-*",), ("pay",), ("payments",), ("signed",))
 NEW = {
-    "SilenceAction": SilenceAction("v1:s:add", 1, "v1:s", "add", "ann", "moving", SCOPE, 9),
-    "Silence": Silence("v1:s", SCOPE, "ann", "moving", 1, 9, "ended", 5, 2, "ben", "moved", 3),
+    "IncidentContext": IncidentContext("v1:x", 1, "v1:i", "ci", "r.example/a@sha256:00"),
 }
 """Kinds that the newest version adds."""
 
