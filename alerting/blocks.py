@@ -235,7 +235,7 @@ def _actions(message: Message, links: Links, *, pressable: bool) -> Iterator[Blo
         ("Members", "members", kibana_url(message, links, links.members)),
         ("Timeline", "timeline", kibana_url(message, links, links.timeline)),
     )
-    buttons = list(_presses(message)) if pressable and message.state != "resolved" else []
+    buttons = list(_presses(message)) if pressable else []
     buttons += [
         _button(f"{LINK}{name}", label, {"url": url}) for label, name, url in wanted if url and len(url) <= URL_LIMIT
     ]
@@ -245,9 +245,9 @@ def _actions(message: Message, links: Links, *, pressable: bool) -> Iterator[Blo
 
 def _presses(message: Message) -> Iterator[Block]:
     value = {"value": button_value(message.incident, message.revision)}
-    if message.state == "open":
+    if "ack" in message.presses:
         yield _button(ACK, "Acknowledge", {**value, "style": "primary"})
-    if message.exemptable:
+    if "propose" in message.presses:
         yield _button(PROPOSE, "Not a problem…", value)
 
 
@@ -257,12 +257,17 @@ def _button(name: str, label: str, more: Block) -> Block:
 
 
 def _foot(message: Message, marks: Marks) -> str:
-    parts = [f"revision {message.revision}", f"`revet incident show {message.short_id}`"]
+    parts = [f"revision {message.revision}", f"`{_show(message)}`"]
     if marks.previous:
         parts.append("takes the place of an older message")
     if marks.possible_duplicate:
         parts.append("possible duplicate: the channel could not be searched")
     return " · ".join(parts)
+
+
+def _show(message: Message) -> str:
+    """The command that shows it: of a digest the list of what it stands for."""
+    return "revet incident list" if message.incidents else f"revet incident show {message.short_id}"
 
 
 def _plain_lines(message: Message, marks: Marks) -> Iterator[str]:
@@ -277,7 +282,7 @@ def _plain_lines(message: Message, marks: Marks) -> Iterator[str]:
         yield escaped(f"to do: {message.todo}")
     for sentence in message.unknown:
         yield escaped(f"not known: {sentence}")
-    yield f"revet incident show {message.short_id}"
+    yield _show(message)
 
 
 # ---------------------------------------------------------------------------------------------------------- elements
@@ -322,13 +327,20 @@ def kibana_url(message: Message, links: Links, pattern: str) -> str:
     begin, end = (message.opened or message.as_of) - _WINDOW, message.as_of + _WINDOW
     parameters = {
         "dataViewSpec": {"title": pattern, "timeFieldName": "@timestamp"},
-        "query": {"language": "kuery", "query": f"{_INCIDENT_FIELD}: {kql(message.incident)}"},
+        "query": {"language": "kuery", "query": f"{_INCIDENT_FIELD}: {_ids(message)}"},
         "timeRange": {"from": _iso(begin), "to": _iso(end)},
     }
     given = urlencode({
         "l": "DISCOVER_APP_LOCATOR", "v": links.kibana_version, "p": json.dumps(parameters, separators=(",", ":")),
     })  # fmt: skip
     return f"{links.kibana.rstrip('/')}/app/r?{given}"
+
+
+def _ids(message: Message) -> str:
+    """What is asked for: the incident, or all that a digest stands for."""
+    if not message.incidents:
+        return kql(message.incident)
+    return f"({' or '.join(map(kql, message.incidents))})"
 
 
 _INCIDENT_FIELD: Final = "provenance.incident.id"

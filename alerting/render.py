@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import shlex
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -86,8 +86,10 @@ class Message(msgspec.Struct, frozen=True):
     """When the incident opened."""
     marks: tuple[str, ...] = ()
     """`SILENCED`, `UNKNOWN`: beside the state."""
-    exemptable: bool = False
-    """An exemption could accept it, so somebody may propose one."""
+    presses: tuple[Literal["ack", "propose"], ...] = ()
+    """What a button may do to it."""
+    incidents: tuple[str, ...] = ()
+    """Of a digest: what it stands for."""
 
     @property
     def content_hash(self) -> str:
@@ -119,7 +121,7 @@ def render(slice_: Slice) -> Message:
         link=f"docs/findings/{incident.kind}.md",
         opened=incident.opened,
         marks=_marks(incident),
-        exemptable=is_exemptable(incident),
+        presses=_presses(incident),
     )
 
 
@@ -232,6 +234,12 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         *(Fact("proposed", _proposed(proposal)) for proposal in _pending(incident)),
         *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
     )
+
+
+def _presses(incident: Incident) -> tuple[Literal["ack", "propose"], ...]:
+    """What is open can be taken; what an exemption could accept can be proposed for one."""
+    taken: tuple[Literal["ack"], ...] = ("ack",) if incident.state == "open" else ()
+    return (*taken, "propose") if incident.state != "resolved" and is_exemptable(incident) else taken
 
 
 def is_exemptable(incident: Incident) -> bool:

@@ -112,6 +112,9 @@ class Routes(BaseModel):
     """Say again what is critical or high and nobody acknowledges; off for a terminal, which may scroll by unseen."""
     escalates: bool = False
     """The second reminder of what is critical goes to the fallback too."""
+    storm_after: int = Field(default=0, ge=0)
+    """New messages of one minute and destination, beyond which incidents are gathered in a digest
+    (`alerting.storm`); 0: never, for a terminal."""
     max_teams: int = Field(default=50, ge=1)
     """Team messages per incident; beyond it the parent at `security` carries the table."""
 

@@ -35,6 +35,7 @@ from alerting.render import Message, render
 from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
+from alerting.storm import Storms
 from streams.events import FeedSeen, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
@@ -46,7 +47,8 @@ EXPIRY: Final = "alert-expiry"
 OWNER: Final = "alert-owner"
 WATCH: Final = "alert-watch"
 REFUSALS: Final = "alert-refusals"
-KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS})
+STORM: Final = "alert-storm"
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, STORM})
 """Kinds of rows that are the alerter's."""
 
 
@@ -69,6 +71,7 @@ class Alerter:
         self._feeds = Feeds(FEED_AFTER) if stalled_after is not None else None
         self._refusals = Refusals()
         self.ledger = Ledger()
+        self._storms = Storms(self.routes.storm_after)
         self.owners: dict[tuple[str, str], Ownership] = {}
         """(cluster, namespace) -> whose it is, and which rule said so."""
         self._owners_dirty: set[tuple[str, str]] = set()
@@ -157,23 +160,36 @@ class Alerter:
             yield from self._told(self._watch.tick(now), now)
         yield from self._told(self._refusals.tick(now), now)
         yield from self._out(self.book.tick(now))
+        for digest in self._storms.tick(now):
+            self.ledger.accept(digest)
 
     def next_due(self) -> int | None:
         """When `tick` has something to do."""
         watch = self._watch.next_due() if self._watch is not None else None
         feeds = self._feeds.next_due() if self._feeds is not None else None
-        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), watch, feeds, self._refusals.next_due())
+        own = (watch, feeds, self._refusals.next_due(), self._storms.next_due())
+        due = (self.book.next_due(), self._expiry_due, self.ledger.next_due(), *own)
         return min((t for t in due if t is not None), default=None)
 
     def message(self, incident: str, destination: str) -> Message | None:
         """What a destination should read now (`alerting.delivery.Content`)."""
+        digest = self._storms.message(incident, self._row)
+        if digest is not None:
+            return digest
         found = self.book.slice_of(incident, destination)
         return None if found is None else render(named(found, self._name_of))
+
+    def _row(self, incident: str) -> Incident | None:
+        """An incident with the names of its clusters."""
+        found = self.book.slice_of(incident, self.routes.security)
+        return None if found is None else named(found, self._name_of).incident
 
     def _out(self, outputs: Iterable[Incident | Lifecycle | Notification | Silence]) -> Iterator[Output]:
         for out in outputs:
             if isinstance(out, Notification):
-                self.ledger.accept(out)
+                known = self.ledger.newest(out.incident, out.destination)
+                for intent in self._storms.sift(out, new=known is None or out.episode > known.episode):
+                    self.ledger.accept(intent)
             else:
                 yield out
 
@@ -208,7 +224,8 @@ class Alerter:
         return rows + self._take_own()
 
     def _take_own(self) -> list[tuple[str, str, bytes | None]]:
-        rows: list[tuple[str, str, bytes | None]] = []
+        rows: list[tuple[str, str, bytes | None]] = [(STORM, key, value) for key, value in self._storms.dirty().items()]
+        self._storms.saved()
         if self._watch is not None:
             rows += [(WATCH, key, value) for key, value in self._watch.dirty().items()]
             self._watch.saved()
@@ -233,6 +250,9 @@ class Alerter:
         if self._watch is not None:
             self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
+        standing = ((row.incident, row.destination) for row in self.ledger.rows() if not row.resolved)
+        self._storms = Storms(self.routes.storm_after)
+        self._storms.load((value for kind, _, value in kept if kind == STORM), standing)
         for kind, key, value in kept:
             if kind == OWNER:
                 place = msgspec.json.decode(key, type=tuple[str, str])

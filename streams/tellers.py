@@ -86,7 +86,12 @@ def routes_of(settings: Settings) -> Routes:
     aside = (alerting.webhook_url, alerting.webhook_url_file, alerting.pagerduty_key, alerting.pagerduty_key_file)
     escalates = bool(alerting.alertmanager_url) or any(place is not None for place in aside)
     return routes.model_copy(
-        update={"team_slices": routes.team_slices or beside, "reminders": True, "escalates": escalates}
+        update={
+            "team_slices": routes.team_slices or beside,
+            "reminders": True,
+            "escalates": escalates,
+            "storm_after": alerting.digest_after,
+        }
     )
 
 

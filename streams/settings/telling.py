@@ -147,6 +147,9 @@ class AlertingSettings(Section):
     make no noise and go on. Empty: none."""
     quiet_below: Severity = Field(default="high", examples=["critical"])
     """From this severity on nobody is let sleep. `critical` never waits."""
+    digest_after: int = Field(default=5, ge=0, le=1000, examples=[5])
+    """New messages of one minute and channel, beyond which what is not critical comes as a digest, one a minute. 0: a
+    message each, always."""
     webhook_url: Annotated[SecretStr | None, AfterValidator(secret_address)] = Field(
         default=None, examples=["https://hooks.example.com/revet"]
     )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from alerting.blocks import Layout, Links, Marks, kql, lay_out, lay_out_reply, trouble
 from alerting.lifecycle import Reply, Slice
-from alerting.models import Cause, Incident, IncidentState, Member
-from alerting.render import Known, Message, render
+from alerting.models import Cause, Incident, IncidentState, Member, Proposal
+from alerting.render import Message, render
 from tests.helpers.slack_server import block_trouble, controls, words
 from tests.helpers.slackworld import DIGEST, LINKS, SECURITY, T0, World, world
 from verifier.times import MINUTE
@@ -55,12 +55,11 @@ def message(text: str, *, state: IncidentState = "open", members: int = 12) -> M
         revision=2, opened=T0, changed=T0 + MINUTE, resolved=None, containers=10_000, workloads=412, namespaces=60,
         clusters=7, peak_containers=10_001, teams=tuple((f"{text}{n}", 3, 1) for n in range(100)),
         examples=(member,) * members, closed=((text, 3),), message=text, acknowledged_by=text,
-        notes=((T0, text, text),) * 5, final=False,
+        notes=((T0, text, text),) * 5, final=False, deployed_by=text, good_image=text,
+        proposals=(Proposal(T0, text, text, 30, text),),
     )  # fmt: skip
     table = ((text, text, 3, 1),) * 10
-    return render(
-        Slice(row, "security", "", 10_000, 412, 60, 7, row.examples, namespace_table=table), Known(text, text)
-    )
+    return render(Slice(row, "security", "", 10_000, 412, 60, 7, row.examples, namespace_table=table))
 
 
 def laid(text: str, layout: Layout = Layout.RICH, **marks: object):

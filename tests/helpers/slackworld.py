@@ -49,6 +49,7 @@ class World:
         table: dict[str, str] | None = None,
         reminders: bool = False,
         stalled_after: int | None = None,
+        storm_after: int = 0,
     ) -> None:
         self.slack = slack
         self.stalled_after = stalled_after
@@ -56,7 +57,7 @@ class World:
         self.quiet = quiet
         self.table = {"security": SECURITY, **{f"team/t{n}": f"C0TEAM{n:03}" for n in range(teams)}, **(table or {})}
         self.slack.know(*self.table.values())
-        self.routes = Routes(team_slices=True, reminders=reminders, escalates=True)
+        self.routes = Routes(team_slices=True, reminders=reminders, escalates=True, storm_after=storm_after)
         self.store: dict[tuple[str, str], bytes] = {}
         self.paper = io.StringIO()
         self.aside: AsyncNotifier = Direct(ConsoleNotifier(self.paper))
@@ -212,12 +213,23 @@ async def world(
     table: dict[str, str] | None = None,
     reminders: bool = False,
     stalled_after: int | None = None,
+    storm_after: int = 0,
 ) -> AsyncIterator[World]:
     """A world whose workspace shares its clock."""
     made: list[World] = []
     workspace = Workspace(lambda: made[0].now if made else T0, tables=tables, history=history)
     async with serving(workspace):
-        made.append(World(workspace, teams, quiet, table, reminders=reminders, stalled_after=stalled_after))
+        made.append(
+            World(
+                workspace,
+                teams,
+                quiet,
+                table,
+                reminders=reminders,
+                stalled_after=stalled_after,
+                storm_after=storm_after,
+            )
+        )
         try:
             yield made[0]
         finally:
