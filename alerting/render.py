@@ -34,6 +34,7 @@ MESSAGE_LIMIT: Final = 500
 MAX_NAMED_TEAMS: Final = 3
 MAX_NAMED_NAMESPACES: Final = 5
 MAX_NOTES: Final = 3
+RECORD_DOWN: Final = "what the record holds: the index is unavailable, and links into it lead nowhere until it is back"
 COLUMNS: Final = ("cluster", "namespace", "workload", "count", "since", "image")
 
 _COMMANDABLE_IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}")
@@ -98,8 +99,8 @@ class Message(msgspec.Struct, frozen=True):
         return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
 
 
-def render(slice_: Slice) -> Message:
-    """The message of one destination."""
+def render(slice_: Slice, *, record_is_down: bool = False) -> Message:
+    """The message of one destination. `record_is_down`: nobody can look into the record now."""
     incident = slice_.incident
     row = FINDINGS[incident.kind]
     return Message(
@@ -117,7 +118,7 @@ def render(slice_: Slice) -> Message:
         benign=row.benign,
         todo=row.todo,
         commands=_commands(slice_),
-        unknown=_unknown(slice_),
+        unknown=(*_unknown(slice_), *((RECORD_DOWN,) if record_is_down else ())),
         link=f"docs/findings/{incident.kind}.md",
         opened=incident.opened,
         marks=_marks(incident),

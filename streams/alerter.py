@@ -79,6 +79,8 @@ class Alerter:
         self._expiry_due: int | None = None
         self._expiry_stored = b""
         self._trust = TrustState.empty()
+        self.record_is_down = False
+        """Whoever tells of incidents cannot reach the record: messages say so. Of now, so no part of the state."""
 
     def handle(self, event: object, now: int) -> Iterator[Output]:
         """One input; anything that is not for the alerter is passed over."""
@@ -177,7 +179,7 @@ class Alerter:
         if digest is not None:
             return digest
         found = self.book.slice_of(incident, destination)
-        return None if found is None else render(named(found, self._name_of))
+        return None if found is None else render(named(found, self._name_of), record_is_down=self.record_is_down)
 
     def _row(self, incident: str) -> Incident | None:
         """An incident with the names of its clusters."""

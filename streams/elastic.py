@@ -138,13 +138,13 @@ class AsyncServer:
 # ----------------------------------------------------------------------------------------------------------- settings
 
 
-def connect(settings: ElasticsearchSettings) -> Server:
-    """A client of the cluster in the settings. Nothing is asked yet.
+def connect(settings: ElasticsearchSettings, timeout: float = TIMEOUT_SECONDS) -> Server:
+    """A client of the cluster in the settings. Nothing is asked yet. `timeout`: seconds for one request.
 
     Raises:
         InputError: no url, or a file of the settings cannot be used.
     """
-    options, tls = _options(settings), _tls(settings)
+    options, tls = _options(settings) | {"request_timeout": timeout}, _tls(settings)
     if tls is not None and settings.verify:
         options["ca_certs"] = str(tls.authorities)
     elif tls is not None:

@@ -208,7 +208,7 @@ class SlackSocket:
         connection.socket_mode_request_listeners.append(self._heard)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await connection.connect()
+                await connection.connect()  # type: ignore[no-untyped-call]  # the SDK's
                 await connection.hello.wait()
         except TimeoutError:
             self._observer.connection("no-connection", -1)
@@ -278,5 +278,5 @@ async def _closed(connection: _Connection | None) -> None:
     """Close it, whatever state it is in."""
     if connection is not None:
         with suppress(Exception):
-            await connection.close()
+            await connection.close()  # type: ignore[no-untyped-call]  # the SDK's
         await connection.aiohttp_client_session.close()  # also where saying good-bye failed before it

@@ -250,6 +250,12 @@ def _print_shown(found: Shown) -> None:
         click.echo(safe(f"{found.row.short_id} {found.row.state}, {found.row.severity}: {found.row.message}"))
         for _, by, why, until in found.row.silences:
             click.echo(safe(f"  silenced until {show_time(until)} by {by}: {why}"))
+        for label, value in (("deployed", found.row.deployed_by), ("good", found.row.good_image)):
+            if value:
+                click.echo(safe(f"  {label}: {value}"))
+        for time, by, why, days, ticket in found.row.proposals:
+            more = f" ({ticket})" if ticket else ""
+            click.echo(safe(f"  {show_time(time)} {by} proposes to accept it for {count(days, 'day')}{more}: {why}"))
     rows = [row for row in found.timeline.rows if row.kind in TOLD]
     click.echo()
     print_table(("time", "what", "sentence"), [(show_time(r.time), r.kind, safe(r.text, TEXT_LIMIT)) for r in rows])

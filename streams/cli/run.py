@@ -8,7 +8,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
@@ -20,7 +20,7 @@ from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from alerting.calls import AsyncNotifier
-from alerting.models import IncidentAction
+from alerting.models import Incident, IncidentAction, IncidentContext
 from streams.cli.changing import read_documents
 from streams.cli.common import (
     EXIT_OK,
@@ -42,6 +42,7 @@ from streams.collectors.notified import Changed
 from streams.collectors.server import CLUSTER, Receiver
 from streams.engine.sqlite import trust_log
 from streams.garbage import settle_collector
+from streams.knowing import Knowing
 from streams.local.dated import first_seen_dates
 from streams.local.lease import Lease, holder
 from streams.local.node import LocalNode, NodeSettings
@@ -52,6 +53,8 @@ from streams.local.sqlite import note_clock
 from streams.local.watching import watching
 from streams.outputs import output
 from streams.places import EvidenceSource, opened, registry_options
+from streams.queries.context import context_of
+from streams.queries.sqlite import SqliteReader
 from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings, shown_address
 from streams.tellers import Counter, channels_of, courier_of, pressing_of, routes_of
@@ -342,14 +345,19 @@ class _Run:
         def copied(slack: AsyncNotifier) -> AsyncNotifier:
             return Copied(slack, kept)
 
-        async def take(action: IncidentAction) -> None:
-            node.engine.append([output(action)])
+        async def take(event: IncidentAction | IncidentContext) -> None:
+            node.engine.append([output(event)])
 
+        knowing = _knowing(node, take)
+        node.considers = knowing.consider
         async with (
             courier_of(self.settings, channels, Direct(kept), lambda: node.now, keep=copied) as courier,
             pressing_of(self.settings, take, lambda: node.now, _Pressed()),
         ):
-            yield courier
+            try:
+                yield courier
+            finally:
+                knowing.cancel()
 
     @asynccontextmanager
     async def _notified(self, node: LocalNode) -> AsyncIterator[None]:
@@ -435,6 +443,19 @@ class _Run:
         if made.records:
             node.change_trust(made.records, whole.epoch)
         say(f"revet: trust: {len(made.records)} written, {len(made.unchanged)} unchanged, epoch {made.after.epoch}")
+
+
+def _knowing(node: LocalNode, take: Callable[[IncidentContext], Awaitable[None]]) -> Knowing:
+    """What messages add, from the record in the same file."""
+    reader = SqliteReader(node.connection)
+
+    async def ask(incident: Incident) -> IncidentContext:
+        return context_of(reader, incident, node.now)
+
+    async def probe() -> None:
+        """It is where everything else is: there is nothing to ask."""
+
+    return Knowing(ask, take, probe)
 
 
 def _evidence(settings: Settings) -> EvidenceSource:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from alerting.incidents import IncidentBook
 from alerting.models import Silence
@@ -22,6 +23,7 @@ from alerting.routing import Routes
 from streams.alerter import BOOK, silences_of
 from streams.engine.sqlite import Connection, trust_log
 from streams.local.sqlite import newest_time, open_reading, recorded_clock, state_now
+from streams.queries.context import context_of
 from streams.queries.looking import Look
 from streams.queries.sqlite import SqliteReader
 from verifier.errors import InputError
@@ -60,6 +62,10 @@ class StateLook(Look):
         found = book.slice_of(incident, Routes().security)
         if found is None:
             return None
+        if found.incident.state != "resolved" and not found.incident.deployed_by:
+            added = context_of(self.reader, found.incident, self.now)
+            row = replace(found.incident, deployed_by=added.deployed_by, good_image=added.good_image)
+            found = replace(found, incident=row)
         clusters = self.trust().clusters
         names = {id_: known.name for id_, known in clusters.items() if known.name}
         return render(named(found, lambda cluster: names.get(cluster, cluster)))

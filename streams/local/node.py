@@ -18,8 +18,10 @@ from typing import Final
 import msgspec
 
 from alerting.adapters.sqlite import Here, SqliteNotifier, Stream
+from alerting.calls import Find
 from alerting.channels import Channels
 from alerting.delivery import Notifier, deliver
+from alerting.models import Incident
 from alerting.routing import Routes
 from streams.clock import wall_clock
 from streams.collectors.notified import Changed, KnownImage, requests
@@ -83,6 +85,8 @@ class LocalNode:
         )
         self.processor.state.max_age = 0 if settings.replay else settings.max_age
         self.notifier = settings.notifier
+        self.considers: Callable[[Incident | None], None] = _nobody
+        """Hears which incident is about to be told of."""
         self.engine = SqliteEngine(connection, self.processor, {RECORD: self._write_record}, settings.batch)
         # In a replay the place is of today and the record is of then: only what came with it tells when.
         dates = settings.dates
@@ -218,6 +222,8 @@ class LocalNode:
         alerter, now = self.processor.alerter, self.now
         settled = courier.settle(alerter.ledger, now)
         calls = courier.take(alerter.ledger, alerter.message, now)
+        for call in calls:
+            self.considers(None if isinstance(call, Find) else alerter.book.incident(call.message.incident))
         if alerter.ledger.is_dirty:
             self._save_durably({})
         courier.begin(alerter.ledger, calls)
@@ -311,6 +317,10 @@ class LocalNode:
 
     def _write_record(self, outputs: Sequence[Output]) -> None:
         self.record.write([o.event for o in outputs])  # type: ignore[misc]  # only documents are routed here
+
+
+def _nobody(_incident: Incident | None) -> None:
+    """Nobody asks what the record adds."""
 
 
 def _known_image(found: EvidenceSet) -> KnownImage:

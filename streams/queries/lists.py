@@ -117,6 +117,9 @@ def _incident(hit: Hit) -> IncidentRow:
         notes=tuple((time, by, text) for time, by, text in told.get("notes", ())),
         message=text_of(body, "message"),
         silences=tuple((name, by, why, until) for name, by, why, until in told.get("silences", ())),
+        proposals=tuple((time, by, why, days, ticket) for time, by, why, days, ticket in told.get("proposals", ())),
+        deployed_by=told.get("deployed_by", ""),
+        good_image=told.get("good_image", ""),
     )
 
 

@@ -192,6 +192,11 @@ class IncidentRow(msgspec.Struct, frozen=True):
     message: str
     silences: tuple[tuple[str, str, str, int], ...] = ()
     """(id, by, why, until) of every silence that covers some of it."""
+    proposals: tuple[tuple[int, str, str, int, str], ...] = ()
+    """(time, who, why, days, ticket): that it be accepted."""
+    deployed_by: str = ""
+    good_image: str = ""
+    """What the record added when it was told."""
 
 
 class Incidents(msgspec.Struct, frozen=True):

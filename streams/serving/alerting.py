@@ -10,24 +10,21 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from alerting.adapters.console import ConsoleNotifier
-from alerting.calls import Answer, Call, Failed
+from alerting.calls import Answer, Call, Failed, Find
 from alerting.channels import Channels
 from alerting.delivery import FALLBACK, Notifier, deliver
-from alerting.models import IncidentAction
 from alerting.routing import Routes
 from streams.canary import CANARY as CANARY_CHANNEL
 from streams.canary import Canary
 from streams.clock import wall_clock
 from streams.clustered import ClusterAlerter
-from streams.engine.broker import Link
 from streams.engine.lanes import LaneOptions, ShardLane, ShardSpec
 from streams.engine.link import KafkaLink
 from streams.engine.port import Effects, Processor, Record
 from streams.engine.view import BroadcastView
-from streams.engine.wire import to_wire
 from streams.engine.worker import ShardWorker
-from streams.outputs import output
-from streams.pressing import Take
+from streams.knowing import Knowing
+from streams.serving.asking import Take, knowing_of, taking
 from streams.serving.metrics import (
     ALERT_DELAY,
     CANARY,
@@ -87,15 +84,6 @@ async def alert(process: Process) -> None:
     await _telling(process, worker, beats, view, channels, taking(link, shards), wall=wall)
 
 
-def taking(link: Link, shards: int) -> Take:
-    """What makes an act durable: the topic of actions, where the commands write too."""
-
-    async def take(action: IncidentAction) -> None:
-        await (await link.send(to_wire(output(action), shards, 0, wall_clock() // 1000)))
-
-    return take
-
-
 async def _telling(
     process: Process, worker: ShardWorker, beats: Beats, view: BroadcastView, channels: Channels | None, take: Take,
     *, wall: bool,
@@ -108,11 +96,14 @@ async def _telling(
         return
     now = _Now(wall=wall)
     settings, counted = process.settings, Counted(process)
-    async with courier_of(settings, channels, Direct(terminal), now, counted) as courier:
-        teller = SlackTeller(process, courier, now)
+    async with (
+        courier_of(settings, channels, Direct(terminal), now, counted) as courier,
+        knowing_of(settings, take, now) as knowing,
+        pressing_of(settings, take, wall_clock, counted),  # also who stands by: a press goes to any connection
+    ):
+        teller = SlackTeller(process, courier, now, knowing)
         worker.prepare = teller.prepare
-        # Who stands by hears buttons too: what is pressed goes to any of the connections.
-        async with canary_of(process, channels, teller) as singing, pressing_of(settings, take, wall_clock, counted):
+        async with canary_of(process, channels, teller) as singing:
             try:
                 await serve(process, worker.run, beats, view)
             finally:
@@ -248,10 +239,12 @@ class Counted(Counter):
 class SlackTeller:
     """Sends what the delivery ledger says is due, and waits for no answer: the lane goes on, and is woken by each."""
 
-    def __init__(self, process: Process, courier: Courier, now: _Now) -> None:
+    def __init__(self, process: Process, courier: Courier, now: _Now, knowing: Knowing | None = None) -> None:
+        """`knowing`: asks the record what messages add; None: there is none to ask."""
         self._process = process
         self._courier = courier
         self._now = now
+        self._knowing = knowing
         self._worked = 0.0
 
     def is_active(self) -> bool:
@@ -271,11 +264,20 @@ class SlackTeller:
         self._worked = time.monotonic()
         ledger, now = processor.alerter.ledger, self._now()
         self._count(self._courier.settle(ledger, now))
+        if self._knowing is not None:
+            processor.alerter.record_is_down = self._knowing.is_down
         calls = self._courier.take(ledger, processor.alerter.message, now)
+        self._consider(processor, calls)
         if calls or ledger.is_dirty:
             # What is about to be done is durable before it is done, and so is what made it due.
             await lane.persist(processor.alerter.take_ledger())
         self._courier.begin(ledger, calls)
+
+    def _consider(self, processor: ClusterAlerter, calls: Sequence[Call]) -> None:
+        """What is told now, the record may add to."""
+        if self._knowing is not None:
+            for call in calls:
+                self._knowing.consider(processor.alerter.book.incident(_incident_of(call)))
 
     async def _finish(self, lane: ShardLane) -> None:
         """Answers that are under way are worth waiting for: what is known needs no search."""
@@ -293,6 +295,11 @@ class SlackTeller:
                 self._process.log.warning(
                     "message-not-sent", destination=call.destination, outcome=answer.kind, detail=answer.detail
                 )
+
+
+def _incident_of(call: Call) -> str:
+    """The incident a call tells of; empty: it only looks."""
+    return "" if isinstance(call, Find) else call.message.incident
 
 
 def _alerter(processor: Processor) -> ClusterAlerter:

@@ -3,11 +3,11 @@
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from alerting.adapters.console import ConsoleNotifier
-from alerting.models import Cause, IncidentPart, Member, Severity
+from alerting.models import Cause, Incident, IncidentContext, IncidentPart, Member, Severity
 from streams.clustered import ClusterAlerter
 from streams.engine.broker import Slot
 from streams.engine.lanes import LaneOptions, ShardSpec
@@ -16,11 +16,17 @@ from streams.engine.port import Record
 from streams.engine.view import BroadcastView
 from streams.engine.wire import to_wire
 from streams.engine.worker import ShardWorker
+from streams.knowing import Knowing
 from streams.outputs import output
-from streams.serving.alerting import Counted, SlackTeller, _Now, taking
+from streams.queries.conditions import EVERYTHING
+from streams.queries.context import context_of
+from streams.queries.port import RecordReader
+from streams.serving.alerting import Counted, SlackTeller, _Now
+from streams.serving.asking import taking
 from streams.serving.process import Process
 from streams.settings import Settings
 from streams.shared import Shared
+from streams.sinks.fields import HOMES
 from streams.tellers import channels_of, courier_of, pressing_of, routes_of
 from streams.telling import Direct
 from streams.topics import ACTIONS, ALERTS, PARTS
@@ -84,6 +90,8 @@ class Alerting:
         self.broker, self.name = broker, name
         self.stop = asyncio.Event()
         self.process: Process | None = None
+        self.record: RecordReader | None = None
+        """Asked for what messages add; None: there is none."""
 
     async def run(self, given: Settings) -> None:
         shared, link = Shared(gate(ALICE)), MemoryLink(self.broker)
@@ -105,8 +113,26 @@ class Alerting:
         async with AsyncExitStack() as stack:
             courier = await stack.enter_async_context(courier_of(given, channels, terminal, now, counted))
             await stack.enter_async_context(pressing_of(given, taking(link, 1), wall, counted))
-            worker.prepare = SlackTeller(process, courier, now).prepare
+            knowing = self._knowing(taking(link, 1), stack)
+            worker.prepare = SlackTeller(process, courier, now, knowing).prepare
             await worker.run(self.stop)
+
+    def _knowing(self, take: Callable[[IncidentContext], Awaitable[None]], stack: AsyncExitStack) -> Knowing | None:
+        record = self.record
+        if record is None:
+            return None
+
+        async def ask(incident: Incident) -> IncidentContext:
+            return context_of(record, incident, wall())
+
+        async def probe() -> None:
+            record.find(HOMES["incidents"], EVERYTHING, limit=1)
+
+        knowing = Knowing(ask, take, probe, (0.0, 0.2, 0.2, 0.2, 0.2, 0.2))
+        running = asyncio.create_task(knowing.run())
+        stack.callback(running.cancel)
+        stack.callback(knowing.cancel)
+        return knowing
 
 
 def append(broker: MemoryBroker, *events: object) -> None:
