@@ -7,7 +7,8 @@ import logging
 import aiohttp
 import pytest
 
-from alerting.adapters.slack import SlackNotifier, SlackOptions, _failure, _retry_after
+from alerting.adapters.slack import SlackNotifier, SlackOptions
+from alerting.adapters.slackclient import _failure, _retry_after
 from alerting.calls import Failed, Posted, SendReply, Update
 from alerting.channels import Channels
 from alerting.delivery import REROUTE_AFTER, SEND_DEADLINE, Find, Post

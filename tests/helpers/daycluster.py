@@ -49,6 +49,7 @@ IMAGES = ("keyed", "early", "late", "bare")
 """Signed with a key; by an identity, twice; not at all."""
 WEBHOOK = "images.admission.revet"
 VAP = "nothing-forbidden"
+CLUSTER = "prod-eu"
 PARTS = ("index", "fetch", "judge", "alert", "audit", "pods", "admission")
 SAYS = {"audit": r"(listening)", "pods": r"(watching)"}
 """What a part says when it works, where that is not `ready`."""
@@ -288,7 +289,7 @@ class Installation:
         self.shop.write("trust/private.json", self.shop.root_json())
         self.shop.write("trust/images.yaml", json.dumps(POLICY))
         self.shop.write("trust/dev.pub", key().pem)
-        self.revet("cluster", "enroll", "prod-eu", "--id", self.uid, "--label", "env=prod")
+        self.revet("cluster", "enroll", CLUSTER, "--id", self.uid, "--label", "env=prod")
         self.revet("trust", "apply", str(self.shop.folder / "trust"))
 
     def _configure(self) -> None:
@@ -423,4 +424,4 @@ def until(is_so: Callable[[], object], why: Callable[[], str], seconds: float = 
         time.sleep(pause)
 
 
-__all__ = ["CHANNELS", "PARTS", "VAP", "WEBHOOK", "Installation", "Servers", "until"]
+__all__ = ["CHANNELS", "CLUSTER", "PARTS", "VAP", "WEBHOOK", "Installation", "Servers", "until"]

@@ -465,13 +465,13 @@ async def serving(workspace: Workspace, *more: web.AbstractRouteDef) -> AsyncIte
 
 
 @contextmanager
-def threaded(workspace: Workspace) -> Iterator[Workspace]:
-    """The same for a command, which brings an event loop of its own."""
+def threaded(workspace: Workspace, *more: web.AbstractRouteDef) -> Iterator[asyncio.AbstractEventLoop]:
+    """The same for a command, which brings an event loop of its own. Gives that of the workspace."""
     ready, stop = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
 
     async def serve() -> None:
-        async with serving(workspace):
+        async with serving(workspace, *more):
             ready.set()
             await stop.wait()
 
@@ -479,7 +479,7 @@ def threaded(workspace: Workspace) -> Iterator[Workspace]:
     thread.start()
     ready.wait(10)
     try:
-        yield workspace
+        yield loop
     finally:
         loop.call_soon_threadsafe(stop.set)
         thread.join(10)

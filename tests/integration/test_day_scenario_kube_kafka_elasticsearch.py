@@ -24,7 +24,7 @@ from streams.queries.lists import search
 from streams.queries.subjects import resolve
 from streams.queries.trace import trace
 from tests.helpers.crew import FULL
-from tests.helpers.daycluster import CHANNELS, VAP, WEBHOOK, Installation, Servers, until
+from tests.helpers.daycluster import CHANNELS, CLUSTER, VAP, WEBHOOK, Installation, Servers, until
 from tests.helpers.load import documents
 from tests.helpers.slack_server import Workspace, threaded
 from verifier.times import MINUTE, SECOND
@@ -107,22 +107,21 @@ INCIDENTS = {
 """Kind, containers, workloads: one of each."""
 
 
-def messages(day: Installation) -> dict[str, list[str]]:
+def messages() -> dict[str, list[str]]:
     """Channel -> the headline of each message in it, without the name of the incident."""
     one, bare = "1 container, 1 workload, 1 namespace, 1 cluster", "images-signed registry.example.com/bare"
     revoked = "CRITICAL: image signed with a revoked key: key dev; 2 containers, 1 workload, 1 namespace, 1 cluster"
     unsigned = f"CRITICAL: image runs without a signature: {bare}; 2 containers, 2 workloads, 1 namespace, 1 cluster"
-    denied = f"CRITICAL: workload runs although admission denied it: {day.uid} pay Pod bad; {one}"
-    passed = f"HIGH: admission webhook could not be asked and was passed over: {day.uid} {WEBHOOK}; {one}"
+    denied = f"CRITICAL: workload runs although admission denied it: {CLUSTER} pay Pod bad; {one}"
+    passed = f"HIGH: admission webhook could not be asked and was passed over: {CLUSTER} {WEBHOOK}; {one}"
     unowned = [
-        f"CRITICAL: pod runs without an admission on record: {day.uid} web Pod ghost; {one}; team unowned",
-        f"HIGH: ephemeral container was added to a running pod: {day.uid} web Pod site; {one}; team unowned",
+        f"CRITICAL: pod runs without an admission on record: {CLUSTER} web Pod ghost; {one}; team unowned",
+        f"HIGH: ephemeral container was added to a running pod: {CLUSTER} web Pod site; {one}; team unowned",
     ]
-    owned = [revoked, unsigned, denied]
+    owned = [revoked, unsigned, denied, passed]
     return {
-        SECURITY: sorted([*(f"{text}; team payments" for text in (*owned, passed)), *unowned]),
-        # A headline has 200 characters: of the longest one, whose it is stands in the lines below.
-        PAYMENTS: sorted([*(f"{text}; yours (payments)" for text in owned), passed]),
+        SECURITY: sorted([*(f"{text}; team payments" for text in owned), *unowned]),
+        PAYMENTS: sorted(f"{text}; yours (payments)" for text in owned),
     }
 
 
@@ -269,7 +268,7 @@ def everything(day: Installation, more_decided: str = "", more_runs: Counter[tup
     same(day, lambda: runs(day), Counter(RUNS) + (more_runs or Counter()))
     same(day, lambda: found(day), sorted(FOUND))
     same(day, lambda: incidents(day), sorted(INCIDENTS))
-    same(day, lambda: shown(day), messages(day))
+    same(day, lambda: shown(day), messages())
     assert found(day, "closed") == []
     with day.reader() as reader:
         assert documents(reader, "deadletters") == {}
