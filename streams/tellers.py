@@ -8,8 +8,8 @@ with telling(settings, channels, console, clock, observer) as teller: …
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final
 
@@ -19,8 +19,9 @@ from alerting.calls import AsyncNotifier, StepKind
 from alerting.channels import Channels
 from alerting.pacing import Pacing
 from alerting.routing import Routes, team_of_destination
+from streams.collectors.pressed import PressServer
 from streams.pressing import Pressing, Take
-from streams.settings import Settings
+from streams.settings import Settings, host_and_port
 from streams.sinks.mapping import Names
 from streams.telling import Courier, Switch
 from verifier.errors import InputError
@@ -158,29 +159,50 @@ async def _slack(
 @asynccontextmanager
 async def pressing_of(
     settings: Settings, take: Take, clock: Clock, counter: Counter | None = None
-) -> AsyncIterator[asyncio.Task[None]]:
-    """What hears buttons until the block ends, where the settings have an app token; else nothing that ends at once.
+) -> AsyncIterator[tuple[str, int] | None]:
+    """What hears buttons until the block ends, where the settings want any; gives the address it listens on, if any.
 
     Raises:
         InputError: the client is not installed, or a file with a secret cannot be read.
+        PlaceUnavailable: the address cannot be listened on.
     """
-    loop, slack, counter = asyncio.get_running_loop(), settings.slack, counter or Counter()
-    app_token, token = slack.app_token_text(), slack.token_text()
-    if app_token is None or token is None:
-        yield loop.create_task(asyncio.sleep(0))
+    slack, told = settings.slack, counter or Counter()
+    token = slack.token_text()
+    if not slack.hears or token is None:
+        yield None
         return
     try:
-        from alerting.adapters.slacksocket import SlackSocket, SocketOptions  # noqa: PLC0415  # an extra, as above
+        from alerting.adapters.slackanswers import SlackAnswers  # noqa: PLC0415  # an extra, as above
+        from alerting.adapters.slackclient import SlackWeb  # noqa: PLC0415
+        from alerting.adapters.slacksocket import CALL_SECONDS, SlackSocket, SocketOptions  # noqa: PLC0415
     except ImportError as error:
         raise InputError(_NOT_INSTALLED) from error
-    pressing = Pressing(slack.people, take, clock, counter.pressed)
-    async with SlackSocket(SocketOptions(app_token, token, slack.api, slack.proxy), pressing, counter) as socket:
-        hearing = loop.create_task(socket.run())
-        try:
-            yield hearing
-        finally:
-            hearing.cancel()
-            await asyncio.wait([hearing])
+    pressing = Pressing(slack.people, take, clock, told.pressed)
+    app_token, secret = slack.app_token_text(), slack.signing_secret_text()
+    async with AsyncExitStack() as stack:
+        if app_token is not None:
+            options = SocketOptions(app_token, token, slack.api, slack.proxy)
+            socket = await stack.enter_async_context(SlackSocket(options, pressing, told))
+            await stack.enter_async_context(_running(socket.run()))
+        if secret is None:
+            yield None
+            return
+        web = SlackWeb(token, slack.api, slack.proxy, CALL_SECONDS, told.called)
+        stack.push_async_callback(web.close)
+        server = PressServer(pressing, SlackAnswers(web), secret, told.envelope)
+        host, port = host_and_port(slack.listen)
+        yield host, await stack.enter_async_context(server.listening(host, port))
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Work beside the block, and no longer than it."""
+    task = asyncio.get_running_loop().create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 @asynccontextmanager

@@ -30,8 +30,9 @@ from slack_sdk.socket_mode.async_client import AsyncBaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 
+from alerting.adapters.slackanswers import SlackAnswers
 from alerting.adapters.slackclient import Body, Failure, SlackWeb, is_here, quiet_logger
-from alerting.presses import OpenForm, Reaction
+from alerting.presses import Reaction
 from verifier.times import SECOND
 
 CONNECT_SECONDS: Final = 10.0
@@ -137,7 +138,7 @@ class SlackSocket:
         called = observer.called
         self._app = SlackWeb(options.app_token, options.base_url, options.proxy, CALL_SECONDS, called)
         self._bot = SlackWeb(options.token, options.base_url, options.proxy, CALL_SECONDS, called)
-        self._team = ""
+        self._answers = SlackAnswers(self._bot)
         self._done: OrderedDict[str, asyncio.Task[Reaction]] = OrderedDict()
         self._room = asyncio.Semaphore(AT_ONCE)
 
@@ -199,9 +200,6 @@ class SlackSocket:
             if address.retry_after:
                 await self._sleep(address.retry_after / SECOND)
             return None
-        if not self._team:
-            found = await self._bot.ask("auth.test", {})
-            self._team = "" if isinstance(found, Failure) else str(found.get("team_id") or "")
         here = is_here(self._options.base_url)
         connection = _Connection(self._options.app_token, self._app, self._options.proxy, here=here)
         connection.wss_uri = str(address.get("url") or "")
@@ -245,11 +243,11 @@ class SlackSocket:
             self._observer.envelope("done")
         else:
             self._observer.envelope("unanswered")
-        await self._follow(reaction)
+        await self._answers.follow(reaction)
 
     async def _one(self, request: SocketModeRequest) -> Reaction:
         async with self._room:
-            return await self._listener.pressed(request.payload, self._team)
+            return await self._listener.pressed(request.payload, await self._answers.team())
 
     async def _answered(
         self, client: AsyncBaseSocketModeClient, request: SocketModeRequest, reaction: Reaction
@@ -263,15 +261,6 @@ class SlackSocket:
         except Exception:  # noqa: BLE001  # whatever a connection that breaks raises; the service then says so
             return False
         return True
-
-    async def _follow(self, reaction: Reaction) -> None:
-        then = reaction.then
-        if isinstance(then, OpenForm):
-            found = await self._bot.ask("views.open", {"trigger_id": then.trigger, "view": then.view})
-            then = then.too_late if isinstance(found, Failure) else None
-        if then is not None and then.channel:
-            given = {"channel": then.channel, "user": then.user, "text": then.text, "parse": "none"}
-            await self._bot.ask("chat.postEphemeral", given)  # counted; a word that is not said changes nothing
 
 
 async def _closed(connection: _Connection | None) -> None:

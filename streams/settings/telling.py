@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from alerting.models import Severity
 from alerting.quiet import Quiet
+from streams.settings.section import Address as HostPort
 from streams.settings.section import Section, not_both, not_empty, secret_of
 
 Secret = Annotated[SecretStr | None, AfterValidator(not_empty)]
@@ -63,8 +64,14 @@ class SlackSettings(Section):
     a connection that revet opens (Socket Mode). Better in a file: `slack.app_token_file`."""
     app_token_file: Path | None = Field(default=None, examples=["/run/secrets/slack-app-token"])
     """File that holds the app-level token; read at start."""
+    signing_secret: Secret = Field(default=None, examples=["(32 hex digits)"])
+    """Signing secret of the app: in the place of an app-level token, where Slack can reach `slack.listen`."""
+    signing_secret_file: Path | None = Field(default=None, examples=["/run/secrets/slack-signing-secret"])
+    """File that holds the signing secret; read at start."""
+    listen: HostPort = Field(default="", examples=["0.0.0.0:9883"])
+    """HOST:PORT for requests that Slack signs (interactivity request URL: `https://…/slack`); TLS ends in front."""
     people: dict[str, str] = Field(default={}, examples=["U0123ABCD=ann,U0456EFGH=ben"])
-    """Who may press buttons: Slack user ID -> name for the record. Nobody else may; needed with an app token."""
+    """Who may press buttons: Slack user ID -> name for the record. Nobody else may; needed where there are buttons."""
     channels: dict[str, str] = Field(default={}, examples=["security=C0123ABCD,team/payments=C0456EFGH"])
     """Name -> channel ID (not its name): `security` (or `owners.security`), which must be there, `team/NAME` for a
     team, `canary`, and any other name for namespaces to choose by a label of `owners.channel_keys`."""
@@ -108,16 +115,26 @@ class SlackSettings(Section):
     def _one_token(self) -> SlackSettings:
         not_both(self.token, self.token_file, "token")
         not_both(self.app_token, self.app_token_file, "app_token")
+        not_both(self.signing_secret, self.signing_secret_file, "signing_secret")
+        signs = self.signing_secret is not None or self.signing_secret_file is not None
+        if signs != bool(self.listen):
+            raise ValueError("listen: goes together with signing_secret; example: listen: 0.0.0.0:9883")
         if self.hears and not self.people:
-            raise ValueError("people: with an app token somebody has to be named who may press; example: U0123ABCD=ann")
+            raise ValueError(
+                "people: where there are buttons somebody has to be named who may press; example: U0123ABCD=ann"
+            )
         if self.hears and not self.wanted:
-            raise ValueError("token: an app token alone sends no messages; give slack.token_file too")
+            raise ValueError("token: buttons need messages to stand in; give slack.token_file too")
         return self
 
     @property
     def hears(self) -> bool:
         """Are there buttons?"""
-        return self.app_token is not None or self.app_token_file is not None
+        return self.app_token is not None or self.app_token_file is not None or bool(self.listen)
+
+    def signing_secret_text(self) -> str | None:
+        """The signing secret. Raises InputError as `secret_of`."""
+        return secret_of(self.signing_secret, self.signing_secret_file, "slack.signing_secret")
 
     def app_token_text(self) -> str | None:
         """The app-level token. Raises InputError as `secret_of`."""

@@ -91,6 +91,7 @@ DOORS = {
         "alerting/adapters/*.py",
         "streams/collectors/keysources.py",
         "streams/collectors/notifications.py",
+        "streams/collectors/pressed.py",
         "streams/collectors/server.py",
         "streams/collectors/webhook.py",
         "streams/collectors/watch.py",

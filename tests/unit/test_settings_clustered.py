@@ -108,7 +108,14 @@ def test_the_secret_settings_are_known_as_such():
     assert {leaf.name for leaf in leaves() if leaf.is_secret} == {
         *("listen.token", "notifications.token", "keys.vault_token", "kafka.password", "hub.password"),
         *("elasticsearch.password", "elasticsearch.api_key"),
-        *("slack.token", "slack.app_token", "alerting.webhook_url", "alerting.pagerduty_key", "alerting.heartbeat_url"),
+        *(
+            "slack.token",
+            "slack.app_token",
+            "slack.signing_secret",
+            "alerting.webhook_url",
+            "alerting.pagerduty_key",
+            "alerting.heartbeat_url",
+        ),
     }
 
 
