@@ -230,11 +230,23 @@ def _facts(slice_: Slice) -> tuple[Fact, ...]:
         Fact("acked by", _name(incident.acknowledged_by) if incident.acknowledged_by else ""),
         Fact("silenced", _silenced(incident)),
         Fact("not seen", _unseen(incident)),
-        Fact("deployed", Untrusted(incident.deployed_by)),
-        Fact("good", Untrusted(incident.good_image)),
+        Fact("deployed", Untrusted(_deployed_by(slice_))),
+        Fact("good", Untrusted(incident.good_image if _shows_largest(slice_) else "")),
         *(Fact("proposed", _proposed(proposal)) for proposal in _pending(incident)),
         *(Fact("note", f"{utc(at)} {_name(by)}: {safe(text)}") for at, by, text in incident.notes[-MAX_NOTES:]),
     )
+
+
+def _shows_largest(slice_: Slice) -> bool:
+    """Is the incident's largest member, which the record was asked about, also the largest of what is shown here?"""
+    tops = [rows[:1] for rows in (slice_.examples, slice_.incident.examples)]
+    own, whole = ([(m.cluster, m.namespace, m.owner, m.digest) for m in rows] for rows in tops)
+    return own == whole
+
+
+def _deployed_by(slice_: Slice) -> str:
+    """Names of people stay where the whole is told: they are not for every channel a team may have."""
+    return slice_.incident.deployed_by if not slice_.team and _shows_largest(slice_) else ""
 
 
 def _presses(incident: Incident) -> tuple[Literal["ack", "propose"], ...]:
@@ -391,11 +403,13 @@ def _unknown(slice_: Slice) -> tuple[str, ...]:
         (not incident.final, f"whether this is all: not every shard has judged trust epoch {incident.cause.epoch} yet"),
         (bool(nobody) and not slice_.team, f"who owns {count(nobody, 'container')}: their namespaces name no team"),
         (
-            bool(slice_.containers) and not incident.deployed_by,
-            "who deployed it: the record names nobody so far; `revet trace` shows what it has",
+            bool(slice_.containers) and not _deployed_by(slice_),
+            "who deployed it: `revet trace` shows what the record has"
+            if slice_.team
+            else "who deployed it: the record names nobody so far; `revet trace` shows what it has",
         ),
         (
-            bool(slice_.containers) and bool(incident.policy) and not incident.good_image,
+            bool(slice_.containers) and bool(incident.policy) and _shows_largest(slice_) and not incident.good_image,
             "a good image to go back to: the record has none of this repository that is valid now",
         ),
     )

@@ -163,7 +163,11 @@ class SlackSocket:
         standing: _Connection | None = None
         try:
             while True:
-                fresh = await self._opened()
+                try:
+                    fresh = await self._opened()
+                except Exception as error:  # noqa: BLE001  # whatever the SDK raises: buttons must not be dead for it
+                    self._observer.connection(type(error).__name__, -1)
+                    fresh = None
                 if fresh is not None:
                     await _closed(standing)
                     standing, began = fresh, time.monotonic()
@@ -268,4 +272,8 @@ async def _closed(connection: _Connection | None) -> None:
     if connection is not None:
         with suppress(Exception):
             await connection.close()  # type: ignore[no-untyped-call]  # the SDK's
-        await connection.aiohttp_client_session.close()  # also where saying good-bye failed before it
+        # Also where saying good-bye failed before it came to these.
+        for task in (connection.message_processor, connection.current_session_monitor, connection.message_receiver):
+            if task is not None:
+                task.cancel()
+        await connection.aiohttp_client_session.close()

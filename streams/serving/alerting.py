@@ -98,7 +98,7 @@ async def _telling(
     settings, counted = process.settings, Counted(process)
     async with (
         courier_of(settings, channels, Direct(terminal), now, counted) as courier,
-        knowing_of(settings, take, now) as knowing,
+        knowing_of(settings, take, now, lambda why: process.log.warning("record-not-asked", why=why)) as knowing,
         pressing_of(settings, take, wall_clock, counted),  # also who stands by: a press goes to any connection
     ):
         teller = SlackTeller(process, courier, now, knowing)

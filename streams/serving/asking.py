@@ -13,7 +13,7 @@ from typing import Final
 
 from alerting.models import Incident, IncidentAction, IncidentContext
 from streams.clock import wall_clock
-from streams.elastic import connect
+from streams.elastic import Server, connect
 from streams.engine.broker import Link
 from streams.engine.wire import to_wire
 from streams.knowing import Knowing
@@ -24,6 +24,7 @@ from streams.queries.elasticsearch import ElasticsearchReader
 from streams.settings import Settings
 from streams.sinks.fields import HOMES
 from streams.sinks.mapping import Names
+from verifier.errors import InputError
 
 RECORD_SECONDS: Final = 5.0
 """For one request to the record, for what a message adds."""
@@ -41,17 +42,28 @@ def taking(link: Link, shards: int) -> Take:
     return take
 
 
-@asynccontextmanager
-async def knowing_of(settings: Settings, take: Take, now: Callable[[], int]) -> AsyncIterator[Knowing | None]:
-    """What asks Elasticsearch for what messages add; None where the settings name none.
-
-    Raises:
-        InputError: a file of the settings cannot be used.
-    """
+def _record(settings: Settings, told: Callable[[str], None]) -> Server | None:
     if not settings.elasticsearch.nodes:
+        return None
+    try:
+        return connect(settings.elasticsearch, RECORD_SECONDS)
+    except InputError as error:  # a file that is not mounted for this process
+        told(str(error))
+        return None
+
+
+@asynccontextmanager
+async def knowing_of(
+    settings: Settings, take: Take, now: Callable[[], int], told: Callable[[str], None]
+) -> AsyncIterator[Knowing | None]:
+    """What asks Elasticsearch for what messages add; None where the settings name none, or none that can be asked: then
+    `told` hears why, and messages say that it is not known. Nobody is left untold for that.
+    """
+    server = _record(settings, told)
+    if server is None:
         yield None
         return
-    with connect(settings.elasticsearch, RECORD_SECONDS) as server:
+    with server:
         reader = ElasticsearchReader(server, Names(settings.elasticsearch.namespace))
 
         async def ask(incident: Incident) -> IncidentContext:

@@ -130,6 +130,8 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
         if not leaf.is_secret:
             continue
         value, file = values[leaf.name], values.get(f"{leaf.name}_file")
+        if isinstance(file, Path) and not file.exists():
+            continue  # mounted for another process of the same settings; whoever cannot read it cannot log it
         secret = secret_of(
             value if isinstance(value, SecretStr) else None, file if isinstance(file, Path) else None, leaf.name
         )

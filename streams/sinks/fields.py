@@ -354,7 +354,7 @@ _ROWS: Final = (
     _row("provenance.incident.final", "boolean", "incidents", "Every shard has reported.", "final"),
     _row("provenance.incident.paging", "boolean", "incidents", "May wake somebody.", "paging"),
     _row("provenance.incident.revision", "long", "incident incidents", "Version of its row.", "revision"),
-    _row("provenance.incident.breakdown", "object", "incidents", "Teams, examples, notes and silences, for reading."),
+    _row("provenance.incident.breakdown", "object", "incidents", "Teams, examples, notes, silences, for reading."),
     # feeds and dead letters
     _row("provenance.feed.name", "keyword", "feeds", "`audit` or `pods`.", "feed"),
     _row("provenance.feed.since", "date", "feeds", "Start of unbroken sight.", "since"),

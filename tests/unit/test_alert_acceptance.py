@@ -158,7 +158,7 @@ ACCEPTANCE: dict[int, tuple[str, tuple[tuple[str, str], ...]]] = {
 
 
 @cache
-def tests_of(file: str) -> frozenset[str]:
+def functions_of(file: str) -> frozenset[str]:
     tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return frozenset(node.name for node in tree.body if isinstance(node, kinds) and node.name.startswith("test_"))
@@ -174,4 +174,4 @@ def test_each_has_a_test_that_is_there(number: int) -> None:
     assert sentence
     assert tests
     for file, name in tests:
-        assert name in tests_of(file), f"{number}: {sentence}: {file} has no {name}"
+        assert name in functions_of(file), f"{number}: {sentence}: {file} has no {name}"

@@ -13,6 +13,8 @@ from streams.local.node import LocalNode, NodeSettings
 from tests.helpers.command import revet
 from tests.helpers.demo_state import copy_of_demo, played_demo
 
+PROPOSABLE = frozenset({"unsigned", "wrong-signer", "attestation-missing", "untrusted-registry", "expired", "baseline"})
+
 
 class Desk:
     """A copy of the state, and commands on it."""
@@ -105,6 +107,32 @@ def test_acknowledging_is_seen_at_once_and_kept_with_its_note(desk):
     assert row["state"] == "acknowledged"
     assert row["notes"][0]["text"] == "mine"
     assert "acked by" in desk.run("show", incident).out
+
+
+def test_a_proposal_is_kept_with_the_command_for_an_administrator_and_grants_nothing(desk):
+    row = next(r for r in desk.rows() if r["state"] == "open" and r["kind"] in PROPOSABLE)
+    desk.run("propose", row["short_id"], "--why", "the vendor signs soon", "--ticket", "SEC-12", "--days", "7")
+    (after,) = (r for r in desk.rows() if r["short_id"] == row["short_id"])
+    assert (after["state"], after["containers"]) == (row["state"], row["containers"])
+    ((_, by, why, days, ticket),) = after["proposals"]
+    assert (by[:6], why, days, ticket) == ("local:", "the vendor signs soon", 7, "SEC-12")
+    out = desk.run("show", row["short_id"]).out
+    assert "accept it for 7 days" in out
+    assert "revet exempt add --policy" in out
+    assert "exemption-proposed" in out
+
+
+def test_a_proposal_for_what_shows_a_compromise_is_refused(desk):
+    rows = [r for r in desk.rows() if r["kind"] in ("key-revoked", "signature-invalid", "digest-denied")]
+    assert rows, [r["kind"] for r in desk.rows()]
+    for row in rows:
+        asked = desk.run("propose", row["short_id"], "--why", "x", code=2)
+        assert "no exemption accepts that" in asked.err
+
+
+def test_a_proposal_needs_a_reason(desk):
+    row = desk.rows()[0]
+    assert "--why needs some text" in desk.run("propose", row["short_id"], "--why", "  ", code=2).err
 
 
 def test_what_is_done_is_told_in_the_order_it_was_done(desk):

@@ -111,7 +111,7 @@ ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "ClaimObserved", 
 """Inputs that the judge does not ask (namespaces go to the alerter)."""
 NOT_KEPT = {
     *("PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "ProgressSeen"),
-    *("IncidentAction", "SilenceAction", "AuditCounted", "PullsTaken"),
+    *("IncidentAction", "IncidentContext", "SilenceAction", "AuditCounted", "PullsTaken"),
 }
 """Events without documents of their own: another document covers them, or they are questions between our own parts."""
 

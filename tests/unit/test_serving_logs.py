@@ -121,6 +121,16 @@ def test_the_secrets_in_files_are_known_too(tmp_path: Path):
     assert all(any(f"{leaf.name}_file" == other.name for other in leaves()) for leaf in leaves() if leaf.is_secret)
 
 
+def test_a_secret_that_is_mounted_for_another_process_is_no_reason_not_to_start(tmp_path: Path):
+    """One file of settings is for all; only who needs a secret has it, and says so when it is missing."""
+    (tmp_path / "token").write_text("a-long-token\n")
+    given = {
+        "REVET_LISTEN_TOKEN_FILE": str(tmp_path / "token"),
+        "REVET_ELASTICSEARCH_API_KEY_FILE": str(tmp_path / "missing"),
+    }
+    assert "a-long-token" in secrets_of(load_settings(None, given, {}))
+
+
 def test_the_options_do_not_show_secrets():
     assert SECRET not in repr(LogOptions(secrets=(SECRET,)))
 

@@ -175,7 +175,12 @@ def test_every_example_is_a_value_that_would_do():
         "listen.push_keys_file": {"push_audience": "a"},
         "listen.push_audience": {"push_keys_file": "/x"},
         "notifications.address": {"token_file": "/x"},
-        "slack": {"channels": "security=C0123ABCD"},
+        "slack": {"channels": "security=C0123ABCD", "people": "U0123ABCD=ann"},
+        "slack.app_token": {"token_file": "/x"},
+        "slack.app_token_file": {"token_file": "/x"},
+        "slack.signing_secret": {"token_file": "/x", "listen": "127.0.0.1:1"},
+        "slack.signing_secret_file": {"token_file": "/x", "listen": "127.0.0.1:1"},
+        "slack.listen": {"token_file": "/x", "signing_secret_file": "/x"},
     }
     for leaf in leaves():
         for example in leaf.field.examples or ():
