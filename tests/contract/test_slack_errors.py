@@ -7,7 +7,7 @@ import logging
 import aiohttp
 import pytest
 
-from alerting.adapters.slack import SlackNotifier, SlackOptions, _failure, _retry_after
+from alerting.adapters.slack import Access, SlackNotifier, SlackOptions, _failure, _retry_after
 from alerting.calls import Failed, Posted, SendReply, Update
 from alerting.channels import Channels
 from alerting.delivery import REROUTE_AFTER, SEND_DEADLINE, Find, Post
@@ -337,9 +337,9 @@ async def test_a_parent_of_another_place_is_gone() -> None:
 @pytest.mark.asyncio
 async def test_who_is_signed_in() -> None:
     async with world() as w:
-        assert await w.notifier.who() == ("Test", "revet")
+        assert await w.notifier.access() == Access("Test", "revet", None)
         w.slack.token_error = "token_revoked"
-        assert await w.notifier.who() == ("", "token_revoked")
+        assert await w.notifier.access() == Access("", "", None, "token_revoked")
 
 
 def test_options_show_no_token() -> None:
