@@ -110,7 +110,7 @@ def _free_mib(files: dict[str, Any]) -> int:
 
 def test_a_folder_that_cannot_be_written(files, monkeypatch):
     """Whoever runs the tests may be allowed everything: so the answer of the system is given here."""
-    monkeypatch.setattr(around.os, "access", lambda place, mode: place != files["spool"].parent)
+    monkeypatch.setattr(os, "access", lambda place, mode: place != files["spool"].parent)
     assert status_of(checks(files), "cannot be read and written") == "fail"
 
 
