@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kube import Files, apiserver_command, etcd_command
 from tools import API_PORTS, ETCD_PORTS, HERE, MANIFESTS, WEBHOOK_PORT, Processes, fresh, now, run, tool
 
 KUBERNETES = "v1.36.3"
@@ -62,53 +63,28 @@ class Cluster:
     # ------------------------------------------------------------------------------------------------------ servers
 
     def start(self) -> None:
-        etcd = f"http://127.0.0.1:{self._etcd}"
-        peer = f"http://127.0.0.1:{self._peer}"
-        self._processes.start(
-            f"{self.name}-etcd",
-            [
-                tool("etcd"),
-                f"--data-dir={self.folder / 'etcd'}",
-                f"--listen-client-urls={etcd}",
-                f"--advertise-client-urls={etcd}",
-                f"--listen-peer-urls={peer}",
-                f"--initial-advertise-peer-urls={peer}",
-                f"--initial-cluster=default={peer}",
-                "--unsafe-no-fsync",
-                "--log-level=error",
-            ],
-        )
+        etcd = etcd_command(tool("etcd"), self.folder / "etcd", self._etcd, self._peer)
+        self._processes.start(f"{self.name}-etcd", etcd)
         if not (self._pki / "sa.key").exists():
             run([HERE / "certs.sh", self._pki])
         pki = self._pki
-        self._processes.start(
-            f"{self.name}-apiserver",
-            [
-                tool("kube-apiserver"),
-                f"--etcd-servers={etcd}",
-                "--bind-address=127.0.0.1",
-                "--advertise-address=127.0.0.1",
-                f"--secure-port={self._port}",
-                "--endpoint-reconciler-type=none",
-                "--service-cluster-ip-range=10.0.0.0/24",
-                f"--client-ca-file={pki / 'ca.crt'}",
-                f"--tls-cert-file={pki / 'apiserver.crt'}",
-                f"--tls-private-key-file={pki / 'apiserver.key'}",
-                f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",
-                f"--kubelet-client-key={pki / 'kubelet-client.key'}",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-key-file={pki / 'sa.key'}",
-                f"--service-account-signing-key-file={pki / 'sa.key'}",
-                f"--token-auth-file={MANIFESTS / 'tokens.csv'}",
-                "--authorization-mode=Node,RBAC",
-                "--disable-admission-plugins=ServiceAccount",
-                "--enable-admission-plugins=NodeRestriction",
-                f"--audit-policy-file={MANIFESTS / 'audit-policy.yaml'}",
-                f"--audit-log-path={self.audit}",
-                "--audit-log-maxsize=1000",
-                "--profiling=false",
-            ],
+        files = Files(
+            pki / "ca.crt", pki / "apiserver.crt", pki / "apiserver.key", MANIFESTS / "tokens.csv", pki / "sa.key"
         )
+        server = apiserver_command(
+            tool("kube-apiserver"),
+            f"http://127.0.0.1:{self._etcd}",
+            self._port,
+            files,
+            f"--kubelet-client-certificate={pki / 'kubelet-client.crt'}",
+            f"--kubelet-client-key={pki / 'kubelet-client.key'}",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            f"--audit-policy-file={MANIFESTS / 'audit-policy.yaml'}",
+            f"--audit-log-path={self.audit}",
+            "--audit-log-maxsize=1000",
+        )
+        self._processes.start(f"{self.name}-apiserver", server)
         self._wait_until_ready()
 
     def _wait_until_ready(self) -> None:

@@ -63,7 +63,7 @@ def workspace() -> Iterator[Workspace]:
 def checks(url: str, tmp_path: Path, **slack: Any) -> list[Check]:
     (tmp_path / "token").write_text(TOKEN)
     known = {"token_file": tmp_path / "token", "api": url, "channels": {"security": "C0SEC0001"}}
-    found = list(look(Settings(slack=SlackSettings(**(known | slack)))))
+    found = list(look(Settings(slack=SlackSettings.model_validate(known | slack))))
     assert TOKEN not in repr(found)
     return found
 

@@ -26,6 +26,7 @@ from typing import Any, Self
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from scripts.record.kube import Files, apiserver_command, etcd_command
 from tests.helpers.servers import make_tls
 
 READY_SECONDS = 90
@@ -62,18 +63,7 @@ class WatchedCluster:
 
     def __enter__(self) -> Self:
         self._log = self._stack.enter_context((self.folder / "log").open("wb"))
-        etcd, peer = f"http://127.0.0.1:{self.client}", f"http://127.0.0.1:{self.peer}"
-        self._start(
-            "etcd",
-            f"--data-dir={self.folder / 'etcd'}",
-            f"--listen-client-urls={etcd}",
-            f"--advertise-client-urls={etcd}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync",
-            "--log-level=error",
-        )
+        self._start("etcd", etcd_command(self.tools / "etcd", self.folder / "etcd", self.client, self.peer))
         try:
             self.start_server()
         except BaseException:
@@ -89,27 +79,10 @@ class WatchedCluster:
 
     def start_server(self) -> None:
         """Start the API server, and wait until it answers."""
-        folder = self.folder
-        self._start(
-            "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self.client}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            f"--secure-port={self.port}",
-            "--endpoint-reconciler-type=none",
-            "--service-cluster-ip-range=10.0.0.0/24",
-            f"--client-ca-file={self.tls.ca}",
-            f"--tls-cert-file={self.tls.certificate}",
-            f"--tls-private-key-file={self.tls.key}",
-            f"--token-auth-file={folder / 'tokens.csv'}",
-            "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={folder / 'sa.key'}",
-            f"--service-account-signing-key-file={folder / 'sa.key'}",
-            "--authorization-mode=RBAC",
-            "--disable-admission-plugins=ServiceAccount",
-            "--profiling=false",
-            *self.extra,
-        )
+        folder, tls, etcd = self.folder, self.tls, f"http://127.0.0.1:{self.client}"
+        files = Files(tls.ca, tls.certificate, tls.key, folder / "tokens.csv", folder / "sa.key")
+        more = ("--authorization-mode=RBAC", *self.extra)
+        self._start("kube-apiserver", apiserver_command(self.tools / "kube-apiserver", etcd, self.port, files, *more))
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline and self._running["kube-apiserver"].poll() is None:
             with suppress(OSError, urllib.error.URLError):
@@ -162,8 +135,7 @@ class WatchedCluster:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
-    def _start(self, name: str, *arguments: str) -> None:
-        command = [str(self.tools / name), *arguments]
+    def _start(self, name: str, command: list[str]) -> None:
         self._running[name] = subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
     # ------------------------------------------------------------------ clients

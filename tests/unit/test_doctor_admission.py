@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -109,13 +108,10 @@ def _free_mib(files: dict[str, Any]) -> int:
     return disk.f_bavail * disk.f_frsize // around.MIB
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(files, tmp_path):
-    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    try:
-        assert status_of(checks(files), "cannot be read and written") == "fail"
-    finally:
-        tmp_path.chmod(stat.S_IRWXU)
+def test_a_folder_that_cannot_be_written(files, monkeypatch):
+    """Whoever runs the tests may be allowed everything: so the answer of the system is given here."""
+    monkeypatch.setattr(os, "access", lambda place, mode: place != files["spool"].parent)
+    assert status_of(checks(files), "cannot be read and written") == "fail"
 
 
 def test_the_command_says_it_in_the_single_machine_mode_too(files, tmp_path, monkeypatch):

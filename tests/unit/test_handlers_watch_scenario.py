@@ -143,12 +143,9 @@ def test_after_a_restart_what_waited_still_ends():
     first, second = judge(), judge()
     effects = first.process([record(waiting, 0)])
     second.restore([(kind, key, value) for kind, key, value in effects.state if value is not None])
-    told = {out.event.id: out.event for out in second.process([record(running, 1)]).outputs if is_container(out.event)}
+    said = [out.event for out in second.process([record(running, 1)]).outputs]
+    told = {one.id: one for one in said if isinstance(one, ContainerChanged)}
     assert sorted((c.state, c.end_reason) for c in told.values()) == [("running", ""), ("terminated", "started")]
-
-
-def is_container(event: object) -> bool:
-    return isinstance(event, ContainerChanged)
 
 
 def record(event: PodObserved, position: int) -> Record:
