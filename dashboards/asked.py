@@ -5,7 +5,8 @@
     shown(panel, answers)                                   rows of keys and values, as a table
 
 Made from the rendered panel, so that what is installed is what is tried. Differences from Kibana are of form alone: one
-search per layer instead of one per page, `top_hits` for a last value, and a step of time that is chosen here.
+search per layer instead of one per page, `top_hits` for a last value, a step of time that is chosen here, and an order
+among documents of one instant.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def _documents(tab: Json, window: Window) -> Search:
     body = {
         "size": min(tab["rows_per_page"], DOCUMENTS),
         "query": _query(tab, tab, window),
-        "sort": [{one["name"]: {"order": one["direction"]}} for one in tab["sort"]],
+        "sort": [*({one["name"]: {"order": one["direction"]}} for one in tab["sort"]), {"event.id": {"order": "asc"}}],
         "_source": tab["column_order"],
     }
     return Search(tab["data_source"]["index_pattern"], body)

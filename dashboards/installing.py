@@ -32,6 +32,9 @@ TRIES: Final = 3
 Done = Literal["made", "changed", "unchanged", "missing", "differs", "left"]
 """`missing` and `differs` are what a check finds; `left` is what this account or this Kibana cannot do."""
 
+OPEN: Final = frozenset({"missing", "differs"})
+"""What is not as this version wants it."""
+
 
 class Step(msgspec.Struct, frozen=True):
     """One thing, and what became of it."""
@@ -68,7 +71,8 @@ class Kibana(Protocol):
 
 
 async def install(kibana: Kibana, content: Content) -> list[Step]:
-    """Make everything as this version wants it.
+    """Make everything as this version wants it. A page that Kibana took and does not give back as it was is a step
+    `differs`: what it left out nobody would miss otherwise.
 
     Raises:
         PlaceUnavailable: Kibana does not answer.
@@ -167,9 +171,7 @@ class _Work:
             raise PlaceRefused("kibana-refused", f"{named}: somebody else writes it all the time (409); try again")
         kept = await self._difference(path, wanted)
         if kept is None or kept:
-            raise PlaceRefused(
-                "kibana-refused", f"{named}: Kibana took it and keeps something else: {kept or 'nothing'}"
-            )
+            return Step("differs", named, f"Kibana took it and keeps something else: {kept or 'nothing'}")
         return _made(named, before)
 
     async def _difference(self, path: str, wanted: Json) -> str | None:

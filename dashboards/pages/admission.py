@@ -17,17 +17,17 @@ def admission(source: Sources) -> Page:
         "What was admitted and denied, why, for whom, and what was not asked.",
         where("admission"),
         (
-            helped(
-                "Decisions of the API server about pods and what makes pods, whichever engine decided. *Failed open*: "
-                "a webhook could not be asked and the request went through. How long webhooks take is not in the "
-                "record; it is among the metrics of `revet serve admission` (docs/metrics.md)."
-            ),
             _numbers(source),
             _over_time(source),
             _why(source),
             _round(source),
             _configuration(source),
             freshness(source),
+            helped(
+                "Decisions of the API server about pods and what makes pods, whichever engine decided. *Failed open*: "
+                "a webhook could not be asked and the request went through. How long webhooks take is not in the "
+                "record; it is among the metrics of `revet serve admission` (docs/metrics.md)."
+            ),
         ),
     )
 

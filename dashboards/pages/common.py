@@ -41,7 +41,7 @@ def freshness(source: Sources) -> Row:
             Panel(
                 "freshness",
                 "How fresh is this? (all clusters)",
-                30,
+                28,
                 table(
                     source("feeds"),
                     [terms("cluster", "Cluster", 50), terms("feed", "Feed", 5, rank="name")],
@@ -58,29 +58,29 @@ def freshness(source: Sources) -> Row:
             ),
             Panel(
                 "unread",
-                "Inputs that could not be read (all clusters)",
-                9,
+                "Not readable (all clusters)",
+                10,
                 metric(source("deadletters"), count("Open dead letters"), where="state:open"),
-                description="Each may hide something; `revet deadletter list` shows them.",
+                description="Inputs of which nothing is known; `revet deadletter list` shows them.",
                 unfiltered=True,
             ),
             Panel(
                 "blind",
-                "Clusters whose feeds are out of sight (all clusters)",
-                9,
+                "Out of sight (all clusters)",
+                10,
                 metric(
                     source("findings"),
                     count("Open visibility-lost"),
                     where="finding:visibility-lost and state:open",
                 ),
-                description="Nothing is known of what runs there since; its counts are those of the last look.",
+                description="Clusters whose feeds fell silent: their counts are those of the last look.",
                 unfiltered=True,
             ),
         ),
     )
 
 
-def helped(what: str, *, height: int = 7) -> Row:
+def helped(what: str, *, height: int = 6) -> Row:
     """A panel that says what the page is for, and what it means when it is empty."""
     text = (
         f"{what}\n\n**Empty?** No filter may be set that nothing fulfils. Where *How fresh is this?* shows no feed, "

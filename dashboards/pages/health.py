@@ -32,16 +32,16 @@ def health(source: Sources) -> Page:
         "What revet sees, what it could not read or verify, and whether its record holds.",
         (),
         (
-            helped(
-                "What a green page elsewhere rests on. Lag, bulk latency, duplicates, the failure store and lost "
-                "notifications are numbers of processes and not of the record: they are at `/metrics` of each process "
-                "(docs/metrics.md). `revet index check` and `revet doctor` look at the installation itself."
-            ),
             _own(source),
             freshness(source),
             _sight(source),
             _unread(source),
             _evidence(source),
+            helped(
+                "What a green page elsewhere rests on. Lag, bulk latency, duplicates, the failure store and lost "
+                "notifications are numbers of processes and not of the record: they are at `/metrics` of each process "
+                "(docs/metrics.md). `revet index check` and `revet doctor` look at the installation itself."
+            ),
         ),
     )
 

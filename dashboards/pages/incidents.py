@@ -33,16 +33,16 @@ def incidents(source: Sources) -> Page:
         "What people were told about, how old it is, who has it, and whether its members fall.",
         (severity("incidents"), Control("team", "Team", "incidents"), Control("incident", "Incident", "incidents")),
         (
-            helped(
-                "One incident is findings of one cause or subject. *Containers* falls while it is worked off, *peak* "
-                "does not. It resolves by itself when nothing is left; `revet incident ack|note|close ID` act on it."
-            ),
             _numbers(source),
             _worklist(source),
             _falling(source),
             _behind(source),
             _told(source),
             freshness(source),
+            helped(
+                "One incident is findings of one cause or subject. *Containers* falls while it is worked off, *peak* "
+                "does not. It resolves by itself when nothing is left; `revet incident ack|note|close ID` act on it."
+            ),
         ),
         since="now-7d",
     )

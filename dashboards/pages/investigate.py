@@ -28,11 +28,6 @@ def investigate(source: Sources) -> Page:
         "Where a digest runs and ran, its evidence, its verdicts, its findings, in one line of time.",
         (Control("digest", "Digest", "images"), Control("repository", "Repository", "images")),
         (
-            helped(
-                "Choose a digest above, or come here by a click on one. Without a choice it shows everything. What "
-                "admission said of it stands under the names it was asked for: open *6 · Was it admitted* from the "
-                'saved searches and add `related.hash: "sha256:…"`. `revet trace DIGEST` tells the same in a terminal.'
-            ),
             _numbers(source),
             _evidence(source),
             _runs(source),
@@ -40,6 +35,11 @@ def investigate(source: Sources) -> Page:
             _raised(source),
             _time(source),
             freshness(source),
+            helped(
+                "Choose a digest above, or come here by a click on one. Without a choice it shows everything. What "
+                "admission said of it stands under the names it was asked for: open *6 · Was it admitted* from the "
+                'saved searches and add `related.hash: "sha256:…"`. `revet trace DIGEST` tells the same in a terminal.'
+            ),
         ),
         since="now-7d",
     )

@@ -35,15 +35,15 @@ def overview(source: Sources) -> Page:
         "What runs, how much of it is proven, and what is open.",
         where("containers"),
         (
-            helped(
-                "How much of what runs now is proven to be what its policies demand, whose the rest is, and whether it "
-                "gets better. A click on a digest opens *Investigate a digest*, one on an incident *Incidents*."
-            ),
             _numbers(source),
             _by_place(source),
             _trend(source),
             _findings(source),
             freshness(source),
+            helped(
+                "How much of what runs now is proven to be what its policies demand, whose the rest is, and whether it "
+                "gets better. A click on a digest opens *Investigate a digest*, one on an incident *Incidents*."
+            ),
         ),
     )
 

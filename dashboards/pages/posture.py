@@ -17,16 +17,16 @@ def posture(source: Sources) -> Page:
         "The running state: which workload runs which digest under which verdict.",
         where("containers"),
         (
-            helped(
-                "What runs now and what was made of it: by digest (one bad digest on 500 pods is one row), by workload "
-                "and by reason. A click on a digest opens *Investigate a digest*."
-            ),
             _numbers(source),
             _digests(source),
             _reasons(source),
             _list(source),
             _unproven(source),
             freshness(source),
+            helped(
+                "What runs now and what was made of it: by digest (one bad digest on 500 pods is one row), by workload "
+                "and by reason. A click on a digest opens *Investigate a digest*."
+            ),
         ),
     )
 

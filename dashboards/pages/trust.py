@@ -29,15 +29,15 @@ def trust(source: Sources) -> Page:
         "The trust log, and what each change touches of what runs.",
         (),
         (
+            _log(source),
+            _radius(source),
+            _images(source),
+            freshness(source),
             helped(
                 "Every entry of the trust log with its author, and what revocations and changed policies touch. Blast "
                 "radius is counted from findings, so it is what runs; `revet blast-radius` also tells what ran in a "
                 "window, and exports it."
             ),
-            _log(source),
-            _radius(source),
-            _images(source),
-            freshness(source),
         ),
         since="now-30d",
     )

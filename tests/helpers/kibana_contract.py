@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]  # ships no types
 
 Json = dict[str, Any]
 SCHEMA = Path(__file__).parents[1] / "assets" / "kibana" / "dashboard.schema.json"

@@ -273,9 +273,10 @@ def _parsed(headers: Mapping[str, str], body: bytes) -> Any:
     if kind.startswith("multipart/form-data"):
         message = message_from_bytes(f"content-type: {kind}\r\n\r\n".encode() + body, policy=policy.HTTP)
         (part,) = message.iter_parts()
-        if part.get_filename() is None or not part.get_filename().endswith(".ndjson"):
+        if not (part.get_filename() or "").endswith(".ndjson"):
             raise Refused(415, "Invalid file extension")
-        return part.get_payload(decode=True).decode()
+        content = part.get_content()
+        return content if isinstance(content, str) else content.decode()
     if not body:
         return {}
     try:

@@ -4,7 +4,12 @@ The day is `tests/helpers/kibana_day.py`; the questions are made from what is in
 fails: nothing is shown that nobody checked.
 """
 
+import hashlib
+import json
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +24,7 @@ from streams.queries.kql import parse
 from streams.sinks.mapping import Names
 from tests.helpers.elasticspace import Space
 from tests.helpers.kibana_day import DAY, WINDOW, A, B, C, D, day
+from tests.helpers.kibana_preview import height_of, photograph, preview
 
 pytestmark = [pytest.mark.needs("elasticsearch"), pytest.mark.slow]
 
@@ -91,8 +97,8 @@ EVERYWHERE = {
         ("c1", "pods", t("23:59"), t("00:00"), 2),
         ("c2", "pods", t("19:50"), t("00:00"), 1),
     ],
-    "Inputs that could not be read (all clusters)": [(3,)],
-    "Clusters whose feeds are out of sight (all clusters)": [(1,)],
+    "Not readable (all clusters)": [(3,)],
+    "Out of sight (all clusters)": [(1,)],
 }
 
 EXPECTED: dict[str, dict[str, list[tuple[object, ...]]]] = {
@@ -380,3 +386,26 @@ def test_a_saved_search_finds(kept, question):
     query = compiled(parse(question.query)).query
     found = kept.search(kept.space.names.target(question.home), {"size": 0, "query": query, "track_total_hits": True})
     assert found["hits"]["total"]["value"] == FOUND[question.name]
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+IMAGES = Path(__file__).parents[2] / "docs" / "img"
+DRAWN = IMAGES / "kibana.json"
+"""Page -> hash of what its picture was drawn from. Pictures of two Chromiums differ, what is drawn does not."""
+
+
+def test_the_pictures_of_the_documentation_are_of_these_pages(kept):
+    """REVET_REGENERATE=1 draws them again, where Chromium is. Then somebody has to look at them."""
+    found: dict[str, str] = {}
+    for slug, body in kept.bodies.items():
+        panels = kept.panels(slug)
+        html = preview(body, {one["id"]: kept.look(slug, title) for title, one in panels.items()})
+        found[slug] = hashlib.sha256(html.encode()).hexdigest()
+        chromium = shutil.which("chromium")
+        if os.environ.get("REVET_REGENERATE") == "1" and chromium:
+            IMAGES.mkdir(exist_ok=True)
+            photograph(Path(chromium), html, IMAGES / f"kibana-{slug}.png", height_of(body))
+            DRAWN.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    assert json.loads(DRAWN.read_text()) == found, "stale pictures: run this test with REVET_REGENERATE=1, and look"
+    assert all((IMAGES / f"kibana-{slug}.png").stat().st_size > 10_000 for slug in found)

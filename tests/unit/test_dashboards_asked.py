@@ -73,7 +73,7 @@ def test_an_apostrophe_in_a_query_does_not_end_the_formula():
 
 
 def test_sums_begin_anew_with_each_series():
-    layer = {"type": "line", "data_source": SOURCE("finding"), "x": over_time(), "breakdown_by": terms("team")}
+    layer: Json = {"type": "line", "data_source": SOURCE("finding"), "x": over_time(), "breakdown_by": terms("team")}
     layer["y"] = [net("state:open", "state:closed", "x")]
     steps = [
         {"key": 0, "doc_count": 3, "m00": {"doc_count": opened}, "m01": {"doc_count": closed}}
@@ -87,7 +87,7 @@ def test_sums_begin_anew_with_each_series():
 
 # --------------------------------------------------------------------------------------------------------- differences
 
-WANTED = {"title": "x", "panels": [{"id": "a", "w": 8, "on": True}, {"id": "b"}]}
+WANTED: Json = {"title": "x", "panels": [{"id": "a", "w": 8, "on": True}, {"id": "b"}]}
 
 
 def changed(**change: object) -> Json:
