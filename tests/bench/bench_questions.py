@@ -134,7 +134,7 @@ def asked_of(reader: RecordReader, copies_made: int) -> list[dict[str, object]]:
     return rows
 
 
-def written(sink: RecordSink, number: int) -> None:
+def written(sink: RecordSink | Space, number: int) -> None:
     """Write them."""
     documents = copies(number)
     while chunk := list(islice(documents, CHUNK)):
@@ -146,12 +146,13 @@ def in_sqlite(number: int) -> Iterator[tuple[RecordReader, int]]:
     with tempfile.TemporaryDirectory(prefix="revet-bench-") as folder, ExitStack() as opened:
         connection = sqlite3.connect(Path(folder) / "record.sqlite", isolation_level=None)
         opened.callback(connection.close)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = OFF")
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -300000"):  # only while it is filled
+            connection.execute(f"PRAGMA {pragma}")
         sink, reader = SqliteRecord(connection), SqliteReader(connection)
         connection.execute("BEGIN")
         written(sink, number)
         connection.execute("COMMIT")
+        connection.execute("PRAGMA cache_size = -2000")  # the default, as commands have it
         yield reader, copies_in(reader)
 
 

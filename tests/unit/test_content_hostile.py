@@ -7,7 +7,7 @@ from time import process_time
 import pytest
 
 from verifier.content import bom, openvex, scan, testresult
-from verifier.content.builder import builder_of, commits_of
+from verifier.content.builder import build_of, builder_of, commits_of
 from verifier.content.document import MAX_PREDICATE_BYTES, Predicate, read_predicate
 from verifier.content.evaluate import evaluate
 from verifier.content.model import ContentRule
@@ -109,6 +109,7 @@ def test_documents_that_look_like_predicates_never_raise(seed):
             assert result.holds or result.detail
         builder_of(SLSA_V1, json.dumps(value).encode())
         commits_of(SLSA_V1, json.dumps(value).encode())
+        build_of(SLSA_V1, json.dumps(value).encode())
 
 
 def test_detail_quotes_nothing_that_a_terminal_obeys():

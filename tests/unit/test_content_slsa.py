@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from verifier.content.builder import MAX_COMMITS, builder_of, commits_of
+from verifier.content.builder import (
+    MAX_COMMITS,
+    MAX_IMAGES,
+    MAX_SOURCES,
+    MAX_TEXT,
+    build_of,
+    builder_of,
+    commits_of,
+)
 from verifier.content.evaluate import evaluate
 from verifier.content.model import ContentRule
 from verifier.content.predicates import SLSA_V02, SLSA_V1
@@ -148,12 +156,65 @@ def test_a_fact_keeps_builder_and_commits():
     assert commits_of(SLSA_V1, json.dumps(v1()).encode()) == (SHA,)
 
 
+IMAGES = [
+    {"uri": "pkg:docker/alpine@3.22", "digest": {"sha256": "ab" * 32}},
+    {"uri": "docker-image://docker.io/library/golang:1.26", "digest": {"sha256": "cd" * 32}},
+]
+NO_IMAGES = [
+    {"uri": "pkg:npm/left-pad@1", "digest": {"sha256": "ef" * 32}},
+    {"uri": "pkg:docker/no-digest"},
+    {"uri": "pkg:docker/short", "digest": {"sha256": "ab"}},
+    {"uri": "pkg:docker/upper", "digest": {"sha256": "AB" * 32}},
+    {"uri": "pkg:docker/number", "digest": {"sha256": 7}},
+    {"digest": {"sha256": "ef" * 32}},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "predicate", "run"),
+    [
+        (SLSA_V02, v02(materials=[*IMAGES, *NO_IMAGES], metadata={"buildInvocationID": "run-7"}), "run-7"),
+        (SLSA_V02, v02(materials=IMAGES), ""),
+        (SLSA_V02, v02(materials=IMAGES, metadata={"buildInvocationID": ["no text"]}), ""),
+    ],
+)
+def test_a_fact_keeps_the_run_the_sources_and_the_images_among_the_materials(kind, predicate, run):
+    found = build_of(kind, json.dumps(predicate).encode())
+    assert found is not None
+    assert found.images == ("sha256:" + "ab" * 32, "sha256:" + "cd" * 32)
+    assert found.sources == ("https://github.com/acme/app@refs/tags/v1.2.3",)
+    assert (found.run, found.build_type) == (run, predicate["buildType"])
+
+
+def test_of_a_v1_provenance_too():
+    predicate = v1()
+    predicate["buildDefinition"]["resolvedDependencies"] += IMAGES
+    predicate["runDetails"]["metadata"]["invocationId"] = "https://ci.example/7"
+    found = build_of(SLSA_V1, json.dumps(predicate).encode())
+    assert found is not None
+    assert (found.run, len(found.images)) == ("https://ci.example/7", 2)
+    assert found.sources == ("https://github.com/acme/app@refs/heads/main",)
+
+
+def test_what_is_kept_of_a_build_is_bounded():
+    many = [{"uri": "pkg:oci/x", "digest": {"sha256": f"{n:064x}"}} for n in range(MAX_IMAGES + 9)]
+    sources = {name: f"https://h/{name}" for name in ("workflow", "source", "configSource", "sourceToBuild")}
+    predicate = v1(parameters=sources)
+    predicate["buildDefinition"] |= {"resolvedDependencies": many, "buildType": "t" * 9999}
+    predicate["runDetails"]["metadata"]["invocationId"] = "r" * 9999
+    found = build_of(SLSA_V1, json.dumps(predicate).encode())
+    assert found is not None
+    assert (len(found.images), len(found.sources)) == (MAX_IMAGES, MAX_SOURCES)
+    assert (len(found.run), len(found.build_type)) == (MAX_TEXT, MAX_TEXT)
+
+
 @pytest.mark.parametrize(
     "broken", [b"", b"{}", b"[]", b"null", b'{"builder":1}', b'{"builder":{"id":"a"},"builder":{"id":"b"}}', b"\xff"]
 )
 def test_nothing_is_kept_of_what_is_no_provenance(broken):
     assert builder_of(SLSA_V1, broken) == ""
     assert commits_of(SLSA_V1, broken) == ()
+    assert build_of(SLSA_V1, broken) is None
     assert builder_of("https://spdx.dev/Document", json.dumps(v1()).encode()) == ""
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from verifier.oci.collect import EVIDENCE_PLACES, collect, resolve
 from verifier.oci.limits import Limits
 from verifier.oci.media import BUNDLE_PREFIX, DSSE, OCI_INDEX, OCI_MANIFEST, SIMPLE_SIGNING, digest_of
-from verifier.oci.port import Collected
+from verifier.oci.port import BASE, Collected
 from verifier.oci.wire import Absent, Failed, FailureCode, Found, Request, Response, run
 from verifier.reasons import REASONS
 from verifier.reference import parse_reference
@@ -123,6 +123,20 @@ def test_a_page_that_fails_leaves_the_earlier_pages(page):
     collected = world.collect()
     assert payloads(collected) == [b"bundle"]
     assert [place for place, _ in errors(collected)] == ["referrers-api"]
+
+
+def test_what_a_manifest_is_built_on_is_told_once_beside_the_places():
+    """It is no error, and takes nothing from completeness."""
+    base = "sha256:" + "ab" * 32
+    annotations = {"org.opencontainers.image.base.digest": base, "org.opencontainers.image.base.name": "alpine:3"}
+    world = World()
+    world.image = world.manifest({"layers": [], "annotations": annotations}, tag="1.4.2")
+    collected = world.collect()
+    assert [(p.digest, p.outcome, p.detail) for p in collected.places if p.place == BASE] == [
+        (base, "found", "alpine:3")
+    ]
+    assert collected.complete
+    assert not [p for p in World().collect().places if p.place == BASE]
 
 
 BREAKS: dict[str, tuple[Response, str]] = {

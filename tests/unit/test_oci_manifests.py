@@ -92,6 +92,36 @@ def test_any_bytes_are_a_manifest_or_an_evidence_error(body):
         assert isinstance(parse_manifest(body), Manifest | Index)
 
 
+BASED = {"org.opencontainers.image.base.digest": DIGEST, "org.opencontainers.image.base.name": "docker.io/alpine:3"}
+
+
+@pytest.mark.parametrize("kind", ["layers", "manifests"])
+def test_what_it_is_built_on(kind):
+    assert parse_manifest(document(annotations=BASED, **{kind: [LAYER]})).base == (DIGEST, "docker.io/alpine:3")
+
+
+@pytest.mark.parametrize(
+    "annotations",
+    [
+        None, 7, [], ["x"], {}, {"org.opencontainers.image.base.name": "docker.io/alpine:3"},
+        {"org.opencontainers.image.base.digest": "alpine"}, {"org.opencontainers.image.base.digest": [DIGEST]},
+        {"org.opencontainers.image.base.digest": DIGEST.upper()},
+    ],
+)  # fmt: skip
+def test_annotations_are_decoration_and_refuse_no_manifest(annotations):
+    assert parse_manifest(document(layers=[LAYER], annotations=annotations)).base is None
+
+
+def test_the_name_of_a_base_is_cut_and_need_not_be_text():
+    named = parse_manifest(
+        document(layers=[LAYER], annotations={**BASED, "org.opencontainers.image.base.name": "n" * 999})
+    )
+    assert named.base is not None
+    assert len(named.base.name) == 256
+    unnamed = parse_manifest(document(layers=[LAYER], annotations={**BASED, "org.opencontainers.image.base.name": 7}))
+    assert unnamed.base == (DIGEST, "")
+
+
 def child(number: int, platform: str) -> IndexChild:
     return IndexChild("sha256:" + "f" * 64, "sha256:" + f"{number:064x}", platform)
 
