@@ -139,9 +139,11 @@ _TONES: Final[dict[str, Tone]] = {
     **dict.fromkeys(("valid", "resolved", "fixed", "yes", "admitted"), "good"),
     **dict.fromkeys(("violates", "denied", "critical", "high"), "bad"),
     **dict.fromkeys(("unverifiable", "errored", "gap", "medium"), "unknown"),
-}  # type: ignore[dict-item]  # `dict.fromkeys` widens a literal
+}
 _TOLD: Final = frozenset({"verdict", "last_verdict", "severity", "state", "decision", "kind", "shows"})
 """Columns whose words have a colour."""
+_PROSE: Final = frozenset({"why", "sentence", "note", "policies", "repositories", "what_it_asks", "shows"})
+"""Columns that hold sentences."""
 
 
 def _table(block: Table) -> Element:
@@ -172,7 +174,7 @@ def _cells(block: Table, row: Sequence[Cell], kept: list[int], numeric: set[int]
         if place == 0:
             yield e("th", shown, scope="row", class_=_number(n, numeric))
         else:
-            yield e("td", shown, class_=_number(n, numeric))
+            yield e("td", shown, class_=_number(n, numeric) or ("prose" if block.columns[n] in _PROSE else None))
 
 
 def _shown(column: str, cell: Cell) -> Content:

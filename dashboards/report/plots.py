@@ -93,7 +93,7 @@ def graph(block: Graph, key: str) -> Element:
         tops = [first + row * (_BOX[1] + _GAP[1]) for row in range(len(nodes))]
         boxes += [_box(node, left, top) for node, top in zip(nodes, tops, strict=True)]
         if not nodes:
-            shapes.append(e("text", "nothing on record", x=left, y=height / 2 + 16, class_="soft"))  # type: ignore[arg-type]  # a number
+            shapes.append(e("text", "nothing on record", x=left, y=36, class_="soft"))
         else:
             places.append([(left, top + _BOX[1] / 2) for top in tops])
     for before, after in pairwise(places):
@@ -114,10 +114,10 @@ def _box(node: Node, left: float, top: float) -> Element:
     shapes: list[Content] = [
         e("title", f"{node.name} {node.detail}".strip()),
         e("rect", x=f"{left:.0f}", y=f"{top:.0f}", width=_BOX[0], height=_BOX[1], rx=4, class_=f"box box-{node.tone}"),
-        e("text", _short(node.name, 23), x=f"{left + 8:.0f}", y=f"{top + (20 if node.detail else 29):.0f}"),
+        e("text", _short(node.name, 20), x=f"{left + 8:.0f}", y=f"{top + (20 if node.detail else 29):.0f}"),
     ]
     if node.detail:
-        detail = _short(node.detail, 28)
+        detail = _short(node.detail, 25)
         shapes.append(e("text", detail, x=f"{left + 8:.0f}", y=f"{top + 38:.0f}", class_="soft"))
     return e("g", *shapes)
 

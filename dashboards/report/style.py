@@ -41,7 +41,8 @@ ul.notes.unknown { border-color: var(--unknown); } ul.notes li { overflow-wrap: 
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 caption { text-align: left; padding: .25rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
-  overflow-wrap: anywhere; min-width: 4rem; max-width: 26rem; }
+  overflow-wrap: anywhere; min-width: 6.5rem; max-width: 30rem; }
+th.number, td.number { min-width: 4rem; } td.prose { min-width: 15rem; }
 thead th { background: var(--panel); white-space: nowrap; } tbody th { font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; } time { white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); } .unknown { color: var(--unknown); }

@@ -99,11 +99,16 @@ def answer(look: Look, given: Given, record: Record) -> Report:
         raise InputError(f"{len(given.images)} images to draw; give at most {MAX_IMAGES} in one report")
     routes = record.settings.owners.routes() if isinstance(record, Cluster) else Routes()
     wanted = Wanted(since, until, look.now, look.live, tuple(_subject(look, text) for text in given.images), routes)
-    return report(look.reader, wanted, about=str(record))
+    return report(look.reader, wanted, about=_named(record))
 
 
 def _subject(look: Look, text: str) -> Subject:
     return look.find(text, _DRAWN)
+
+
+def _named(record: Record) -> str:
+    """The record without the folders of this machine: the page goes to others."""
+    return str(record) if isinstance(record, Cluster) else f"state file {record.path.name}"
 
 
 def write_page(text: str, file: str) -> None:

@@ -114,10 +114,8 @@ def _places(
     groups: dict[tuple[str, ...], list[Running]] = {}
     for row in rows:
         groups.setdefault(of(row), []).append(row)
-    listed = [(*key, *_counts(found)) for key, found in groups.items()]
-    first = len(columns)
-    listed.sort(key=lambda row: (-int(row[first + 3]), -int(row[first]), *map(str, row[:first])))
-    shown, more = cut([tuple(row) for row in listed], PLACES, "row", "revet ask running -o csv")
+    listed = sorted(((key, _counts(found)) for key, found in groups.items()), key=lambda p: (-p[1][3], -p[1][0], p[0]))
+    shown, more = cut([(*key, *counts) for key, counts in listed], PLACES, "row", "revet ask running -o csv")
     return Table(caption, (*columns, *_COUNTED), shown, more, "nothing runs")
 
 
@@ -156,7 +154,7 @@ _RANK: Final = {name: n for n, name in enumerate(("critical", "high", "medium", 
 
 
 def _unverified(reader: RecordReader, wanted: Wanted) -> Table:
-    columns = ("since", "policy", "reasons", "why", "last_told", "last_verdict", "namespace", "workload", "image",
+    columns = ("since", "policy", "reasons", "why", "last_told", "last_verdict", "workload", "image",
                "containers")  # fmt: skip
     caption = "What a policy could not be told of, since when, and what was last known"
     return asked_table(reader, "unverified", wanted.asked(), caption, columns, empty="all of it could be told")
@@ -164,7 +162,7 @@ def _unverified(reader: RecordReader, wanted: Wanted) -> Table:
 
 def _unadmitted(reader: RecordReader, wanted: Wanted) -> tuple[Table, ...]:
     total = number(reader, "containers", both(running_at(None), Not(exists("decision"))))
-    columns = ("started", "why", "cluster", "namespace", "workload", "pod", "container", "image")
+    columns = ("started", "why", "workload", "pod", "container", "image")
     asked = wanted.asked(limit=PLACES)
     caption = f"Running containers without an admission decision on record: {total:,}"
     return (asked_table(reader, "unadmitted", asked, caption, columns, empty="every one has its decision"),)

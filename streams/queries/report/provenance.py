@@ -99,11 +99,11 @@ _TABLES: Final = {
     "admitted": "Who let it in",
     "running": "Where it runs",
 }
-_NOT_SHOWN: Final = frozenset({"digest", "evidence", "cluster_name"})
+_NOT_SHOWN: Final = frozenset({"digest", "evidence", "cluster", "namespace", "id", "images"})
 
 
 def _graph(subject: Subject, found: _Answers, worst: str) -> Graph:
-    tone = TONES.get(worst, "plain")  # type: ignore[call-overload]  # a text that may be no verdict
+    tone = TONES.get(worst, "plain")
     runs: Counter[str] = Counter()
     for row in found.running:
         runs[f"{row['cluster']}/{row['namespace']}"] += int(row["containers"] or 0)

@@ -96,7 +96,7 @@ def _policies(reader: RecordReader) -> Table:
 
 
 def _beside(reader: RecordReader, wanted: Wanted) -> Table:
-    columns = ("time", "how", "rule", "who", "approved_by", "ticket", "until", "why", "namespace", "workload", "image")
+    columns = ("time", "how", "rule", "who", "approved_by", "ticket", "until", "why", "workload", "image")
     asked = wanted.asked(start=wanted.start, end=wanted.end, limit=ROWS)
     caption = (
         "Break-glass, exceptions, failed webhooks, audit mode: decisions of the window, and what runs all the same"

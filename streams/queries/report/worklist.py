@@ -54,7 +54,7 @@ def _worst(row: IncidentRow) -> tuple[object, ...]:
     return (_RANK.get(row.severity, 9), -row.containers, row.opened, row.id)
 
 
-_LIST: Final = ("incident", "severity", "state", "kind", "what", "containers", "peak", "workloads", "opened",
+_LIST: Final = ("incident", "severity", "state", "kind", "about", "containers", "peak", "workloads", "opened",
                 "acknowledged_by", "teams")  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def _row(row: IncidentRow) -> tuple[Cell, ...]:
     teams = ", ".join(f"{team or 'nobody known'} ({containers})" for team, containers, _ in row.teams[:4])
     opened = parse_instant(row.opened) if row.opened else None
     numbers = (row.containers, row.peak, row.workloads)
-    return (row.short_id, row.severity, row.state, row.kind, row.message, *numbers, opened, row.acknowledged_by, teams)
+    return (row.short_id, row.severity, row.state, row.kind, row.subject, *numbers, opened, row.acknowledged_by, teams)
 
 
 def _one(reader: RecordReader, wanted: Wanted, row: IncidentRow) -> Part:
