@@ -16,7 +16,7 @@ from dashboards.markup import ATTRIBUTES, LONGEST, TAGS, e, rendered
 HOSTILE = (
     "<script>alert(1)</script>",
     "</p></body><img src=x onerror=alert(1)>",
-    "\" onmouseover=\"alert(1)\" x='",
+    '" onmouseover="alert(1)" x=\'',
     "'`=><!--",
     "]]><![CDATA[<b>",
     "&lt;b&gt; &#60;b&#62; &amp",
@@ -78,7 +78,9 @@ def test_what_cannot_be_seen_is_spelt_out_and_what_is_long_is_cut():
     assert len(read(rendered(e("p", "x" * 10_000))).text) == LONGEST
 
 
-@pytest.mark.parametrize("value", [*HOSTILE, "https://example.com", "//example.com", "#A b", "file:///etc/passwd", "#x\n"])
+@pytest.mark.parametrize(
+    "value", [*HOSTILE, "https://example.com", "//example.com", "#A b", "file:///etc/passwd", "#x\n"]
+)
 def test_a_link_leads_only_into_the_page(value):
     assert rendered(e("a", "x", href=value)) == '<a href="#">x</a>'
 

@@ -108,7 +108,7 @@ def _graph(subject: Subject, found: _Answers, worst: str) -> Graph:
     for row in found.running:
         runs[f"{row['cluster']}/{row['namespace']}"] += int(row["containers"] or 0)
     lanes: dict[str, list[Node]] = {
-        "source": _nodes("source", ((row["source"], row["commit"]) for row in found.built)),
+        "source": _nodes("source", (_source(row) for row in found.built)),
         "build": _nodes("build", ((row["builder"], row["run"]) for row in found.built)),
         "image": [Node("image", subject.name, worst, tone)],
         "signed by": _nodes("signed by", ((r["signed_by"], r["problem"] or r["trusted"]) for r in found.signed)),
@@ -119,6 +119,18 @@ def _graph(subject: Subject, found: _Answers, worst: str) -> Graph:
     return Graph(
         f"Provenance of {subject.name}", LANES, tuple(node for of in lanes.values() for node in of[:NODES]), left
     )
+
+
+def _source(row: dict[str, Cell]) -> tuple[Cell, Cell]:
+    """The repository with the commit; the commit alone where nobody says of what."""
+    commit = f"commit {row['commit']}" if row["commit"] else ""
+    return (row["source"], commit) if row["source"] else (commit, "")
+
+
+def _source(row: dict[str, Cell]) -> tuple[Cell, Cell]:
+    """The repository with the commit; the commit alone where nobody says of what."""
+    commit = f"commit {row['commit']}" if row["commit"] else ""
+    return (row["source"], commit) if row["source"] else (commit, "")
 
 
 def _decided(rows: Iterable[dict[str, Cell]]) -> Iterator[tuple[Cell, Cell]]:
