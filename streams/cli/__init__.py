@@ -36,6 +36,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         ),
     ),
     "ask": ("streams.cli.ask", "Ask one of fifteen questions of the record."),
+    "report": (
+        "streams.cli.report",
+        "The record as one HTML file: what runs, what changed, who signs, what was not seen.",
+    ),
     "search": ("streams.cli.search", "Search the record with a subset of KQL."),
     "alert": ("streams.cli.alert", "See who is told where, and try it."),
     "incident": ("streams.cli.incident", "Look at incidents, acknowledge, note, close."),

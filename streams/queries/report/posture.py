@@ -1,0 +1,168 @@
+"""What runs now, and what is said of it. Containers are counted in the store, once, by place and image. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import msgspec
+
+from streams.queries.asof import running_at
+from streams.queries.conditions import Not, both, exists, full_name, is_
+from streams.queries.port import RecordReader
+from streams.queries.report.common import Wanted, asked_table, cut, figure, number
+from streams.queries.report.model import Bar, Bars, Figure, Figures, Part, Section, Table, Tone
+from streams.queries.teams import Teams
+from streams.sinks.document import shown_image
+from streams.sinks.fields import HOMES
+
+PLACES: Final = 25
+"""Rows of each list of places."""
+
+TONES: Final[dict[str, Tone]] = {"valid": "good", "violates": "bad", "unverifiable": "unknown", "ungoverned": "plain"}
+
+_BY: Final = ("cluster", "cluster_name", "namespace", "workload_id", "repository", "digest", "verdict")
+
+
+class Running(msgspec.Struct, frozen=True):
+    """Containers that share all this."""
+
+    cluster: str
+    cluster_name: str
+    namespace: str
+    workload: str
+    repository: str
+    digest: str
+    verdict: str
+    number: int
+    team: str
+
+
+def running_now(reader: RecordReader, wanted: Wanted) -> list[Running]:
+    """What runs now, counted by place, image and verdict. Raises as `RecordReader.groups`."""
+    teams = Teams(reader, wanted.routes)
+    names: dict[tuple[str, str], str] = {}
+    rows: list[Running] = []
+    for group in reader.groups(HOMES["containers"], running_at(None), tuple(map(full_name, _BY))):
+        cluster, _, namespace, *_ = group.values
+        if (cluster, namespace) not in names:
+            names[cluster, namespace] = teams(cluster, namespace)
+        rows.append(Running(*group.values, group.count, names[cluster, namespace]))  # type: ignore[call-arg, arg-type]  # one per name of _BY
+    return rows
+
+
+def posture(reader: RecordReader, wanted: Wanted, rows: list[Running]) -> Section:
+    """Verdicts of what runs now, by cluster, team and namespace; open findings; what could not be told.
+
+    Raises:
+        InputError: nothing was recorded here.
+        PlaceUnavailable: the store does not answer.
+    """
+    verdicts = _verdicts(rows)
+    bars = tuple(
+        Bar(name, verdicts[name], TONES.get(name, "plain"))
+        for name in (*TONES, *sorted(verdicts.keys() - TONES.keys()))
+    )
+    return Section(
+        "posture",
+        "What runs now",
+        "Containers that run at the instant this was made, each counted under the worst verdict of its policies.",
+        (
+            Part((Figures(_figures(rows, verdicts)), Bars("Running containers by verdict", "containers", bars))),
+            Part((_places(rows, "By cluster", ("cluster",), lambda r: (r.cluster_name or r.cluster,)),
+                  _places(rows, "By team", ("team",), lambda r: (r.team or "nobody known",))), "Whose it is"),
+            Part((_worst(rows),), "Where policies are violated"),
+            Part((_findings(reader),), "Open findings"),
+            Part((_unverified(reader, wanted),), "What could not be verified",
+                 "Not a pass and not a fail: it stays so until somebody can tell."),
+            Part(_unadmitted(reader, wanted), "What nobody was seen to admit"),
+        ),
+    )  # fmt: skip
+
+
+def _verdicts(rows: Iterable[Running]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for row in rows:
+        counts[row.verdict or "not judged"] += row.number
+    return counts
+
+
+def _figures(rows: list[Running], verdicts: Counter[str]) -> tuple[Figure, ...]:
+    governed = sum(verdicts[name] for name in ("valid", "violates", "unverifiable"))
+    share = f"{100 * verdicts['valid'] / governed:.1f} %" if governed else "-"
+    total = sum(row.number for row in rows)
+    images = len({(row.repository, row.digest) for row in rows})
+    return (
+        Figure("running containers", f"{total:,}", f"of {images:,} images"),
+        Figure("workloads", f"{len({row.workload for row in rows}):,}",
+               f"in {len({(r.cluster, r.namespace) for r in rows}):,} namespaces of"
+               f" {len({r.cluster for r in rows}):,} clusters"),
+        Figure("verified", share, f"{verdicts['valid']:,} of {governed:,} that a policy is about", "good"),
+        figure("violate a policy", verdicts["violates"], "exempted ones included", bad=True),
+        figure("could not be told", verdicts["unverifiable"], "neither pass nor fail", unknown=True),
+        figure("under no policy", verdicts["ungoverned"] + verdicts["not judged"], "nobody says what is right"),
+    )  # fmt: skip
+
+
+_COUNTED: Final = ("containers", "workloads", "valid", "violates", "unverifiable", "ungoverned")
+
+
+def _places(
+    rows: list[Running], caption: str, columns: tuple[str, ...], of: Callable[[Running], tuple[str, ...]]
+) -> Table:
+    groups: dict[tuple[str, ...], list[Running]] = {}
+    for row in rows:
+        groups.setdefault(of(row), []).append(row)
+    listed = sorted(((key, _counts(found)) for key, found in groups.items()), key=lambda p: (-p[1][3], -p[1][0], p[0]))
+    shown, more = cut([(*key, *counts) for key, counts in listed], PLACES, "row", "revet ask running -o csv")
+    return Table(caption, (*columns, *_COUNTED), shown, more, "nothing runs")
+
+
+def _counts(rows: list[Running]) -> tuple[int, ...]:
+    verdicts = _verdicts(rows)
+    told = (verdicts[name] for name in ("valid", "violates", "unverifiable"))
+    others = verdicts["ungoverned"] + verdicts["not judged"]
+    return (sum(row.number for row in rows), len({row.workload for row in rows}), *told, others)
+
+
+def _worst(rows: list[Running]) -> Table:
+    counts: Counter[tuple[str, ...]] = Counter()
+    for row in rows:
+        if row.verdict == "violates":
+            cluster, image = row.cluster_name or row.cluster, shown_image(row.repository, row.digest)
+            counts[cluster, row.namespace, row.team, row.workload.split("/", 2)[-1], image] += row.number
+    listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+    rows_, more = cut([(*key, found) for key, found in listed], PLACES, "row", "revet search verdict:violates")
+    columns = ("cluster", "namespace", "team", "workload", "image", "containers")
+    caption = "Workloads that run an image which violates a policy, most containers first"
+    return Table(caption, columns, rows_, more, "nothing that runs violates a policy")
+
+
+def _findings(reader: RecordReader) -> Table:
+    by = tuple(map(full_name, ("severity", "finding", "rule.id")))
+    found = reader.groups(HOMES["findings"], is_("state", "open"), by)
+    listed = sorted(found, key=lambda g: (_RANK.get(g.values[0], 9), -g.count, g.values))
+    rows, more = cut(
+        [(*group.values, group.count) for group in listed], PLACES * 2, "row", "revet search --in findings"
+    )
+    columns = ("severity", "finding", "policy", "findings")
+    return Table("Open findings, worst first: one per workload", columns, rows, more, "no finding is open")
+
+
+_RANK: Final = {name: n for n, name in enumerate(("critical", "high", "medium", "low", "info"))}
+
+
+def _unverified(reader: RecordReader, wanted: Wanted) -> Table:
+    columns = ("since", "policy", "reasons", "why", "last_told", "last_verdict", "workload", "image",
+               "containers")  # fmt: skip
+    caption = "What a policy could not be told of, since when, and what was last known"
+    return asked_table(reader, "unverified", wanted.asked(), caption, columns, empty="all of it could be told")
+
+
+def _unadmitted(reader: RecordReader, wanted: Wanted) -> tuple[Table, ...]:
+    total = number(reader, "containers", both(running_at(None), Not(exists("decision"))))
+    columns = ("started", "why", "workload", "pod", "container", "image")
+    asked = wanted.asked(limit=PLACES)
+    caption = f"Running containers without an admission decision on record: {total:,}"
+    return (asked_table(reader, "unadmitted", asked, caption, columns, empty="every one has its decision"),)
