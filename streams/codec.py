@@ -21,6 +21,10 @@ from streams.events import (
     EvidenceFound,
     EvidenceWanted,
     FeedSeen,
+    LedgerChecked,
+    LedgerSealed,
+    LedgerSigned,
+    LedgerWritten,
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
@@ -60,6 +64,10 @@ Event = (
     | Lifecycle
     | SilenceAction
     | Silence
+    | LedgerWritten
+    | LedgerSealed
+    | LedgerSigned
+    | LedgerChecked
 )
 
 

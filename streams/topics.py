@@ -16,6 +16,10 @@ from streams.events import (
     EvidenceFound,
     EvidenceWanted,
     FeedSeen,
+    LedgerChecked,
+    LedgerSealed,
+    LedgerSigned,
+    LedgerWritten,
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
@@ -69,6 +73,7 @@ RAW: Final = "revet.raw"
 STATE: Final = "revet.state"
 ALERTS: Final = "revet.alerts"
 PODS: Final = "revet.pods"
+LEDGER: Final = "revet.ledger"
 
 TOPICS: Final[dict[str, Topic]] = {
     t.name: t
@@ -84,8 +89,9 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
-            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, Tick),
-            ("collectors", "admission", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"),
+            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, LedgerChecked, Tick),
+            ("collectors", "admission", "judge", "fetcher", "indexer", "alerter", "ledger"),
+            ("judge", "alerter", "indexer"),
             keep="newest",
             indexed=(FeedSeen, NamespaceObserved, ConfigurationObserved),
         ),
@@ -124,6 +130,11 @@ TOPICS: Final[dict[str, Topic]] = {
         # What a pod watcher told last of each pod, and how far it is: whoever takes over finds what ended meanwhile.
         Topic(PODS, "cluster/uid", "keyed", (), ("collectors",), ("collectors",), keep="newest"),
         Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
+        # One partition: its order decides which of two sealers was first.
+        Topic(
+            LEDGER, "", "single", (LedgerWritten, LedgerSealed, LedgerSigned), ("indexer", "ledger", "cli"),
+            ("ledger", "cli"), keep="forever",
+        ),
         Topic(ALERTS, "kind/key", "single", (), ("alerter",), ("alerter", "cli"), keep="newest"),
     )
 }  # fmt: skip
@@ -147,6 +158,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
     NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
+    LedgerChecked: lambda e: f"ledger/{e.scope}",
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",

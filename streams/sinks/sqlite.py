@@ -83,6 +83,28 @@ class SqliteRecord:
             raise PlaceUnavailable("state-unavailable", f"the record cannot be written: {error}") from error
 
 
+COPIED: Final = ("row", *_COLUMNS)
+"""Columns of a row as `stray_copy` takes them, the body last."""
+
+
+def stray_copy(connection: sqlite3.Connection, row: tuple[Any, ...], document: Document) -> str:
+    """Which column or term that searches go by says something else than the document itself; empty: none.
+
+    `row` has the values of `COPIED`; `document` is what stands in its body.
+    """
+    number, *values = row
+    for column, there, wanted in zip(_COLUMNS[:-1], values[:-1], _row(document)[:-1], strict=True):
+        if there != wanted:
+            return f"column {column}"
+    for field in TERM_FIELDS:
+        if field in document.body:
+            for wanted_mark, _, _ in _terms(field, document):
+                asked = "SELECT 1 FROM record_terms WHERE mark = ? AND row = ?"
+                if connection.execute(asked, (wanted_mark, number)).fetchone() is None:
+                    return f"terms of {field}"
+    return ""
+
+
 def create_record_tables(connection: sqlite3.Connection) -> None:
     """Make the tables where they are missing (no transaction of its own).
 
