@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -226,8 +227,6 @@ def test_a_checkpoint_of_another_history(place: Place) -> None:
 
 def test_nothing_is_found_falsely(request: pytest.FixtureRequest, tmp_path: Path, place: Place) -> None:
     """20,000 records in CI, 1,000,000 under REVET_FAULTS=full."""
-    import os
-
     number = 1_000_000 if os.environ.get("REVET_FAULTS") == "full" else 20_000
     for start in range(1000, 1000 + number, 20_000):
         place.write(decisions(min(20_000, 1000 + number - start), first=start))

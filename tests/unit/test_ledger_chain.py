@@ -7,10 +7,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streams.codec import decode
 from streams.events import LedgerSealed, LedgerSigned, LedgerWritten
 from streams.ledger.chain import Chain, header_hash
 from streams.ledger.custody import begun, load_key, lost, new_key, pinned_keys, rotated
-from streams.ledger.entries import entries_of, packed
+from streams.ledger.entries import body_hash, entries_of, packed
 from streams.ledger.notes import Signing, note_text, read_note, signed_note, signer
 from streams.ledger.places import Folder
 from streams.ledger.sealing import Pace, Sealer
@@ -148,7 +149,7 @@ def test_a_crash_between_any_two_steps_is_mended_by_the_next_start(tmp_path: Pat
     place.write(decisions(10))
     header = place.sealer.batch(place.ledger.follow(), place.now, force=True)
     assert header is not None
-    place.ledger._append(header)  # noqa: SLF001  # here it ended
+    place.ledger._append(header)  # here it ended
     assert place.check().signed == -1
     again = type(place.ledger)(place.connection)
     (signed,) = again.seal(place.sealer, place.now)
@@ -316,8 +317,6 @@ def test_entries_changed_with_their_document(place: SqlitePlace) -> None:
     position, _ = rows(place, "ledger")[3]
     (value,) = place.connection.execute("SELECT value FROM log WHERE position = ?", (position,)).fetchone()
     (entry,) = entries_of([target])
-    from streams.ledger.entries import body_hash
-
     forged = value.replace(entry.sha256, body_hash(place.body("revet.admission", target.id)))
     assert forged != value
     place.sql("UPDATE log SET value = ? WHERE position = ?", forged, position)
@@ -374,7 +373,7 @@ def test_history_rewritten_and_signed_with_another_key(place: SqlitePlace, tmp_p
 def test_a_column_that_searches_use_is_part_of_the_record(place: SqlitePlace, column: str) -> None:
     """The document is intact, and a search would not find it, or find another."""
     (target,) = decisions(1, 25)
-    place.sql(f"UPDATE record SET {column} = 7 WHERE id = ?", target.id)  # noqa: S608  # names of this test
+    place.sql(f"UPDATE record SET {column} = 7 WHERE id = ?", target.id)
     report = place.check()
     assert report.counts == {"record-beside": 1}
     assert report.problems[0].id == target.id
@@ -437,6 +436,4 @@ def test_events_of_the_ledger_are_events(place: SqlitePlace) -> None:
 
 
 def _events(place: SqlitePlace) -> list[object]:
-    from streams.codec import decode
-
     return [decode(record.value) for record in place.log().read()]
