@@ -16,6 +16,7 @@ from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.held import SILENCE, read_key
 from alerting.incidents import IncidentBook
+from alerting.integrity import Check, Integrity
 from alerting.lifecycle import Lifecycle, Notification
 from alerting.models import (
     Finding,
@@ -33,7 +34,7 @@ from alerting.render import Message, render
 from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
-from streams.events import FeedSeen, NamespaceObserved, ProgressSeen
+from streams.events import FeedSeen, LedgerChecked, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
@@ -44,7 +45,8 @@ EXPIRY: Final = "alert-expiry"
 OWNER: Final = "alert-owner"
 WATCH: Final = "alert-watch"
 REFUSALS: Final = "alert-refusals"
-KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS})
+INTEGRITY: Final = "alert-integrity"
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, INTEGRITY})
 """Kinds of rows that are the alerter's."""
 
 
@@ -66,6 +68,7 @@ class Alerter:
         self._watch = Watch(stalled_after) if stalled_after is not None else None
         self._feeds = Feeds(FEED_AFTER) if stalled_after is not None else None
         self._refusals = Refusals()
+        self._integrity = Integrity()
         self.ledger = Ledger()
         self.owners: dict[tuple[str, str], Ownership] = {}
         """(cluster, namespace) -> whose it is, and which rule said so."""
@@ -99,6 +102,9 @@ class Alerter:
             self._feeds.seen(event.cluster, now)  # its own clock may be wrong
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
+        elif isinstance(event, LedgerChecked):
+            check = Check(event.scope, event.time, event.since, event.until, event.problems, event.worst)
+            yield from self._told(self._integrity.checked(check, now), now)
 
     def _wired(self, book: IncidentBook) -> IncidentBook:
         """A book that knows of clusters what trust knows."""
@@ -208,6 +214,10 @@ class Alerter:
         if refused is not None:
             rows.append((REFUSALS, "", refused))
             self._refusals.saved()
+        checked = self._integrity.dirty()
+        if checked is not None:
+            rows.append((INTEGRITY, "", checked))
+            self._integrity.saved()
         return rows
 
     def take_ledger(self) -> list[tuple[str, str, bytes | None]]:
@@ -231,6 +241,8 @@ class Alerter:
                 self._own(place, msgspec.msgpack.decode(value, type=Ownership))
             if kind == REFUSALS:
                 self._refusals.load(value)
+            if kind == INTEGRITY:
+                self._integrity.load(value)
             if kind == EXPIRY:
                 self._expiry_stored = value
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(

@@ -20,7 +20,7 @@ from streams.alerter import KINDS, Alerter
 from streams.codec import NewerSchemaError
 from streams.engine.port import Effects, Record
 from streams.engine.reading import Unreadable, read, trust_record
-from streams.events import FeedSeen, Tick, TrustChanged, VerdictReached
+from streams.events import FeedSeen, LedgerChecked, Tick, TrustChanged, VerdictReached
 from streams.handlers import HANDLERS, finish_sweep, handle, restored, sweep_slice
 from streams.handlers.evidence import RETRY_AFTER, learn
 from streams.outputs import output
@@ -182,6 +182,12 @@ def _with_positions(out: object, read: tuple[tuple[str, int], ...]) -> object:
     return msgspec.structs.replace(out, read=read) if isinstance(out, VerdictReached) else out
 
 
+_TIMED: Final = (
+    IncidentPart, ShardReached, IncidentAction, SilenceAction, TrustChanged, FeedSeen, LedgerChecked, Tick,
+)  # fmt: skip
+"""What moves the alerter's clock."""
+
+
 class ClusterAlerter:
     """The alerter, behind the same port. There is one shard of it. Implements `Processor`."""
 
@@ -243,7 +249,7 @@ class ClusterAlerter:
         if isinstance(found, Unreadable):
             yield found.letter
             return
-        if isinstance(found, (IncidentPart, ShardReached, IncidentAction, SilenceAction, TrustChanged, FeedSeen, Tick)):
+        if isinstance(found, _TIMED):
             self.now = max(self.now, found.time)
         if isinstance(found, TrustChanged):
             self._trust = self._shared.gate.trust

@@ -54,6 +54,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "The record in Elasticsearch: set it up, check it, move it to a changed mapping.",
     ),
     "topics": ("streams.cli.topics", "Create, check and compare the topics of the clustered mode."),
+    "ledger": (
+        "streams.cli.ledger",
+        "Prove that the record holds what was written, or name what it does not.",
+    ),
     "version": ("streams.cli.version", "Print the version."),
 }
 """Command -> (module with a click command named `command`, what its help says first). Loaded when asked for."""

@@ -88,6 +88,8 @@ class Chain:
         self.sizes: list[int] = []
         """Entries up to and with each batch."""
         self.last: LedgerSealed | None = None
+        self.first_time: Micros = 0
+        """The earliest time of an entry in a closed batch."""
         self.checkpoints: dict[int, list[Checkpoint]] = {}
         """Batch -> notes in the log that name this number, whoever signed them and whatever they say."""
         self.passed_over: list[LedgerSealed] = []
@@ -158,6 +160,7 @@ class Chain:
         for _ in packs:
             self._packs.popleft()
         self.number, self.time, self.last, self.head = header.number + 1, header.time, header, head
+        self.first_time = min(self.first_time or header.earliest, header.earliest)
         self.size = header.first + header.count
         self.heads.append(head)
         self.sizes.append(self.size)

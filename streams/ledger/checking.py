@@ -44,7 +44,8 @@ Progress = Callable[[str, int, int], None]
 """Step (`ledger`, `record`), how many are done, how many there are."""
 
 
-def _silent(step: str, done: int, of: int) -> None:
+def silent(step: str, done: int, of: int) -> None:
+    """For who wants no word of progress."""
     del step, done, of
 
 
@@ -53,7 +54,7 @@ class Checker:
 
     def __init__(
         self, log: LedgerLog, store: KeptStore, pinned: Iterable[LedgerKey], notes: Iterable[Checkpoint] = (),
-        progress: Progress = _silent, *, ahead: Micros = 0,
+        progress: Progress = silent, *, ahead: Micros = 0,
     ) -> None:  # fmt: skip
         """`pinned`: keys that a person named. `notes`: checkpoints from other places than the log. `ahead`: how long
         after its entry a document may come (`AHEAD` where the two are not written at once).

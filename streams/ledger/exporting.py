@@ -188,7 +188,7 @@ class ExportFile:
     def _lines(self) -> Iterator[Json]:
         number = 0
         try:
-            with (gzip.open if self._file.suffix == ".gz" else open)(self._file, "rb") as lines:  # type: ignore[operator]  # two ways to read
+            with (gzip.open if self._file.suffix == ".gz" else open)(self._file, "rb") as lines:
                 while data := lines.readline(MAX_LINE):
                     number += 1
                     line = orjson.loads(data)

@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import msgspec
 import orjson
 
-from streams.codec import encode
-from streams.engine.port import Record
+from streams.codec import decode, encode
+from streams.engine.port import Output, Record
 from streams.engine.reading import Unreadable, read
-from streams.events import LedgerEntry, LedgerSealed, LedgerSigned, LedgerWritten
+from streams.events import DecisionObserved, LedgerEntry, LedgerSealed, LedgerSigned, LedgerWritten
 from streams.ledger.chain import Chain
 from streams.ledger.entries import entry_of, packed
 from streams.ledger.port import Kept
@@ -27,7 +28,7 @@ from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
 from streams.sinks.sqlite import COPIED, stray_copy
-from streams.topics import LEDGER
+from streams.topics import LEDGER, OBSERVATIONS
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.models import Micros
 from verifier.times import parse_instant
@@ -196,6 +197,13 @@ def append_act(connection: sqlite3.Connection, act: LedgerEntry, now: Micros) ->
         LocalLedger(connection).append_entries([act], now)
 
 
+def append_event(connection: sqlite3.Connection, made: Output) -> None:
+    """An event for whoever reads the log. Raises PlaceUnavailable."""
+    with _transaction(connection):
+        row = (made.topic, made.key, made.id, made.time, encode(made.event))
+        connection.execute("INSERT OR IGNORE INTO log (topic, key, id, time, value) VALUES (?, ?, ?, ?, ?)", row)
+
+
 def put_in_place(connection: sqlite3.Connection, document: Document, act: LedgerEntry, now: Micros) -> bool:
     """Put a document in the place of the one with its dataset and id, and say so in the ledger, in one transaction.
     What was there is overwritten in the file. False: there is no such document.
@@ -214,8 +222,21 @@ def put_in_place(connection: sqlite3.Connection, document: Document, act: Ledger
         emptied = ", ".join(f"{column} = NULL" for column in columns)
         body = orjson.dumps(document.body).decode()
         connection.execute(f"UPDATE record SET {emptied}, body = ? WHERE row = ?", (body, *row))  # noqa: S608  # our own names
+        _forget_persons(connection, document.id)
         LocalLedger(connection).append_entries([act], now)
         return True
+
+
+def _forget_persons(connection: sqlite3.Connection, id_: str) -> None:
+    """The observation a document was made of stands in the log: the same without whom it names."""
+    asked = "SELECT value FROM log WHERE topic = ? AND id = ?"
+    row = connection.execute(asked, (OBSERVATIONS, id_)).fetchone()
+    event = decode(row[0]) if row is not None else None
+    if isinstance(event, DecisionObserved):
+        nobody = msgspec.structs.replace(
+            event, user="", groups=(), user_agent="", impersonated_by="", source_ips=(), message="", reason=""
+        )
+        connection.execute("UPDATE log SET value = ? WHERE topic = ? AND id = ?", (encode(nobody), OBSERVATIONS, id_))
 
 
 @contextmanager
@@ -242,4 +263,4 @@ def _explained() -> Iterator[None]:
         raise PlaceUnavailable("state-unavailable", f"the ledger cannot be read or written: {error}") from error
 
 
-__all__ = ["LocalLedger", "SqliteLedgerLog", "SqliteStore", "append_act", "begin", "put_in_place"]
+__all__ = ["LocalLedger", "SqliteLedgerLog", "SqliteStore", "append_act", "append_event", "begin", "put_in_place"]

@@ -11,6 +11,7 @@ contradict each other. Printing the tree shows no secret. `docs/settings.md` lis
 from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.keys import KeySettings
+from streams.settings.ledger import LedgerSettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of, shown_address
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
@@ -29,6 +30,7 @@ __all__ = [
     "KafkaSettings",
     "KeySettings",
     "Leaf",
+    "LedgerSettings",
     "ListenSettings",
     "Loaded",
     "NotificationSettings",

@@ -13,6 +13,7 @@ from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.hub import HubSettings
 from streams.settings.keys import KeySettings
+from streams.settings.ledger import LedgerSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
@@ -51,6 +52,7 @@ class Settings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     administrators: AdministratorSettings = AdministratorSettings()
     hub: HubSettings = HubSettings()
+    ledger: LedgerSettings = LedgerSettings()
 
     @model_validator(mode="after")
     def _slack_knows_whom_to_tell(self) -> Settings:
