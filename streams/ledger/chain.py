@@ -90,6 +90,10 @@ class Chain:
         self.last: LedgerSealed | None = None
         self.first_time: Micros = 0
         """The earliest time of an entry in a closed batch."""
+        self.latest: Micros = 0
+        """The latest."""
+        self.expired: dict[str, Micros] = {}
+        """Dataset -> up to when retention may have removed it, as acts say."""
         self.checkpoints: dict[int, list[Checkpoint]] = {}
         """Batch -> notes in the log that name this number, whoever signed them and whatever they say."""
         self.passed_over: list[LedgerSealed] = []
@@ -116,7 +120,10 @@ class Chain:
             leaves = [leaf_hash(entry_bytes(entry)) for entry in event.entries]
             self._packs.append(_Pack(event.id, event.time, event.entries, leaves))
             if not self.name:
-                self.name = _name_in(event.entries)
+                self.name = name_in(event.entries)
+            for entry in event.entries:
+                if entry.kind == "expired":
+                    self.expired[entry.home] = max(entry.time, self.expired.get(entry.home, 0))
         elif isinstance(event, LedgerSealed):
             return self._sealed(event)
         elif isinstance(event, LedgerSigned):
@@ -161,6 +168,7 @@ class Chain:
             self._packs.popleft()
         self.number, self.time, self.last, self.head = header.number + 1, header.time, header, head
         self.first_time = min(self.first_time or header.earliest, header.earliest)
+        self.latest = max(self.latest, header.latest)
         self.size = header.first + header.count
         self.heads.append(head)
         self.sizes.append(self.size)
@@ -192,7 +200,7 @@ def _mismatch(header: LedgerSealed, packs: Sequence[_Pack]) -> str:
     return ""
 
 
-def _name_in(entries: Sequence[LedgerEntry]) -> str:
+def name_in(entries: Sequence[LedgerEntry]) -> str:
     """The name that a ledger was begun with, where the act is among these entries."""
     for entry in entries:
         if entry.kind == "key":

@@ -15,9 +15,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from streams.engine.reading import Unreadable, read
-from streams.events import LedgerChecked, LedgerEntry
-from streams.ledger.chain import Chain
+from streams.engine.reading import read
+from streams.events import LedgerChecked, LedgerEntry, LedgerWritten
+from streams.ledger.chain import name_in
 from streams.ledger.checking import Checker, Progress, silent
 from streams.ledger.custody import begun, load_key, lost, new_key, new_name, pinned_keys, rotated
 from streams.ledger.entries import act, body_hash
@@ -197,12 +197,11 @@ class LedgerPlace(ABC):
 
 def name_of(log: LedgerLog) -> str:
     """The name that the first act of a log gives. Raises InputError where there is none."""
-    chain = Chain()
     for record in log.read():
         event = read(record)
-        chain.take(None if isinstance(event, Unreadable) else event)
-        if chain.name:
-            return chain.name
+        name = name_in(event.entries) if isinstance(event, LedgerWritten) else ""
+        if name:
+            return name
     raise InputError("there is no ledger here: begin one with `revet ledger init`")
 
 

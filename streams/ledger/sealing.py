@@ -10,15 +10,17 @@ same header is signed to the same note by whoever holds the key, so doing it twi
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
 
-from streams.events import LedgerSealed, LedgerSigned
+from streams.events import LedgerEntry, LedgerSealed, LedgerSigned
 from streams.ledger.chain import Chain
+from streams.ledger.entries import act
 from streams.ledger.notes import Signing, note_text, signed_note, signer
 from verifier.models import Micros
-from verifier.times import SECOND
+from verifier.times import DAY, SECOND
 
 CLOCK_SLACK: Final = 60 * SECOND
 """A clock that is so far before the oldest waiting entry has jumped; the batch is not held up by it."""
@@ -29,6 +31,19 @@ class Pace(msgspec.Struct, frozen=True):
 
     entries: int = 10_000
     seconds: int = 10
+
+
+def expiries(chain: Chain, kept: Mapping[str, Micros], now: Micros) -> Iterator[LedgerEntry]:
+    """Acts that say up to when retention may have removed what, at most once a day per dataset.
+
+    `kept`: dataset -> how long. A clock that jumped ahead must not excuse what is missing, so the time is not later
+    than the newest entry's either.
+    """
+    reached = min(now, chain.latest)
+    for home, length in sorted(kept.items()):
+        before = reached - length
+        if chain.first_time < before and before - chain.expired.get(home, 0) >= DAY:
+            yield act("expired", {"act": "expired", "dataset": home}, before, home=home)
 
 
 class Sealer:

@@ -183,11 +183,12 @@ def test_a_document_written_again_is_a_repetition(place: Place) -> None:
         place.write(decisions(5))
         assert place.check().fine
         return
+    before = place.check().repeated
     (again,) = decisions(1)
     place.write([again, Document(again.home, again.id, again.time, again.body | {"provenance.owner.team": "x"})])
     place.seal()
     report = place.check()
-    assert (report.fine, report.repeated) == (True, 2)
+    assert (report.fine, report.repeated) == (True, before + 2)
 
 
 # ------------------------------------------------------------------------------------------------ keys and the log
