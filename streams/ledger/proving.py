@@ -41,6 +41,8 @@ def prove(
         if closed is not None:
             found += [(closed, n) for n, entry in enumerate(closed.entries) if _is_it(entry, id_, home)]
             behind += [closed] if found else []
+    if not chain.name:
+        raise InputError("there is no ledger here: begin one with `revet ledger init`")
     if not found:
         if any(_is_it(entry, id_, home) for entry in chain.pending_entries()):
             raise InputError(f"{id_} is in no batch yet; try again in a moment, or run `revet ledger seal`")

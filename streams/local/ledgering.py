@@ -126,7 +126,7 @@ class Keeper:
         self._node, self._place, self._tell = node, place, tell
         self._sealer: Sealer | None = None
         self._next = 0.0
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
         self._published = -1
 
     def step(self, *, force: bool = False) -> None:
@@ -142,20 +142,21 @@ class Keeper:
         try:
             self._sealer = self._sealer or self._place.sealer()
         except InputError as error:
-            self._say(f"{error}; batches are closed and not signed")
+            self._say("key", f"{error}; batches are closed and not signed")
         ledger.seal(self._sealer or Sealer(None), wall_clock(), force=force)
         chain = ledger.follow()
         if chain.number > self._published and chain.checkpoints:
             try:
                 publish(ledger, self._place.checkpoints)
                 self._published = chain.number
-                self._trouble = ""
+                self._troubles.pop("folder", None)
             except PlaceUnavailable as error:
-                self._say(str(error))
+                self._say("folder", str(error))
 
-    def _say(self, trouble: str) -> None:
-        if trouble != self._trouble:
-            self._trouble = trouble
+    def _say(self, what: str, trouble: str) -> None:
+        """Once, as long as it stays the same."""
+        if self._troubles.get(what) != trouble:
+            self._troubles[what] = trouble
             self._tell(f"ledger: {trouble}")
 
     async def watch(self) -> None:
@@ -177,7 +178,7 @@ class Keeper:
         try:
             report = await asyncio.to_thread(self._place.check, self._place.pinned(), since, until, now)
         except (InputError, PlaceUnavailable) as error:
-            self._say(f"the record cannot be checked: {error}")
+            self._say("check", f"the record cannot be checked: {error}")
             return True
         made = checked(report, scope, since, until, now)
         if made.problems:

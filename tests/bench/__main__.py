@@ -18,6 +18,7 @@ from tests.bench import (
     bench_index,
     bench_intake,
     bench_keyless,
+    bench_ledger,
     bench_parse,
     bench_pipeline,
     bench_pods,
@@ -41,6 +42,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "admission": (bench_admission.run, partial(bench_admission.run, 2_000, 60)),
     "engine": (bench_engine.run, partial(bench_engine.run, 4_000, 2_000)),
     "index": (bench_index.run, partial(bench_index.run, 4_000)),
+    "ledger": (bench_ledger.run, partial(bench_ledger.run, 5_000)),
     "pipeline": (bench_pipeline.run, bench_pipeline.quick),
 }
 """Name -> (in full, quick)."""

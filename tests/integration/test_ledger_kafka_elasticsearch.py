@@ -5,9 +5,10 @@ that changes the record, erasure, a check that tells people.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +37,16 @@ from verifier.times import DAY, SECOND
 pytestmark = [pytest.mark.needs("kafka", "elasticsearch"), pytest.mark.slow]
 T = TypeVar("T")
 NOW = time.time_ns() // 1000
+
+
+def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """A test that is a coroutine, run in a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: object, **named: object) -> None:
+        asyncio.run(test(*args, **named))
+
+    return run
 
 
 @pytest.fixture
@@ -114,6 +125,7 @@ def refreshed(cluster: Cluster) -> None:
         pass
 
 
+@in_loop
 async def test_entries_come_before_documents_and_what_is_written_is_sealed(cluster: Cluster, tmp_path: Path) -> None:
     key = ran("ledger", "init", "-o", "json").json["key"]
     process = Process("ledger", cluster.settings)
@@ -138,6 +150,7 @@ async def test_entries_come_before_documents_and_what_is_written_is_sealed(clust
     assert checker.main([str(proof), "--key", key]) == 0
 
 
+@in_loop
 async def test_two_that_seal_make_one_chain(cluster: Cluster) -> None:
     """Both hold the key, as two replicas do: one header of each number counts, and everything is sealed once."""
     ran("ledger", "init")
@@ -162,6 +175,7 @@ async def test_two_that_seal_make_one_chain(cluster: Cluster) -> None:
     assert ran("ledger", "verify", "-o", "json").json["fine"]
 
 
+@in_loop
 async def test_a_hand_in_the_store_is_found_and_told(cluster: Cluster) -> None:
     """The standing job says so on the topic that the alerter reads."""
     ran("ledger", "init")
@@ -183,6 +197,7 @@ async def test_a_hand_in_the_store_is_found_and_told(cluster: Cluster) -> None:
     assert id_of(17) in told[0].worst
 
 
+@in_loop
 async def test_documents_from_before_the_ledger_get_their_entries_when_it_begins(cluster: Cluster) -> None:
     """An upgrade: the topic is younger than the record."""
     await played(cluster, 40)
@@ -192,6 +207,7 @@ async def test_documents_from_before_the_ledger_get_their_entries_when_it_begins
     assert ran("ledger", "init", code=2).err.count("there") >= 1
 
 
+@in_loop
 async def test_an_indexer_that_writes_again_repeats_and_changes_nothing(cluster: Cluster) -> None:
     ran("ledger", "init")
     await played(cluster, 20)
@@ -204,6 +220,7 @@ async def test_an_indexer_that_writes_again_repeats_and_changes_nothing(cluster:
     assert (found["fine"], found["records"], found["repeated"]) == (True, 20, 20)
 
 
+@in_loop
 async def test_a_document_that_no_store_took_is_refused_not_missing(cluster: Cluster) -> None:
     """It has an entry, and an act that excuses it."""
     ran("ledger", "init")
@@ -220,6 +237,7 @@ async def test_a_document_that_no_store_took_is_refused_not_missing(cluster: Clu
     assert (found["counts"], found["refused"]) == ({}, 1)
 
 
+@in_loop
 async def test_erasure(cluster: Cluster) -> None:
     """The content is gone, the entry is there, the act says who and why; a content put back is found."""
     ran("ledger", "init")
@@ -239,6 +257,7 @@ async def test_erasure(cluster: Cluster) -> None:
     assert ran("ledger", "verify", "-o", "json", code=1).json["counts"] == {"erasure-undone": 1}
 
 
+@in_loop
 async def test_retention_is_an_act(cluster: Cluster) -> None:
     """What is older than the record keeps may be gone, and that is written down."""
     ran("ledger", "init")
