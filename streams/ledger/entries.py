@@ -96,7 +96,6 @@ def packed(entries: Iterable[LedgerEntry], time: Micros) -> Iterator[LedgerWritt
 
 
 def _pack(entries: list[LedgerEntry], time: Micros) -> LedgerWritten:
-    digest = sha256()
-    for entry in entries:
-        digest.update(sha256(entry_bytes(entry)).digest())
+    # The hash of a document is over its id and time as well; an act's is not.
+    digest = sha256(b"".join(e.sha256 if e.kind == "record" else sha256(entry_bytes(e)).digest() for e in entries))
     return LedgerWritten(f"ledger:{digest.hexdigest()[:40]}", time, tuple(entries))

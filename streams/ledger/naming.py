@@ -110,10 +110,10 @@ class Naming:
         if place is not None and isinstance(said, str) and (kept.time, said) != _when(place.entry):
             text = f"it was sealed at {instant(place.entry.time)} and is now at {said}"
             if kept.differs:
-                text += f"; {kept.differs} and the document disagree"
+                text += f"; {kept.differs} and the document differ"
             return self._at("record-moved", text, suspect.key)
         if suspect.kind == "record-beside":
-            text = f"{kept.differs} says something else than the document, which is as it was sealed"
+            text = f"{kept.differs}: searches go by it, and it differs from the document, which is as it was sealed"
             return self._at("record-beside", text, suspect.key)
         if suspect.kind == "erasure-undone":
             return self._at(
@@ -158,7 +158,7 @@ class Naming:
         for key, kept in there.items():
             place = self._places[key]
             if kept.time != place.entry.time or kept.differs:
-                at = f"{instant(kept.time)}" + (f" ({kept.differs} disagrees)" if kept.differs else "")
+                at = f"{instant(kept.time)}" + (f" ({kept.differs} differs)" if kept.differs else "")
                 text = f"it was sealed at {instant(place.entry.time)} and is now at {at}"
                 yield self._at("record-moved", text, key)
             elif body_hash(kept.body) not in place.hashes:

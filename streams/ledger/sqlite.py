@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -27,15 +28,14 @@ from streams.ledger.port import Kept
 from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
-from streams.sinks.sqlite import COPIED, stray_copy
+from streams.sinks.sqlite import COPIED, Terms, stray_copy
 from streams.topics import LEDGER, OBSERVATIONS
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.models import Micros
-from verifier.times import parse_instant
+from verifier.times import SECOND
 
 _HOMES: Final = tuple(HISTORY_PREFIX + name for name in HISTORY)
 _IN_HISTORY: Final = f"home IN ({','.join('?' * len(_HOMES))})"
-_AT_ONCE: Final = 500
 
 Event = LedgerWritten | LedgerSealed | LedgerSigned
 
@@ -71,28 +71,37 @@ class SqliteStore:
             test, values = f"{test} AND time >= ?", [*values, since]
         if until is not None:
             test, values = f"{test} AND time < ?", [*values, until]
-        yield from self._found(test, values)
+        with _explained():
+            terms = Terms(self._connection)
+        for row, document in self._found(test, values):
+            stray = stray_copy(row, document) or ("its terms" if terms.stray(row[0], document) else "")
+            yield Kept(row[1], row[2], row[4], document.body, stray)
 
     def lookup(self, ids: Iterable[tuple[str, str]]) -> Iterator[Kept]:
         """See `KeptStore`."""
         for home, id_ in ids:
-            yield from self._found("home = ? AND id = ?", [home, id_])
+            for row, document in self._found("home = ? AND id = ?", [home, id_]):
+                yield Kept(home, id_, row[4], document.body, stray_copy(row, document))
 
-    def _found(self, test: str, values: Sequence[object]) -> Iterator[Kept]:
+    def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[tuple[Any, ...], Document]]:
         asked = f"SELECT {', '.join(COPIED)} FROM record WHERE {test}"  # noqa: S608  # our own names
         with _explained():
             for row in self._connection.execute(asked, values):
-                yield self._kept(row)
+                yield row, _document(row)
 
-    def _kept(self, row: tuple[Any, ...]) -> Kept:
-        home, id_, time = row[1], row[2], row[4]
-        try:
-            body = orjson.loads(row[-1])
-            named = str(body["event.dataset"]), str(body["event.id"]), parse_instant(body["@timestamp"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            broken = {"event.original": str(row[-1])[:64]}  # no document at all: as such it has another hash
-            return Kept(home, id_, time, broken, "the body, which cannot be read,")  # type: ignore[arg-type]  # a body
-        return Kept(home, id_, time, body, stray_copy(self._connection, row, Document(*named, body)))
+
+def _document(row: tuple[Any, ...]) -> Document:
+    """What the body of a row says it is. One that cannot be read is no document, and has another hash as such."""
+    try:
+        body = orjson.loads(row[-1])
+        at = datetime.fromisoformat(body["@timestamp"]) - _EPOCH
+        time = (at.days * 86_400 + at.seconds) * SECOND + at.microseconds
+        return Document(body["event.dataset"], body["event.id"], time, body)
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return Document("", "", -1, {"event.original": str(row[-1])[:64]})
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class LocalLedger:

@@ -41,9 +41,9 @@ async def ledger(process: Process) -> None:
     await link.start()
     try:
         work = Ledgering(process, place, link)
-        process.spawn("ledger", work.run())
-        process.spawn("checks", work.check())
+        workers = [process.spawn("ledger", work.run()), process.spawn("checks", work.check())]
         await process.stopping()
+        await asyncio.wait(workers)  # what was begun needs the link
     finally:
         await link.stop()
 

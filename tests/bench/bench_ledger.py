@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_ledger
 
-* `entries and batches`: entries, packs, Merkle tree, header, signed checkpoint, of documents in memory; beside canonical
+* `entries and batches`: entries, packs, tree, header, signed checkpoint, of documents in memory; beside canonical
   bytes and SHA-256 of the same documents, which nobody can do without.
 * `verify, SQLite`: a whole check of a state file (log, every document with every column that searches use, signatures);
   beside reading every document of the same file, its canonical bytes and SHA-256.
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import orjson
 
+from streams.garbage import settle_collector
 from streams.ledger.chain import Chain
 from streams.ledger.checking import Checker
 from streams.ledger.custody import begun
@@ -104,6 +105,7 @@ def verifying(base: Path, made: list[Document]) -> dict[str, object]:
 
 
 def run(number: int = 50_000) -> list[dict[str, object]]:
+    settle_collector()  # as every process of revet does
     made = list(decisions(number))
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         return [sealing(Path(one), made), verifying(Path(other), made)]

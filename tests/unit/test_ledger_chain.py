@@ -392,7 +392,7 @@ def test_terms_taken_away(place: SqlitePlace) -> None:
     place.sql("DELETE FROM record_terms WHERE row = ?", *row)
     report = place.check()
     assert report.counts == {"record-beside": 1}
-    assert "terms of provenance.image.asked" in report.problems[0].detail
+    assert "its terms: searches go by it" in report.problems[0].detail
 
 
 def test_a_body_that_is_no_json(place: SqlitePlace) -> None:
