@@ -173,6 +173,24 @@ FINDINGS: Final[dict[str, FindingRow]] = {
         "closed by hand; the next refused entry opens it again.",
         detail=("component", "count", "place", "reason"),
     ),
+    "ledger-broken": FindingRow(
+        title="the record is not what was sealed",
+        feeds=(),
+        subject="component",
+        severity="critical",
+        sentence="{component} differs from its ledger in {count}; the first: {reason}",
+        meaning="Every document of history has an entry in the ledger, and batches of entries are signed. A check "
+        "found a document that was changed, removed or put in, or a ledger that was itself rewritten. Somebody with "
+        "access to the store did this, or the store was restored from an older copy; revet never changes history.",
+        benign="A restore from a backup, or an administrator of the store who deleted documents by hand, looks the "
+        "same. It was done past revet all the same, and what is missing stays missing.",
+        todo="Run `revet ledger verify`: it names every document and batch. Keep store, ledger and checkpoints as they "
+        "are for whoever looks into it, and compare with checkpoints kept elsewhere. Find out who had access to the "
+        "store at the time. With Kafka, what is missing can be made again: `revet index reconcile`.",
+        closes=("valid-again",),
+        closes_when="A later check of at least the same window finds everything as it was sealed.",
+        detail=("component", "count", "reason"),
+    ),
     "attestation-violates": FindingRow(
         title="attestation says what the policy does not accept",
         feeds=("pods", "evidence"),

@@ -16,6 +16,7 @@ from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.held import SILENCE, read_key
 from alerting.incidents import IncidentBook
+from alerting.integrity import Check, Integrity
 from alerting.lifecycle import Lifecycle, Notification
 from alerting.losses import Counted, Losses
 from alerting.models import (
@@ -37,7 +38,7 @@ from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
 from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
 from alerting.storm import Storms
-from streams.events import AuditCounted, FeedSeen, NamespaceObserved, ProgressSeen
+from streams.events import AuditCounted, FeedSeen, LedgerChecked, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
 from verifier.trust.state import TrustState
 
@@ -48,9 +49,10 @@ EXPIRY: Final = "alert-expiry"
 OWNER: Final = "alert-owner"
 WATCH: Final = "alert-watch"
 REFUSALS: Final = "alert-refusals"
+INTEGRITY: Final = "alert-integrity"
 LOSSES: Final = "alert-losses"
 STORM: Final = "alert-storm"
-KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, LOSSES, STORM})
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, INTEGRITY, LOSSES, STORM})
 """Kinds of rows that are the alerter's."""
 
 
@@ -73,6 +75,7 @@ class Alerter:
         self._feeds = Feeds(FEED_AFTER) if stalled_after is not None else None
         self._refusals = Refusals()
         self._losses = Losses()
+        self._integrity = Integrity()
         self.ledger = Ledger()
         self._storms = Storms(self.routes.storm_after)
         self.owners: dict[tuple[str, str], Ownership] = {}
@@ -113,6 +116,9 @@ class Alerter:
             yield from self._told(self._losses.counted(_counted(event), now), now)
         elif isinstance(event, Refused):
             yield from self._told(self._refusals.refused(event.position, event.place, event.reason, now), now)
+        elif isinstance(event, LedgerChecked):
+            check = Check(event.scope, event.time, event.since, event.until, event.problems, event.worst)
+            yield from self._told(self._integrity.checked(check, now), now)
 
     def _wired(self, book: IncidentBook) -> IncidentBook:
         """A book that knows of clusters what trust knows."""
@@ -243,6 +249,10 @@ class Alerter:
         if refused is not None:
             rows.append((REFUSALS, "", refused))
             self._refusals.saved()
+        checked = self._integrity.dirty()
+        if checked is not None:
+            rows.append((INTEGRITY, "", checked))
+            self._integrity.saved()
         return rows
 
     def take_ledger(self) -> list[tuple[str, str, bytes | None]]:
@@ -270,6 +280,8 @@ class Alerter:
                 self._own(place, msgspec.msgpack.decode(value, type=Ownership))
             if kind == REFUSALS:
                 self._refusals.load(value)
+            if kind == INTEGRITY:
+                self._integrity.load(value)
             if kind == EXPIRY:
                 self._expiry_stored = value
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(

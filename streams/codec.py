@@ -31,6 +31,10 @@ from streams.events import (
     EvidenceFound,
     EvidenceWanted,
     FeedSeen,
+    LedgerChecked,
+    LedgerSealed,
+    LedgerSigned,
+    LedgerWritten,
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
@@ -75,6 +79,10 @@ Event = (
     | Lifecycle
     | SilenceAction
     | Silence
+    | LedgerWritten
+    | LedgerSealed
+    | LedgerSigned
+    | LedgerChecked
 )
 
 

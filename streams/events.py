@@ -389,3 +389,77 @@ class VerdictReached(msgspec.Struct, frozen=True, tag="verdict"):
     verdict: Verdict
     read: tuple[tuple[str, int], ...] = ()
     """With Kafka: (broadcast topic, position behind what the judge had read of it), by name."""
+
+
+# ------------------------------------------------------------------------------------------------------------ ledger
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One leaf: a document of history, or an act. What is hashed of it: `streams.ledger.entries`."""
+
+    kind: str
+    """`record`, or of an act: `key`, `erased`, `expired`, `refused`, `restored`."""
+    home: str
+    """Dataset."""
+    id: str
+    time: int
+    """The document's own."""
+    sha256: bytes
+    """Of the document's canonical bytes, 32 bytes."""
+    note: str = ""
+    """What an act says, canonical JSON."""
+
+
+class LedgerWritten(msgspec.Struct, frozen=True, tag="ledger-entries", gc=False):
+    """Entries, before their documents are written: whatever is in the record has one."""
+
+    id: str
+    """Of the content."""
+    time: int
+    entries: tuple[LedgerEntry, ...]
+
+
+class LedgerSealed(msgspec.Struct, frozen=True, tag="ledger-batch", gc=False):
+    """A batch of whole packs: its bounds and Merkle root, chained to the batch before."""
+
+    id: str
+    time: int
+    """When it was sealed; never before the batch before it."""
+    number: int
+    """From 0."""
+    first: int
+    """Sequence of its first entry, from 0."""
+    count: int
+    root: bytes
+    previous: bytes
+    """Hash of the header before; of the first nothing."""
+    earliest: int
+    latest: int
+    """Bounds of the times of its entries."""
+    pack: str
+    """Id of its last pack."""
+
+
+class LedgerSigned(msgspec.Struct, frozen=True, tag="ledger-checkpoint", gc=False):
+    """A checkpoint: a signed note that names the header of a batch, and with it all before."""
+
+    id: str
+    time: int
+    number: int
+    note: str
+
+
+class LedgerChecked(msgspec.Struct, frozen=True, tag="ledger-checked", gc=False):
+    """The record was compared with its ledger."""
+
+    id: str
+    time: int
+    scope: Literal["recent", "random", "whole"]
+    since: int
+    until: int
+    """Window of the records' times."""
+    records: int
+    problems: int
+    """0: everything is as it was sealed."""
+    worst: str = ""
+    """The first problem, in words."""

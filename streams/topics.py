@@ -26,6 +26,10 @@ from streams.events import (
     EvidenceFound,
     EvidenceWanted,
     FeedSeen,
+    LedgerChecked,
+    LedgerSealed,
+    LedgerSigned,
+    LedgerWritten,
     NamespaceObserved,
     PodObserved,
     ProgressSeen,
@@ -81,6 +85,7 @@ STATE: Final = "revet.state"
 ALERTS: Final = "revet.alerts"
 PODS: Final = "revet.pods"
 PULLS: Final = "revet.pulls"
+LEDGER: Final = "revet.ledger"
 
 TOPICS: Final[dict[str, Topic]] = {
     t.name: t
@@ -96,8 +101,9 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
-            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, AuditCounted, Tick),
-            ("collectors", "admission", "judge", "fetcher", "indexer", "alerter"), ("judge", "alerter", "indexer"),
+            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, AuditCounted, LedgerChecked, Tick),
+            ("collectors", "admission", "judge", "fetcher", "indexer", "alerter", "ledger"),
+            ("judge", "alerter", "indexer"),
             keep="newest",
             indexed=(FeedSeen, NamespaceObserved, ConfigurationObserved),
         ),
@@ -139,6 +145,11 @@ TOPICS: Final[dict[str, Topic]] = {
         # Who may pull from a registry with a budget: in one order, and for longer than any window of a budget.
         Topic(PULLS, "registry", "broadcast", (PullsTaken,), ("fetcher",), ("fetcher",), days=30),
         Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
+        # One partition: its order decides which of two sealers was first.
+        Topic(
+            LEDGER, "", "single", (LedgerWritten, LedgerSealed, LedgerSigned), ("indexer", "ledger", "cli"),
+            ("ledger", "cli"), keep="forever",
+        ),
         Topic(ALERTS, "kind/key", "single", (), ("alerter",), ("alerter", "cli"), keep="newest"),
     )
 }  # fmt: skip
@@ -164,6 +175,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
     PullsTaken: lambda e: e.registry,
     AuditCounted: lambda e: f"{e.cluster}/audit-counted/{e.server}",
+    LedgerChecked: lambda e: f"ledger/{e.scope}",
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",

@@ -63,6 +63,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "What Kibana shows: pages, saved searches, data views, a rule, a role. Write them out, install, compare.",
     ),
     "topics": ("streams.cli.topics", "Create, check and compare the topics of the clustered mode."),
+    "ledger": (
+        "streams.cli.ledger",
+        "Prove that the record holds what was written, or name what it does not.",
+    ),
     "version": ("streams.cli.version", "Print the version."),
 }
 """Command -> (module with a click command named `command`, what its help says first). Loaded when asked for."""

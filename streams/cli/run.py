@@ -45,6 +45,7 @@ from streams.garbage import settle_collector
 from streams.knowing import Knowing
 from streams.local.dated import first_seen_dates
 from streams.local.lease import Lease, holder
+from streams.local.ledgering import Keeper, LocalPlace
 from streams.local.node import LocalNode, NodeSettings
 from streams.local.plan import plan
 from streams.local.replay import STDIN, Progress, Replay, ReplaySource
@@ -289,6 +290,7 @@ class _Run:
                         await asyncio.sleep(0)  # signals are heard between batches
                         if self.stop.is_set():
                             break
+            self._keeper(node).step(force=True)
             finished = not self.stop.is_set()
             if finished and self.until is not None:
                 await node.advance(self.until)
@@ -323,7 +325,7 @@ class _Run:
         with self._opened(place, live=True) as node:
             await self._apply_trust(node, lambda: None)
             async with self._telling(node) as courier:
-                service = Service(node, courier)
+                service = Service(node, courier, self._keeper(node))
                 receiver = Receiver(service, receiver_options(self.settings), stale=_say_stale)
                 service.quiet = receiver.quiet
                 async with (
@@ -332,6 +334,9 @@ class _Run:
                     self._notified(node),
                 ):
                     await service.run(self.stop)
+
+    def _keeper(self, node: LocalNode) -> Keeper:
+        return Keeper(node, LocalPlace(self.state, self.settings.ledger), lambda text: say(f"revet: {text}"))
 
     @asynccontextmanager
     async def _telling(self, node: LocalNode) -> AsyncIterator[Courier | None]:

@@ -19,6 +19,7 @@ PROCESSES: Final[dict[str, str]] = {
     "index": "Write what was decided and seen to Elasticsearch.",
     "keys": "Watch keys that are kept elsewhere, and write what changes into the trust log.",
     "alert": "Decide what people are told, and tell them.",
+    "ledger": "Sign what is written to the record, and check that it stays so.",
 }
 """Process -> what its help says first; its command is `streams.cli.serve_<process>.command`."""
 

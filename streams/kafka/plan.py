@@ -30,6 +30,7 @@ ROLES: Final[dict[str, str]] = {
     "fetch": "fetcher",
     "index": "indexer",
     "alert": "alerter",
+    "ledger": "ledger",
     "cli": "cli",
 }
 """Name of a role on the command line -> its name in the table. `cli` is who changes trust and acts on incidents."""

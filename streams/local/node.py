@@ -30,6 +30,7 @@ from streams.engine.reading import Unreadable, read
 from streams.engine.sqlite import CONTROL, Connection, SqliteEngine, append_trust, connect, trust_log
 from streams.events import EvidenceFound, EvidenceWanted
 from streams.fetching import Answer, EvidenceAnswerer, Known, by_image, left_out, names_of
+from streams.ledger.sqlite import LocalLedger
 from streams.local.dated import Dates, mark_of
 from streams.local.processor import RECORD, LocalProcessor
 from streams.outputs import output
@@ -75,6 +76,7 @@ class LocalNode:
         self.settings = settings
         create_evidence_tables(connection)
         self.record = SqliteRecord(connection)
+        self.ledger = LocalLedger(connection)
         self.store = SqliteEvidenceStore(connection)
         self.processor = LocalProcessor(
             trust_log(connection, seen_by=CONTROL),
@@ -316,7 +318,10 @@ class LocalNode:
         return None if image is None else image.evidence.set
 
     def _write_record(self, outputs: Sequence[Output]) -> None:
+        mark = self.ledger.mark() if self.ledger.is_begun else None
         self.record.write([o.event for o in outputs])  # type: ignore[misc]  # only documents are routed here
+        if mark is not None:  # in the same transaction; when it was, not when it is about
+            self.ledger.cover(mark, self.settings.clock())
 
 
 def _nobody(_incident: Incident | None) -> None:

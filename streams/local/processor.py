@@ -12,7 +12,7 @@ from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
 from streams.engine.port import Effects, Output, Record
 from streams.engine.reading import Unreadable, events_of, trust_record
-from streams.events import EvidenceWanted, NamespaceObserved, Tick, TrustChanged
+from streams.events import EvidenceWanted, LedgerChecked, NamespaceObserved, Tick, TrustChanged
 from streams.handlers import HANDLERS, Event, finish_sweep, handle, restored, sweep_slice
 from streams.local.kept import KEPT_KINDS, KeptState
 from streams.outputs import output
@@ -118,7 +118,7 @@ class LocalProcessor:
             yield output(event.letter)
             return
         yield from (_document(d) for d in self._documents(event))
-        if isinstance(event, (NamespaceObserved, IncidentAction, IncidentContext, SilenceAction)):
+        if isinstance(event, (NamespaceObserved, IncidentAction, IncidentContext, SilenceAction, LedgerChecked)):
             yield from self._alert(event)
         if type(event) in HANDLERS:
             yield from self._follow(handle(self.state, self._timely(event)))

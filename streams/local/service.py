@@ -23,6 +23,7 @@ from alerting.models import Incident
 from streams.collectors.bodies import Batch
 from streams.collectors.server import Progress
 from streams.engine.port import Record
+from streams.local.ledgering import Keeper
 from streams.local.node import FETCHER, LocalNode
 from streams.telling import Courier
 from streams.topics import DEADLETTERS, REQUESTS
@@ -92,9 +93,12 @@ class _Waiting(msgspec.Struct):
 class Service:
     """Drives a node that runs on the wall clock. Implements `streams.collectors.server.Intake`."""
 
-    def __init__(self, node: LocalNode, courier: Courier | None = None) -> None:
-        """`courier`: tells people over a network, beside the work; None: the node tells them by itself."""
+    def __init__(self, node: LocalNode, courier: Courier | None = None, keeper: Keeper | None = None) -> None:
+        """`courier`: tells people over a network, beside the work; None: the node tells them by itself. `keeper`: keeps
+        the ledger.
+        """
         self.node = node
+        self._keeper = keeper
         self._courier = courier
         self.quiet = asyncio.Event()
         """Set while nobody is sending: who sends goes before judging. A receiver puts its own here."""
@@ -168,6 +172,8 @@ class Service:
             self._ready = False
         self._commit()  # senders that were still waiting get their answer
         await self._say_good_bye()
+        if self._keeper is not None and self._failure is None:
+            self._keeper.step(force=True)
         self.node.show_messages()
         if self._failure is not None:
             raise self._failure
@@ -188,6 +194,8 @@ class Service:
         if due is not None and due <= node.now:
             node.tick()
         did = node.engine.run_once() if node.engine.stirred() else False
+        if self._keeper is not None:
+            self._keeper.step()
         did = (node.hand_over(self._courier) if self._courier is not None else node.deliver() > 0) or did
         if not did:
             self._progressed = time.monotonic()
@@ -216,12 +224,21 @@ class Service:
 
     @asynccontextmanager
     async def _background(self) -> AsyncIterator[None]:
-        fetcher = asyncio.create_task(self._fetch())
+        tasks = [asyncio.create_task(self._fetch())]
+        if self._keeper is not None:
+            tasks.append(asyncio.create_task(self._watch(self._keeper)))
         try:
             yield
         finally:
-            fetcher.cancel()
-            await asyncio.wait([fetcher])  # its answers that are not durable yet are asked for again
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)  # answers that are not durable yet are asked for again
+
+    async def _watch(self, keeper: Keeper) -> None:
+        try:
+            await keeper.watch()
+        except Exception as error:  # noqa: BLE001  # a task's error must reach `run`, which raises it
+            self._fail(error)
 
     async def _fetch(self) -> None:
         """Ask for evidence, several at a time; an answer is durable as soon as it is there."""

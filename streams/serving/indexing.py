@@ -18,6 +18,7 @@ from streams.engine.reading import read, refuse_newer
 from streams.engine.view import BroadcastView
 from streams.outputs import output
 from streams.serving.documenting import Documenting
+from streams.serving.entering import Entering
 from streams.serving.metrics import BULK_ITEMS, BULK_SECONDS, DEADLETTERS, PAUSED, SEARCHABLE_DELAY
 from streams.serving.process import Process
 from streams.serving.wiring import Beats, ProcessMeter, new_instance, serve, source_of
@@ -61,7 +62,7 @@ async def index(process: Process) -> None:
 
     async with connect_async(settings.elasticsearch) as server:
         record = ElasticRecord(server, Names(settings.elasticsearch.namespace), paused=paused)
-        indexer = Indexer(record, shared, made, process)
+        indexer = Indexer(record, shared, made, process, Entering(link))
         worker = BatchWorker(
             link, source_of(settings.kafka, "index", INDEXED), indexer, shards=settings.kafka.partitions, view=view,
             options=BatchOptions(), meter=meter, accept_gaps=settings.serve.accept_gaps,
@@ -74,10 +75,11 @@ class Indexer:
     """Records in, documents written. Implements `BatchHandler`."""
 
     def __init__(
-        self, record: ElasticRecord, shared: Shared, made: Documenting, process: Process,
+        self, record: ElasticRecord, shared: Shared, made: Documenting, process: Process, entering: Entering,
         clock: Callable[[], int] = wall_clock,
     ) -> None:  # fmt: skip
         self._record = record
+        self._entering = entering
         self._shared = shared
         self._made = made
         self._process = process
@@ -95,6 +97,7 @@ class Indexer:
         """See `BatchHandler`. Gives a dead letter for every document that no store takes."""
         async with self._making:  # batches are made, and begun to be written, in their order
             made = await self._documents(records)
+        await self._entering.before(made)
         began = time.monotonic()
         written = await self._record.write(made)
         if made:
@@ -103,7 +106,8 @@ class Indexer:
         now = self._clock()
         self._process.metrics.observe_all(SEARCHABLE_DELAY, [max(0, now - r.time) / 1e6 for r in records])
         # A dead letter that cannot be stored itself is in the log, and ends there.
-        return [self._letter(one) for one in written.refused if not one.item.source.startswith(LETTERS)]
+        letters = [self._letter(one) for one in written.refused if not one.item.source.startswith(LETTERS)]
+        return [*letters, *self._entering.refused(written.refused)]
 
     async def _documents(self, records: Sequence[Record]) -> list[Versioned]:
         made: list[Versioned] = []

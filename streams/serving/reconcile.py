@@ -22,13 +22,14 @@ from streams.engine.link import KafkaLink, group_positions
 from streams.engine.port import Record
 from streams.engine.view import BroadcastView
 from streams.serving.documenting import Documenting
+from streams.serving.entering import Entering
 from streams.serving.indexing import INDEXED
 from streams.settings import Settings
 from streams.shared import Shared
 from streams.sinks.bulk import newest
 from streams.sinks.elasticsearch import ElasticRecord, Versioned
 from streams.sinks.mapping import Names, record_id
-from streams.topics import CLUSTER_SIGHT, TOPICS, TRUST
+from streams.topics import CLUSTER_SIGHT, LEDGER, TOPICS, TRUST
 from streams.trustlog import gate_of
 from verifier.models import Micros
 
@@ -65,7 +66,7 @@ async def reconcile(
         NewerSchemaError: a record was written by a newer revet.
     """
     shared = Shared(gate_of(settings.administrators))
-    link = KafkaLink(settings.kafka, INDEXED)
+    link = KafkaLink(settings.kafka, (*INDEXED, LEDGER))
     made = Documenting(shared, settings.owners.routes())
     names = Names(settings.elasticsearch.namespace)
 
@@ -77,7 +78,7 @@ async def reconcile(
     try:
         await _read_whole(BroadcastView(link, (TRUST, CLUSTER_SIGHT), take))
         async with connect_async(settings.elasticsearch) as server:
-            looker = _Looker(server, names, mend=mend)
+            looker = _Looker(server, names, Entering(link), mend=mend)
             found = []
             for slot, end in (await _reached(settings, link)).items():
                 found.append(await _partition(link, slot, end, (since, until), made, looker))
@@ -147,9 +148,10 @@ def _chunks(documents: Sequence[Versioned]) -> Iterator[Sequence[Versioned]]:
 class _Looker:
     """Looks documents up by id and writes what is missing."""
 
-    def __init__(self, server: AsyncServer, names: Names, *, mend: bool) -> None:
+    def __init__(self, server: AsyncServer, names: Names, entering: Entering, *, mend: bool) -> None:
         self._server, self._names, self._mend = server, names, mend
         self._record = ElasticRecord(server, names)
+        self._entering = entering
         self._refreshed: set[str] = set()
 
     async def missing(self, documents: Sequence[Versioned]) -> list[Versioned]:
@@ -167,6 +169,7 @@ class _Looker:
         """Write them; returns how many are there now that were not, whoever was faster."""
         if not self._mend or not documents:
             return 0
+        await self._entering.before(documents)  # names may be others now, so it may be another document
         return len(documents) - len((await self._record.write(documents)).refused)
 
     async def _versions(self, target: str, ids: Sequence[str]) -> dict[str, int]:

@@ -12,6 +12,7 @@ from streams.settings.admission import AdmissionSettings
 from streams.settings.clustered import AdministratorSettings, ElasticsearchSettings, KafkaSettings, ServeSettings
 from streams.settings.keys import KeySettings
 from streams.settings.kibana import KibanaSettings
+from streams.settings.ledger import LedgerSettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
 from streams.settings.section import Section, host_and_port, secret_of, shown_address
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
@@ -31,6 +32,7 @@ __all__ = [
     "KeySettings",
     "KibanaSettings",
     "Leaf",
+    "LedgerSettings",
     "ListenSettings",
     "Loaded",
     "NotificationSettings",

@@ -14,6 +14,7 @@ from streams.settings.clustered import AdministratorSettings, ElasticsearchSetti
 from streams.settings.hub import HubSettings
 from streams.settings.keys import KeySettings
 from streams.settings.kibana import KibanaSettings
+from streams.settings.ledger import LedgerSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
@@ -53,6 +54,7 @@ class Settings(Section):
     admission: AdmissionSettings = AdmissionSettings()
     administrators: AdministratorSettings = AdministratorSettings()
     hub: HubSettings = HubSettings()
+    ledger: LedgerSettings = LedgerSettings()
 
     @model_validator(mode="after")
     def _slack_knows_whom_to_tell(self) -> Settings:

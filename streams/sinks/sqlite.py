@@ -10,8 +10,11 @@ of digests and names, so that a batch touches few pages; the text itself is comp
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
-from collections.abc import Iterable
+from array import array
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -83,6 +86,55 @@ class SqliteRecord:
             raise PlaceUnavailable("state-unavailable", f"the record cannot be written: {error}") from error
 
 
+COPIED: Final = ("row", *_COLUMNS)
+"""Columns of a row as `stray_copy` takes them, the body last."""
+
+
+def stray_copy(row: tuple[Any, ...], document: Document) -> str:
+    """Which column that searches go by says something else than the document; empty: none.
+
+    `row` has the values of `COPIED`; `document` is what stands in its body.
+    """
+    wanted = _columns(document, _known_mark)
+    if row[1:-1] == wanted:
+        return ""
+    return next(f"column {c}" for c, there, w in zip(_COLUMNS, row[1:-1], wanted, strict=False) if there != w)
+
+
+class Terms:
+    """The term table, a number for each row: whether a row of history has its terms, and no others.
+
+    One walk over the table, eight bytes for each row of the record. The numbers are sums of a polynomial in the marks
+    with coefficients by chance, so that nobody can put other terms there that come to the same.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._first, self._second = secrets.randbelow(_PRIME), secrets.randbelow(_PRIME)
+        (last,) = connection.execute("SELECT max(row) FROM record").fetchone()
+        self._sums = sums = array("Q", bytes(8 * (int(last or 0) + 1)))
+        for term, row in connection.execute("SELECT mark, row FROM record_terms"):
+            if 0 <= row < len(sums):
+                sums[row] = (sums[row] + self._weight(term)) % _PRIME
+
+    def stray(self, row: int, document: Document) -> bool:
+        """Has this row other terms than its document gives?"""
+        body = document.body
+        marks = {term for field in TERM_FIELDS if field in body for term, _, _ in _terms(field, document)}
+        there = self._sums[row] if row < len(self._sums) else 0
+        return there != sum(map(self._weight, marks)) % _PRIME
+
+    def _weight(self, term: int) -> int:
+        return term * (term * self._first + self._second) % _PRIME + 1
+
+
+_PRIME: Final = 2**61 - 1
+
+
+@lru_cache(maxsize=65_536)
+def _known_mark(value: str) -> int:
+    return mark(value)
+
+
 def create_record_tables(connection: sqlite3.Connection) -> None:
     """Make the tables where they are missing (no transaction of its own).
 
@@ -97,6 +149,11 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
+    return (*_columns(document, mark), orjson.dumps(document.body).decode())
+
+
+def _columns(document: Document, marked: Callable[[str], int]) -> tuple[Any, ...]:
+    """Everything but the body. Columns hold texts; whatever else somebody put there has no mark."""
     body = document.body
     return (
         document.home,
@@ -104,8 +161,7 @@ def _row(document: Document) -> tuple[Any, ...]:
         document.version,
         document.time,
         *map(body.get, _VALUES),
-        *[mark(value) if (value := body.get(name)) is not None else None for name in _MARKED_VALUES],  # type: ignore[arg-type]  # columns hold texts
-        orjson.dumps(body).decode(),
+        *[marked(value) if type(value := body.get(name)) is str else None for name in _MARKED_VALUES],
     )
 
 

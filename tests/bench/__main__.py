@@ -18,6 +18,7 @@ from tests.bench import (
     bench_index,
     bench_intake,
     bench_keyless,
+    bench_ledger,
     bench_parse,
     bench_pipeline,
     bench_pods,
@@ -43,6 +44,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "engine": (bench_engine.run, partial(bench_engine.run, 4_000, 2_000)),
     "index": (bench_index.run, partial(bench_index.run, 4_000)),
     "questions": (bench_questions.run, partial(bench_questions.run, 20_000)),
+    "ledger": (bench_ledger.run, partial(bench_ledger.run, 5_000)),
     "pipeline": (bench_pipeline.run, bench_pipeline.quick),
 }
 """Name -> (in full, quick)."""

@@ -42,11 +42,6 @@ CLOSE_REASONS = {
     "quiet",
 }
 
-NOT_YET = {
-    "ledger-broken",
-}
-"""Codes of the design without a row yet: using one wants its row first (`stale` is another word too)."""
-
 TAKES_A_CODE = {"FINDINGS", "incident_of", "severity_of", "sentence_of", "finding_page", "Suspect", "Slot", "Finding"}
 
 
@@ -68,8 +63,6 @@ def _used_codes(tree: ast.AST) -> set[str]:
                 ]
             if name in TAKES_A_CODE - {"Finding"} and node.args:
                 used += _constants(node.args[0])
-        if isinstance(node, ast.Constant) and node.value in NOT_YET:
-            used.append(node.value)
     return set(used)
 
 
@@ -81,8 +74,8 @@ def test_every_code_used_in_the_tree_has_a_row(folder):
 
 
 def test_the_search_for_codes_finds_them():
-    tree = ast.parse("FINDINGS['a']; incident_of('b', cluster=''); Finding(code='c'); x = 'ledger-broken'; y = 'other'")
-    assert _used_codes(tree) == {"a", "b", "c", "ledger-broken"}
+    tree = ast.parse("FINDINGS['a']; incident_of('b', cluster=''); Finding(code='c'); y = 'other'")
+    assert _used_codes(tree) == {"a", "b", "c"}
 
 
 def test_every_violating_reason_of_the_verifier_becomes_a_finding():
