@@ -34,6 +34,16 @@ ADVICE: Final = {
 """Detail of a failure -> what mends it."""
 
 
+BUTTON_ADVICE: Final = {
+    "invalid_auth": "the app-level token is none: slack.app_token_file (it begins with xapp-)",
+    "not_allowed_token_type": "that is another kind of token: make an app-level one (it begins with xapp-)",
+    "missing_scope": "the app-level token lacks the scope connections:write",
+    "token_revoked": "the app-level token was revoked: make another, and renew slack.app_token_file",
+    "ClientConnectorError": "nobody answers at slack.api: network, proxy or certificate",
+}
+"""The same, for buttons."""
+
+
 class Tried(NamedTuple):
     """One step of a trial."""
 

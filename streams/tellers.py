@@ -204,6 +204,29 @@ async def pressing_of(
         yield host, await stack.enter_async_context(server.listening(host, port))
 
 
+async def try_buttons(settings: Settings) -> list[tuple[str, str]]:
+    """Would buttons be heard? (step, error's name; empty: it works) of each way of the settings. Nothing stays open.
+
+    Raises:
+        InputError: the client is not installed, or a file with a secret cannot be read.
+    """
+    slack = settings.slack
+    app_token, secret = slack.app_token_text(), slack.signing_secret_text()
+    tried = [("listen", "")] if secret is not None else []
+    if app_token is not None:
+        try:
+            from alerting.adapters.slackclient import Failure, SlackWeb  # noqa: PLC0415  # an extra, as above
+        except ImportError as error:
+            raise InputError(_NOT_INSTALLED) from error
+        web = SlackWeb(app_token, slack.api, slack.proxy, 10.0, Counter().called)
+        try:
+            found = await web.ask("apps.connections.open", {})
+        finally:
+            await web.close()
+        tried.append(("connect", found.code if isinstance(found, Failure) else ""))
+    return tried
+
+
 @asynccontextmanager
 async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Work beside the block, and no longer than it."""

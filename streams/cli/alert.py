@@ -13,7 +13,7 @@ from alerting.channels import Channels
 from alerting.delivery import FALLBACK
 from alerting.findings import SEVERITIES
 from alerting.routing import ClusterNames, Ownership, Routes, beside, destinations, team_of
-from streams.alerttest import Tried, try_out
+from streams.alerttest import BUTTON_ADVICE, Tried, try_out
 from streams.cli.common import (
     EXIT_OK,
     EXIT_SERVICE,
@@ -26,13 +26,15 @@ from streams.cli.common import (
 from streams.cli.render import safe
 from streams.clock import wall_clock
 from streams.settings import Settings
-from streams.tellers import aside_of, channels_of, routes_of, trial_of
+from streams.tellers import aside_of, channels_of, routes_of, trial_of, try_buttons
 from streams.telling import Direct
 from verifier.errors import InputError
 
 SCHEMA: Final = "revet.alert-routes/v1"
 TEST_SCHEMA: Final = "revet.alert-test/v1"
 TERMINAL: Final = "terminal"
+BUTTONS: Final = "buttons"
+"""Not a destination of messages: what is pressed comes from there."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -62,15 +64,16 @@ def command() -> None:
     epilog="Examples:\n\n\b\n"
     "  $ revet alert test --to security\n"
     "  $ revet alert test --to team/payments --settings /etc/revet/cluster.yaml\n"
-    "  $ revet alert test --to fallback",
+    "  $ revet alert test --to fallback\n"
+    "  $ revet alert test --to buttons",
 )
-@click.option("--to", "destination", required=True, metavar="DEST", help="security, team/NAME, or fallback.")
+@click.option("--to", "destination", required=True, metavar="DEST", help="security, team/NAME, fallback, or buttons.")
 @settings_option
 @output_option
 def test(destination: str, settings: Settings, output: str) -> int:
     """Send a test message to DEST: post it, look for it, reply below it, edit it. Says what mends each failure.
 
-    Exit code 4 when a step failed.
+    `buttons`: ask for a connection on which presses would come. Exit code 4 when a step failed.
     """
     steps = asyncio.run(_try(settings, destination))
     if output == "json":
@@ -83,6 +86,12 @@ def test(destination: str, settings: Settings, output: str) -> int:
 
 async def _try(settings: Settings, destination: str) -> list[Tried]:
     channels = channels_of(settings)
+    if destination == BUTTONS:
+        if not settings.slack.hears:
+            raise InputError("slack.app_token: there is none, so there are no buttons; example: app_token_file: /run/x")
+        named = [(step, code, "app-level token" if step == "connect" else settings.slack.listen) for step, code in
+                 await try_buttons(settings)]  # fmt: skip
+        return [Tried(step, not code, code or of, BUTTON_ADVICE.get(code, "")) for step, code, of in named]
     if destination == FALLBACK:
         aside = aside_of(settings, Direct(ConsoleNotifier(click.get_text_stream("stdout"))), wall_clock)
         return [step for step in await try_out(aside, destination, wall_clock()) if step.step != "find"]

@@ -397,7 +397,7 @@ def _ack() -> dict[str, Any]:
     return {"type": "block_actions", "user": who, "actions": [action], "channel": {"id": SECURITY}}
 
 
-@pytest.mark.parametrize("error", [None, PlaceUnavailable("x", "down")])
+@pytest.mark.parametrize("error", [None, PlaceUnavailable("x", "down"), RuntimeError("a slip of ours")])
 async def test_what_cannot_be_written_down_is_not_acknowledged(
     error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from streams.settings import Settings, load_settings
 from streams.tellers import channels_of, links_of, routes_of
 from tests.helpers.command import revet
 from tests.helpers.slack_server import Workspace, threaded
+from tests.helpers.slack_socket import Sockets
 from tests.helpers.slackworld import SECURITY
 from verifier.errors import InputError
 
@@ -38,6 +39,27 @@ def file(folder: Path, slack: Workspace, more: str = "") -> Path:
 
 
 # ------------------------------------------------------------------------------------------------- alert test
+
+
+@pytest.mark.parametrize(
+    ("token", "ok", "word"), [("xapp-0000-secret-of-the-test", True, "app-level token"), ("xapp-other", False, "xapp-")]
+)
+def test_buttons_are_tried_by_asking_for_a_connection(
+    slack: Workspace, tmp_path: Path, token: str, ok: bool, word: str
+) -> None:
+    Sockets(slack)
+    (tmp_path / "app").write_text(token)
+    more = f"  app_token_file: {tmp_path / 'app'}\n  people: {{U0ANN0001: ann}}\n"
+    ran = revet("alert", "test", "--to", "buttons", "--settings", file(tmp_path, slack, more), "-o", "json")
+    assert ran.code == (0 if ok else 4), ran.err
+    (step,) = ran.json["steps"]
+    assert (step["step"], step["ok"], word in step["detail"] + step["advice"]) == ("connect", ok, True)
+    assert token not in ran.out + ran.err
+
+
+def test_buttons_that_nobody_set_up_are_named(slack: Workspace, tmp_path: Path) -> None:
+    ran = revet("alert", "test", "--to", "buttons", "--settings", file(tmp_path, slack))
+    assert (ran.code, "slack.app_token" in ran.err) == (2, True)
 
 
 def test_a_destination_that_works_is_tried_in_four_steps(slack: Workspace, tmp_path: Path) -> None:

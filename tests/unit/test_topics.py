@@ -2,20 +2,21 @@
 
 from typing import get_args
 
-from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
+from alerting.models import IncidentAction, IncidentContext, IncidentPart, ShardReached, SilenceAction
 from streams import alerter, handlers
 from streams.clustered import ClusterAlerter, ClusterJudge
 from streams.events import AuditCounted, DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
-from streams.topics import ALERTS, CLAIMS, CLUSTER_SIGHT, STATE, TOPICS
+from streams.topics import ACTIONS, ALERTS, CLAIMS, CLUSTER_SIGHT, STATE, TOPICS
 
 ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
 ALERTED: set[type] = {  # not passed over
-    IncidentPart, ShardReached, IncidentAction, SilenceAction, NamespaceObserved, TrustChanged, AuditCounted,
+    IncidentPart, ShardReached, IncidentAction, IncidentContext, SilenceAction, NamespaceObserved, TrustChanged,
+    AuditCounted,
 }  # fmt: skip
 FROM_EVERYBODY: set[type] = {*TOPICS[CLUSTER_SIGHT].holds, DeadLetter}
 """Signs of life, beside which collectors say what they saw; and dead letters."""
@@ -53,7 +54,9 @@ def test_the_judge_writes_what_handlers_give():
 
 
 def test_the_alerter_writes_what_it_gives():
-    assert written_by("alerter") - FROM_EVERYBODY == set(get_args(alerter.Output))
+    """And to the topic of actions: what people press, and what the record adds, come back to it from there."""
+    pressed = set(TOPICS[ACTIONS].holds)
+    assert written_by("alerter") - FROM_EVERYBODY == set(get_args(alerter.Output)) | pressed
 
 
 def test_the_judge_reads_what_has_a_handler():
