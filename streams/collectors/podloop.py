@@ -24,7 +24,7 @@ from streams.collectors.apiserver import ApiServer
 from streams.collectors.lines import Lines
 from streams.collectors.namespacelook import PATH as NAMESPACES
 from streams.collectors.namespacelook import NamespaceLook
-from streams.collectors.podwatch import Ending, Known, PodWatch, Position, Step
+from streams.collectors.podwatch import GONE, Ending, Known, PodWatch, Position, Step
 from streams.events import NamespaceObserved
 from verifier.errors import PlaceError
 
@@ -33,6 +33,8 @@ MOST_PENDING: Final = 2_000
 """Observations that wait to become durable; some megabytes."""
 AT_LEAST: Final = 1.0
 """Seconds between two watches of namespaces, and before a list that follows one."""
+AGAIN: Final = 10.0
+"""Seconds before namespaces are listed again where a list failed, or a watch was answered with an error."""
 _NO_WATCH: Final = frozenset({403, 404, 405})
 """Answers of who may list, and not watch. A 401 is none: a token that was renewed is read with the next request."""
 RETRY_SECONDS: Final = 5.0
@@ -67,7 +69,7 @@ class NamespaceLoop:
         Args:
             look: what is known.
             server: used by nobody else.
-            every: seconds until a list is tried again, and between two lists where watching is refused.
+            every: seconds between two lists where watching is refused, and at most until one is tried again.
             tell: back when what it was given is durable; raises PlaceError when it will not become so.
             failed: hears what does not work, in a word or two.
             options: how patiently.
@@ -83,8 +85,8 @@ class NamespaceLoop:
             InputError: who asks cannot be read; PlaceError: what `tell` raised.
         """
         while True:
-            pause = await self._watched() if await self._listed() else self._every
-            await asyncio.sleep(pause)
+            pause = await self._watched() if await self._listed() else AGAIN
+            await asyncio.sleep(min(pause, self._every))
 
     async def _listed(self) -> bool:
         """The whole list; False: it did not come."""
@@ -106,13 +108,15 @@ class NamespaceLoop:
             begun = time.monotonic()
             query = self._look.watch(self._options.watch)
             ending = await self._server.stream(NAMESPACES, query, self._options.silence, self._taking())
+            if ending.status in _NO_WATCH:
+                self._failed(f"watching is refused (HTTP {ending.status}); listed every {self._every:g} s")
+                return self._every
+            if ending.status and ending.status != GONE:
+                return AGAIN
             if ending.how != "clean" or self._look.forgotten:
-                if ending.status in _NO_WATCH:
-                    self._failed(f"watching is refused (HTTP {ending.status}); listed every {self._every:g} s")
-                    return self._every
                 break
             await asyncio.sleep(max(0.0, AT_LEAST - (time.monotonic() - begun)))  # of one that ends each at once
-        return min(AT_LEAST, self._every)
+        return AT_LEAST
 
     def _taking(self) -> Callable[[bytes], Awaitable[None]]:
         lines = Lines()

@@ -40,7 +40,7 @@ class PodsSettings(Section):
     """Namespaces whose pods are not asked for. What was known of them when they are named here ends as `excluded`."""
     namespaces_seconds: int = Field(default=60, ge=0, le=86400, examples=[60])
     """Namespaces are listed, then watched, for the labels and annotations that say whose they are. So often they are
-    listed where that fails, or where nobody may watch them. 0: never."""
+    listed where nobody may watch them. 0: never."""
     lease: str = Field(default="", examples=["revet/revet-pods"])
     """NAMESPACE/NAME of a Lease in each watched cluster, so that of several watchers one reads and the others stand by.
     Empty: every watcher reads; what they tell twice counts once."""

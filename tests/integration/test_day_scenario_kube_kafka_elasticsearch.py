@@ -130,12 +130,12 @@ def messages() -> dict[str, list[str]]:
 
 def decided(day: Installation) -> Counter[tuple[str, ...]]:
     """As `rows` has it, of the topic; and each stands in the record, once."""
-    known = day.decisions()
     with day.reader() as reader:
         recorded = {
             id_ for id_, hit in documents(reader, "admission").items()
             if not str(hit.body.get("orchestrator.resource.name", "")).startswith("probe-")
         }  # fmt: skip
+    known = day.decisions()  # behind the record: what comes in between is in the topic first
     assert recorded <= known.keys(), "the record has what nobody told"
     found: Counter[tuple[str, ...]] = Counter()
     for event in (event for id_, event in known.items() if id_ in recorded):
