@@ -210,8 +210,8 @@ class _Work:
     async def _rule(self) -> AsyncIterator[Step]:
         wanted = self._content.rule
         named, path = f"detection rule {wanted['rule_id']}", f"{self._in_space}/api/detection_engine/rules"
-        there = await self._kibana.call("GET", f"{path}?rule_id={wanted['rule_id']}", accept=(400, 403, 404, 500))
-        if there.status in (400, 403, 500) or (there.status == 404 and "rule_id" not in json.dumps(there.body)):
+        there = await self._kibana.call("GET", f"{path}?rule_id={wanted['rule_id']}", accept=(403, 404))
+        if there.status == 403 or (there.status == 404 and "rule_id" not in json.dumps(there.body)):
             yield Step("left", named, "no detection engine in this Kibana, or this account may not use it")
             return
         # Whether it is on, and what is done about it, is the security team's.
@@ -222,8 +222,9 @@ class _Work:
         elif not self._write:
             yield _found(named, differs)
         else:
-            enabled = wanted["enabled"] if differs is None else bool(there.body.get("enabled"))
-            kept = {name: there.body[name] for name in _THEIRS if differs is not None and name in there.body}
+            before = there.body if differs is not None and isinstance(there.body, dict) else {}
+            enabled = bool(before.get("enabled", wanted["enabled"]))
+            kept = {name: before[name] for name in _THEIRS if name in before}
             await self._kibana.call(
                 "POST" if differs is None else "PUT", path, body=wanted | kept | {"enabled": enabled}
             )
@@ -267,19 +268,30 @@ def _text_at(body: object, *names: str) -> str:
 
 
 def _search_difference(wanted: list[Json], body: object) -> str | None:
-    """Of an export, which is lines of JSON."""
+    """Of an export, which is lines of JSON. Empty when nothing differs, None when one of them is not there."""
     lines = body if isinstance(body, str) else json.dumps(body)
     try:
         found = {one["id"]: one for one in map(json.loads, filter(None, lines.splitlines())) if "id" in one}
-    except (ValueError, TypeError):
-        return "the export is not readable"
-    for one in wanted:
-        if one["id"] not in found:
-            return None
-        for part in ("attributes", "references"):
-            if differs := _difference(one[part], found[one["id"]].get(part), f"{one['attributes']['title']}.{part}"):
+        for one in wanted:
+            if one["id"] not in found:
+                return None
+            differs = _difference(_asked_by(one), _asked_by(found[one["id"]]), one["attributes"]["title"])
+            if differs:
                 return differs
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError):
+        return "the export is not readable"
     return ""
+
+
+def _asked_by(search: Json) -> Json:
+    """What a saved search asks and shows, in whichever form this Kibana keeps it: newer ones move it into a tab."""
+    attributes = search["attributes"]
+    tabs = attributes.get("tabs") or [{"attributes": {}}]
+    attributes = tabs[0]["attributes"] | attributes
+    asked = json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]
+    views = sorted({one["id"] for one in search["references"] if one["type"] == "index-pattern"})
+    shown = {name: attributes.get(name) for name in ("title", "description", "columns", "sort")}
+    return shown | {"query": asked, "data view": views}
 
 
 def _difference(wanted: object, found: object, path: str = "") -> str:

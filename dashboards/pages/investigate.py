@@ -37,8 +37,8 @@ def investigate(source: Sources) -> Page:
             freshness(source),
             helped(
                 "Choose a digest above, or come here by a click on one. Without a choice it shows everything. What "
-                "admission said of it stands under the names it was asked for: open *6 · Was it admitted* from the "
-                'saved searches and add `related.hash: "sha256:…"`. `revet trace DIGEST` tells the same in a terminal.'
+                "admission said of it stands under the names it was asked for: open the saved search *revet 06* "
+                'and add `related.hash: "sha256:…"`. `revet trace DIGEST` tells the same in a terminal.'
             ),
         ),
         since="now-7d",

@@ -49,7 +49,12 @@ def _numbers(source: Sources) -> Row:
                 metric(running, count("Containers"), where=f"{RUNNING} and not decision:*"),
                 description="Not all of them are findings: what ran before revet looked has none either.",
             ),
-            Panel("exempted", "Under an exemption", 12, metric(running, count(), where=f"{RUNNING} and exemption:*")),
+            Panel(
+                "exempted",
+                "Under an exemption",
+                12,
+                metric(running, count("Containers"), where=f"{RUNNING} and exemption:*"),
+            ),
         ),
     )
 

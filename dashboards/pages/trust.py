@@ -71,6 +71,7 @@ def _standing(source: Sources) -> Row:
         [terms("revoked", "Revoked", 50)],
         [
             count("Revocations"),
+            last("signer", "Key"),
             last("revocation_reason", "Reason"),
             last("provenance.revocation.compromised_since", "Compromised since"),
             last("user.name", "By"),

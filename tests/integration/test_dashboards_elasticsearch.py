@@ -228,7 +228,7 @@ EXPECTED: dict[str, dict[str, list[tuple[object, ...]]]] = {
             ("cluster-put", t("14:00"), 1), ("exemption-put", t("01:00"), 1), ("policy-removed", t("15:00"), 1),
             ("revocation-put", t("12:00"), 1),
         ],
-        "What was revoked, and why": [("key:" + "1" * 64, 1, "keyCompromise", stored("11:00"), "ann")],
+        "What was revoked, and why": [("key:" + "1" * 64, 1, "dev", "keyCompromise", stored("11:00"), "ann")],
         "Exemptions and when they end": [("ex1", 1, stored("23:00"), "bea", "T-1", "signed")],
         "Versions of policies": [("old", 1, None, None, "ben")],
         "What each change touches": [("dev", 1, 1, 1, 1, 1, t("12:00"))],

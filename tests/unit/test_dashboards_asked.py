@@ -1,13 +1,15 @@
 """What a panel asks: true to what Kibana is told, refused where nobody tried it. And what counts as a difference."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
 
 from dashboards.asked import Window, asked, shown
 from dashboards.charts import Sources, count, metric, net, over_time, ratio, table, terms
-from dashboards.installing import _difference
+from dashboards.installing import _difference, _search_difference
+from dashboards.questions import searches
 from streams.queries.kql import parse
 from streams.sinks.mapping import Names
 
@@ -116,3 +118,48 @@ def changed(**change: object) -> Json:
 )
 def test_what_kibana_adds_is_no_difference_and_everything_else_is(found, where):
     assert _difference(WANTED, found) == where
+
+
+SEARCHES = searches(Names())
+
+
+def lines(*found: Json) -> str:
+    return "\n".join(json.dumps(one) for one in found)
+
+
+def in_a_tab(search: Json) -> Json:
+    """As newer Kibanas keep a saved search."""
+    moved = ("columns", "sort", "kibanaSavedObjectMeta", "grid", "hideChart")
+    attributes = dict(search["attributes"])
+    tab = {"id": "t", "label": "", "attributes": {name: attributes.pop(name) for name in moved}}
+    reference = search["references"][0] | {"name": "tab_t.kibanaSavedObjectMeta.searchSourceJSON.index"}
+    return search | {"attributes": attributes | {"tabs": [tab]}, "references": [reference]}
+
+
+def with_query(search: Json, query: str) -> Json:
+    source = json.loads(search["attributes"]["kibanaSavedObjectMeta"]["searchSourceJSON"])
+    source["query"]["query"] = query
+    meta = {"searchSourceJSON": json.dumps(source)}
+    return search | {"attributes": search["attributes"] | {"kibanaSavedObjectMeta": meta}}
+
+
+def test_a_saved_search_is_the_same_in_either_form_of_kibana():
+    assert _search_difference(SEARCHES, lines(*SEARCHES)) == ""
+    assert _search_difference(SEARCHES, lines(*map(in_a_tab, SEARCHES))) == ""
+
+
+@pytest.mark.parametrize("form", [lambda one: one, in_a_tab], ids=["plain", "in a tab"])
+def test_a_saved_search_that_asks_something_else_differs(form):
+    changed_one = with_query(SEARCHES[3], "*")
+    assert ".query" in (_search_difference(SEARCHES, lines(*SEARCHES[:3], form(changed_one), *SEARCHES[4:])) or "")
+    elsewhere = SEARCHES[0] | {"references": SEARCHES[5]["references"]}
+    assert ".data view" in (_search_difference(SEARCHES, lines(form(elsewhere), *SEARCHES[1:])) or "")
+
+
+@pytest.mark.parametrize("body", ["not json", '{"id": 1}\n[]', '{"id": "x", "attributes": 3}', None, 7])
+def test_an_export_that_is_none_is_no_crash(body):
+    assert _search_difference(SEARCHES, body) in (None, "the export is not readable")
+
+
+def test_a_saved_search_that_is_not_there_is_missing():
+    assert _search_difference(SEARCHES, lines(*SEARCHES[1:])) is None
