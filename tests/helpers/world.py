@@ -151,7 +151,9 @@ class World:
         keys = key_set((k, load_public_key(pem)) for k, pem in self.state.trust.candidate_keys().items())
         found = self.evidence.get((repository, digest), [])
         failure = self.broken.get((repository, digest), "")
-        places = (PlaceAsked("sig-tag", digest, "error" if failure else ("found" if found else "absent"), failure),)
+        places: tuple[PlaceAsked, ...] = (
+            PlaceAsked("sig-tag", digest, "error" if failure else ("found" if found else "absent"), failure),
+        )
         if (repository, digest) in self.bases:
             places += (PlaceAsked(BASE, self.bases[repository, digest], "found"),)
         facts = tuple(derive_fact(e, keys) for e in found)

@@ -122,7 +122,8 @@ async def test_an_answer_that_was_cut_is_made_anew_from_all_that_is_kept():
     bench.add_key(dev)
     for number in range(300):
         bench.publish(dev.sign_simple("r.example/a", RUNNING, {"serial": str(number), "note": "x" * 300}))
-    late = bench.publish(ops.sign_simple("r.example/a", RUNNING, {}))
+    shorter = {"serial": "0", "note": "x" * 290}  # comes first once it is vouched for, and fits no gap before
+    late = bench.publish(ops.sign_simple("r.example/a", RUNNING, shorter))
     worker = bench.worker()
     (first,) = bench.seen.take(await worker.handle(bench.records(bench.wanted("r.example/a", RUNNING))))
     assert mark(first) is not None
