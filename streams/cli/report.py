@@ -122,6 +122,8 @@ def write_page(text: str, file: str) -> None:
         sys.stdout.write(data.decode())
         return
     target = Path(file)
+    if target.is_dir():
+        raise InputError(f"{file} is a folder; name a file, such as -O {target / DEFAULT_FILE}")
     try:
         descriptor, made = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:
