@@ -13,7 +13,8 @@ STYLE: Final = """
   :root { --bg: #12161b; --ink: #e6e9ed; --soft: #a9b4c0; --line: #3a444f; --panel: #1b2129; --link: #8ac4ff;
     --good: #56d364; --bad: #ff8a80; --unknown: #f0b849; --plain: #9fb0c3; --on: #12161b; } }
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+  overflow-wrap: anywhere; }
 header, main, footer, nav { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
 header { padding-top: 1.5rem; }
 h1 { font-size: 1.8rem; margin: 0 0 .5rem; } h2 { font-size: 1.4rem; margin: 2.5rem 0 .25rem; }

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
@@ -17,6 +17,7 @@ from dashboards.report import page
 from streams.cli.changing import when_given
 from streams.cli.common import now, print_json, say
 from streams.cli.looking import Cluster, Record, looking, record_option
+from streams.queries.compliance import FRAMEWORKS, Sampling, compliance
 from streams.queries.looking import Look
 from streams.queries.report import Wanted, report
 from streams.queries.report.model import Report, as_json
@@ -30,6 +31,7 @@ WINDOW: Final[Micros] = 7 * DAY
 DEFAULT_FILE: Final = "revet-report.html"
 MAX_IMAGES: Final = 20
 """Images that are drawn in one report."""
+MAX_SAMPLE: Final = 1000
 
 _DRAWN: Final[tuple[SubjectKind, ...]] = ("digest", "image", "pod", "workload")
 
@@ -40,6 +42,8 @@ class Given(msgspec.Struct, frozen=True):
     start: str | None
     end: str | None
     images: tuple[str, ...]
+    compliance: str | None
+    sampling: Sampling
 
 
 @click.command(
@@ -48,6 +52,7 @@ class Given(msgspec.Struct, frozen=True):
     "  $ revet report\n"
     "  $ revet report --from 2026-11-01T00:00:00Z --to 2026-11-21T14:00:00Z -O november.html\n"
     "  $ revet report --image registry.example.com/payments/refunds:2.3 -O refunds.html\n"
+    "  $ revet report --compliance pci-dss --from 90d --sample 25 --seed 7 -O evidence.html\n"
     "  $ revet report --from 30d -o json",
 )
 @click.option(
@@ -59,6 +64,18 @@ class Given(msgspec.Struct, frozen=True):
     help="Draw where this image, digest, pod or workload comes from; repeatable.  [default: three that run]",
 )  # fmt: skip
 @click.option(
+    "--compliance", type=click.Choice(sorted(FRAMEWORKS)),
+    help="In its place, what the record shows for the controls of a framework.",
+)  # fmt: skip
+@click.option(
+    "--sample", type=click.IntRange(0, MAX_SAMPLE), default=25, show_default=True,
+    help="With --compliance: documents drawn per control.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="With --compliance: draws the sample."
+)
+@click.option("--names", is_flag=True, help="With --compliance: name people. Only for the security role.")
+@click.option(
     "-O", "--output-file", "file", metavar="FILE", default=DEFAULT_FILE, show_default=True,
     help="Where the page goes, in place of what is there; `-` for standard output.",
 )  # fmt: skip
@@ -67,14 +84,20 @@ class Given(msgspec.Struct, frozen=True):
     help="The page, or what is on it as JSON on standard output.",
 )  # fmt: skip
 @record_option
-def command(start: str | None, end: str | None, images: tuple[str, ...], file: str, output: str, record: Record) -> int:
+def command(images: tuple[str, ...], file: str, output: str, record: Record, **given: Any) -> int:  # noqa: ANN401  # options of `Given` and `Sampling`, as they were typed
     """Write the record as one HTML file: what was not seen, what runs, incidents, changes, trust, signers, provenance.
 
     The file asks nothing of the network and opens from a disk. It holds names of images, workloads and people: give it
     only to those who may see them.
     """
+    sampling = Sampling(given.pop("sample"), given.pop("seed"), given.pop("names"))
+    asked = Given(images=images, sampling=sampling, **given)
+    if asked.compliance is not None and images:
+        raise click.UsageError("--image is drawn in the report, not with --compliance")
+    if sampling.names and asked.compliance is None:
+        raise click.UsageError("--names goes with --compliance; the report names people anyway")
     with looking(record, now()) as look:
-        made = answer(look, Given(start, end, images), record)
+        made = answer(look, asked, record)
     if output == "json":
         print_json(as_json(made))
     else:
@@ -99,6 +122,8 @@ def answer(look: Look, given: Given, record: Record) -> Report:
         raise InputError(f"{len(given.images)} images to draw; give at most {MAX_IMAGES} in one report")
     routes = record.settings.owners.routes() if isinstance(record, Cluster) else Routes()
     wanted = Wanted(since, until, look.now, look.live, tuple(_subject(look, text) for text in given.images), routes)
+    if given.compliance is not None:
+        return compliance(look.reader, wanted, given.compliance, given.sampling, about=_named(record))
     return report(look.reader, wanted, about=_named(record))
 
 
@@ -122,6 +147,8 @@ def write_page(text: str, file: str) -> None:
         sys.stdout.write(data.decode())
         return
     target = Path(file)
+    if target.is_dir():
+        raise InputError(f"{file} is a folder; name a file, such as -O {target / DEFAULT_FILE}")
     try:
         descriptor, made = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
         try:

@@ -24,6 +24,7 @@ from tests.bench import (
     bench_pods,
     bench_questions,
     bench_replay,
+    bench_report,
     bench_verdict,
     bench_verify,
 )
@@ -45,6 +46,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "index": (bench_index.run, partial(bench_index.run, 4_000)),
     "questions": (bench_questions.run, partial(bench_questions.run, 20_000)),
     "ledger": (bench_ledger.run, partial(bench_ledger.run, 5_000)),
+    "report": (bench_report.run, partial(bench_report.run, 10_000)),
     "pipeline": (bench_pipeline.run, bench_pipeline.quick),
 }
 """Name -> (in full, quick)."""

@@ -25,14 +25,15 @@ _OURS: Final = frozenset({"id", "tone", "lane", "lanes", "columns", "kind"})
 """Members of the structure that are words of ours."""
 
 
-def hostile(report: Report) -> Report:
-    """The same report, every other text replaced by one of `NAMES`."""
-    made: Report = _Replacing().made(report)
+def hostile(report: Report, names: tuple[str, ...] = NAMES) -> Report:
+    """The same report, every other text replaced by one of these."""
+    made: Report = _Replacing(names).made(report)
     return made
 
 
 class _Replacing:
-    def __init__(self) -> None:
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
         self._turn = 0
 
     def made(self, value: Any, name: str = "") -> Any:
@@ -43,5 +44,5 @@ class _Replacing:
             return tuple(self.made(one, name) for one in value) if name not in _OURS else value
         if isinstance(value, str) and name not in _OURS:
             self._turn += 1
-            return NAMES[self._turn % len(NAMES)]
+            return self._names[self._turn % len(self._names)]
         return value

@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from streams.queries.asof import running_at
-from streams.queries.conditions import Not, both, exists, full_name, is_
+from streams.queries.conditions import full_name, is_, one_of
 from streams.queries.port import RecordReader
-from streams.queries.report.common import Wanted, asked_table, cut, figure, number
+from streams.queries.report.common import Wanted, asked_table, cut, figure
 from streams.queries.report.model import Bar, Bars, Figure, Figures, Part, Section, Table, Tone
 from streams.queries.teams import Teams
 from streams.sinks.document import shown_image
@@ -153,16 +153,21 @@ def _findings(reader: RecordReader) -> Table:
 _RANK: Final = {name: n for n, name in enumerate(("critical", "high", "medium", "low", "info"))}
 
 
+_MAY_LACK: Final = one_of("verdict", ("unverifiable", "violates"))
+"""Where one policy cannot be told, the worst verdict is one of these: the others need no closer look."""
+
+
 def _unverified(reader: RecordReader, wanted: Wanted) -> Table:
     columns = ("since", "policy", "reasons", "why", "last_told", "last_verdict", "workload", "image",
                "containers")  # fmt: skip
     caption = "What a policy could not be told of, since when, and what was last known"
-    return asked_table(reader, "unverified", wanted.asked(), caption, columns, empty="all of it could be told")
+    return asked_table(
+        reader, "unverified", wanted.asked(where=_MAY_LACK), caption, columns, empty="all of it could be told"
+    )
 
 
 def _unadmitted(reader: RecordReader, wanted: Wanted) -> tuple[Table, ...]:
-    total = number(reader, "containers", both(running_at(None), Not(exists("decision"))))
     columns = ("started", "why", "workload", "pod", "container", "image")
     asked = wanted.asked(limit=PLACES)
-    caption = f"Running containers without an admission decision on record: {total:,}"
+    caption = "Running containers without an admission decision on record, newest first"
     return (asked_table(reader, "unadmitted", asked, caption, columns, empty="every one has its decision"),)
