@@ -19,6 +19,11 @@ from streams.events import (
     ClaimObserved,
     ContainerChanged,
     EvidenceWanted,
+    LedgerChecked,
+    LedgerEntry,
+    LedgerSealed,
+    LedgerSigned,
+    LedgerWritten,
     PodObserved,
     ProgressSeen,
     TrustChanged,
@@ -91,6 +96,10 @@ def sample(name: str) -> object:
 SCOPE = SilenceScope(("v1:i",), ("unsigned",), ("prod-*",), ("pay",), ("payments",), ("signed",))
 NEW = {
     "SilenceAction": SilenceAction("v1:s:add", 1, "v1:s", "add", "ann", "moving", SCOPE, 9),
+    "LedgerWritten": LedgerWritten("ledger:1", 1, (LedgerEntry("record", "revet.trust", "v1:t", 2, b"\1" * 32, ""),)),
+    "LedgerSealed": LedgerSealed("ledger-batch:0:1", 1, 0, 0, 1, b"\1" * 32, b"", 2, 2, "ledger:1"),
+    "LedgerSigned": LedgerSigned("ledger-checkpoint:0:1", 1, 0, "note"),
+    "LedgerChecked": LedgerChecked("ledger:recent:1", 1, "recent", 0, 2, 1, 1, "record-missing: revet.trust v1:t"),
     "Silence": Silence("v1:s", SCOPE, "ann", "moving", 1, 9, "ended", 5, 2, "ben", "moved", 3),
 }
 """Kinds that the newest version adds."""
