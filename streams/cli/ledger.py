@@ -54,7 +54,7 @@ Option = Callable[[Callable[..., Any]], Callable[..., Any]]  # Any: decorators t
 
 @click.group()
 def command() -> None:
-    """The ledger: prove that the record holds what was written, or name what it does not."""
+    """Prove that the record holds what was written, or name what it does not."""
 
 
 def _place(record: Record, key_file: Path | None = None) -> LedgerPlace:
@@ -97,7 +97,7 @@ _reason: Final[Option] = click.option("--reason", required=True, metavar="TEXT",
 @command.command(
     epilog="Examples:\n\n\b\n"
     "  $ revet ledger init\n"
-    "  $ revet ledger init --profile prod --key-file /run/secrets/ledger-key.pem\n\n"
+    "  $ revet ledger init --key-file /run/secrets/ledger-key.pem -o json\n\n"
     "Write the printed line down where whoever can change the record cannot: who checks needs it."
 )
 @_key_file
@@ -281,8 +281,9 @@ def _print_report(report: Report) -> None:
     "export",
     epilog="Examples:\n\n\b\n"
     "  $ revet ledger export ledger.jsonl.gz --from 2026-10-01 --to 2026-11-01 --checker check_ledger.py\n"
-    "  $ python check_ledger.py ledger.jsonl.gz --key ledger-3f2a9c01=Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n\n"
-    "The file holds what the record holds, names of persons too: it is for whoever may see that.",
+    "  $ revet ledger verify --export ledger.jsonl.gz --key auditor-keys.txt\n\n"
+    "Without revet: python check_ledger.py FILE --key NAME=KEY. The file holds what the record holds, names of"
+    " persons too: it is for whoever may see that.",
 )
 @click.argument("file", type=_FILE)
 @_since

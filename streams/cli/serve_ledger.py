@@ -12,7 +12,7 @@ from streams.settings import Settings
 
 @click.command(
     epilog="Examples:\n\n\b\n"
-    "  $ revet ledger init --profile prod --key-file /run/secrets/ledger-key.pem\n"
+    "  $ revet ledger init --key-file /run/secrets/ledger-key.pem\n"
     "  $ revet serve ledger --settings /etc/revet/cluster.yaml",
 )
 @settings_option

@@ -20,6 +20,11 @@ from streams.events import (
     ClaimObserved,
     ContainerChanged,
     EvidenceWanted,
+    LedgerChecked,
+    LedgerEntry,
+    LedgerSealed,
+    LedgerSigned,
+    LedgerWritten,
     PodObserved,
     ProgressSeen,
     PullsTaken,
@@ -97,6 +102,10 @@ NEW = {
     "PullsTaken": PullsTaken("v1:p", 1, "docker.io", 2, "fetch-1"),
     "AuditCounted": AuditCounted("audit-counted:c1/cp-1:1", 1, "c1", "cp-1", 2, 3, 4),
     "IncidentContext": IncidentContext("v1:x", 1, "v1:i", "ci", "r.example/a@sha256:00"),
+    "LedgerWritten": LedgerWritten("ledger:1", 1, (LedgerEntry("record", "revet.trust", "v1:t", 2, b"\1" * 32, ""),)),
+    "LedgerSealed": LedgerSealed("ledger-batch:0:1", 1, 0, 0, 1, b"\1" * 32, b"", 2, 2, "ledger:1"),
+    "LedgerSigned": LedgerSigned("ledger-checkpoint:0:1", 1, 0, "note"),
+    "LedgerChecked": LedgerChecked("ledger:recent:1", 1, "recent", 0, 2, 1, 1, "record-missing: revet.trust v1:t"),
 }
 """Kinds that the newest version adds."""
 

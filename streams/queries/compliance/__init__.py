@@ -9,6 +9,7 @@ draws the same again. People are `person 1`, `person 2` … unless names are ask
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from hashlib import sha256
 from typing import Final
 
@@ -115,7 +116,7 @@ def _place(position: int) -> str:
 def _drawn(control: Control, counted: dict[str, _Counted], sampling: Sampling) -> dict[str, list[str]]:
     """Kind of evidence -> ids, in equal parts as far as there are so many; without repetition."""
     ranked = {
-        kind: sorted(counted[kind].ids, key=lambda i, k=kind: _rank(sampling.seed, control.id, k, i))
+        kind: sorted(counted[kind].ids, key=partial(_rank, sampling.seed, control.id, kind))
         for kind in control.evidence
     }
     taken: dict[str, list[str]] = {kind: [] for kind in ranked}
