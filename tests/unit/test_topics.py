@@ -5,13 +5,13 @@ from typing import get_args
 from alerting.models import IncidentAction, IncidentPart, ShardReached, SilenceAction
 from streams import alerter, handlers
 from streams.clustered import ClusterAlerter, ClusterJudge
-from streams.events import DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
+from streams.events import DeadLetter, LedgerChecked, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
 from streams.topics import ALERTS, CLAIMS, CLUSTER_SIGHT, STATE, TOPICS
 
-ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
+ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge", "ledger"}
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
 ALERTED: set[type] = {  # not passed over
@@ -45,7 +45,7 @@ def test_an_event_is_in_one_topic():
 
 def test_collectors_write_the_observations():
     """And, as every process, that they live; in a recording also what time it is."""
-    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, Tick}
+    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, LedgerChecked, Tick}
 
 
 def test_the_judge_writes_what_handlers_give():
