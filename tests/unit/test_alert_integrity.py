@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alerting.integrity import Check, Integrity
+from alerting.models import Incident
 from alerting.ownfindings import Told
 from streams.alerter import Alerter
 from streams.events import LedgerChecked
@@ -60,7 +61,7 @@ def test_the_alerter_tells_it_and_keeps_it() -> None:
         "ledger:recent:1", T0, "recent", T0 - DAY, T0 + DAY, 100, 2, "record-changed: revet.admission v1:x"
     )
     said = list(alerter.handle(event, T0))
-    (incident,) = [out for out in said if type(out).__name__ == "Incident"]
+    (incident,) = [out for out in said if isinstance(out, Incident)]
     assert (incident.kind, incident.severity, incident.state) == ("ledger-broken", "critical", "open")
     rows = [(kind, key, value) for kind, key, value in alerter.take_dirty() if value is not None]
     again = Alerter()

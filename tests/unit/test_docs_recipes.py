@@ -105,13 +105,14 @@ def test_every_revocable_subject_hits_something_and_has_a_command():
 EVENTS = get_args(codec.Event)
 NOT_ON_A_TOPIC = {"Tick"}
 """Time: made where it is needed."""
-NO_KEY = {"TrustChanged", "ShardReached"}
+NO_KEY = {"TrustChanged", "ShardReached", "LedgerWritten", "LedgerSealed", "LedgerSigned"}
 """Every reader reads all of them."""
 ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "ClaimObserved", "DeadLetter"}
 """Inputs that the judge does not ask (namespaces go to the alerter)."""
 NOT_KEPT = {
     *("PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "ProgressSeen"),
     *("IncidentAction", "IncidentContext", "SilenceAction", "AuditCounted", "PullsTaken"),
+    *("LedgerWritten", "LedgerSealed", "LedgerSigned", "LedgerChecked"),
 }
 """Events without documents of their own: another document covers them, or they are questions between our own parts."""
 

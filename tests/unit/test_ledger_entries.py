@@ -72,7 +72,9 @@ def test_current_state_has_no_entry() -> None:
 
 def test_packs_fit_a_broker_and_keep_the_order() -> None:
     entries = [*entries_of(decisions(2000)), act("erased", {"why": "x" * 3000}, 5, home="h", id_="i" * 4096)]
-    entries += list(entries_of(Document("revet.trust", "ü" * 4000 + str(n), n, {}) for n in range(40)))
+    entries += list(
+        entries_of(Document("revet.trust", "ü" * 4000 + str(n), n, {"event.id": str(n)}) for n in range(40))
+    )
     packs = list(packed(entries, 9))
     assert [e for pack in packs for e in pack.entries] == entries
     for pack in packs:

@@ -5,13 +5,22 @@ from typing import get_args
 from alerting.models import IncidentAction, IncidentContext, IncidentPart, ShardReached, SilenceAction
 from streams import alerter, handlers
 from streams.clustered import ClusterAlerter, ClusterJudge
-from streams.events import AuditCounted, DeadLetter, NamespaceObserved, Observation, ProgressSeen, Tick, TrustChanged
+from streams.events import (
+    AuditCounted,
+    DeadLetter,
+    LedgerChecked,
+    NamespaceObserved,
+    Observation,
+    ProgressSeen,
+    Tick,
+    TrustChanged,
+)
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
 from streams.topics import ACTIONS, ALERTS, CLAIMS, CLUSTER_SIGHT, STATE, TOPICS
 
-ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge"}
+ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge", "ledger"}
 INDEXED: set[type] = set(documents._MAKERS)
 HANDLED: set[type] = set(handlers.HANDLERS) - {Tick}  # time is no record
 ALERTED: set[type] = {  # not passed over
@@ -46,7 +55,7 @@ def test_an_event_is_in_one_topic():
 
 def test_collectors_write_the_observations():
     """And, as every process, that they live; what API servers count; in a recording also what time it is."""
-    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, AuditCounted, Tick}
+    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, AuditCounted, LedgerChecked, Tick}
 
 
 def test_the_judge_writes_what_handlers_give():
