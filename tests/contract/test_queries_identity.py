@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.queries.blast import blast_radius
+from streams.queries.held import NOT_REVOCABLE
 from streams.queries.results import as_json
 from streams.queries.subjects import FIELD_OF, NothingCalledError, resolve
 from streams.queries.trace import trace
@@ -143,7 +144,7 @@ def test_the_timeline_of_an_identity_tells_evidence_trust_and_findings(world):
     assert as_json(found)["schema"] == "revet.trace/v1"
 
 
-@pytest.mark.parametrize("kind", sorted(FIELD_OF))
+@pytest.mark.parametrize("kind", sorted({*FIELD_OF} - NOT_REVOCABLE))
 def test_an_image_tells_what_became_of_all_it_rests_on(world, kind):
     """A revocation of whatever its evidence rests on is in the timeline of the image."""
     subject = {

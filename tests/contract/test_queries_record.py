@@ -12,6 +12,7 @@ from streams.queries.conditions import EVERYTHING, Is, Not, compare, exists, is_
 from streams.queries.coverage import coverage
 from streams.queries.lists import deadletters, evidence, incidents, search, verdict_document
 from streams.queries.port import ALL_HISTORY, MAX_PAGE, Group, every, one
+from streams.queries.questions import Asked, ask, question
 from streams.queries.results import SCHEMAS, Answer, as_json
 from streams.queries.subjects import resolve
 from streams.queries.trace import trace
@@ -643,6 +644,7 @@ def test_every_answer_has_a_schema_and_plain_times(world):
     answers: list[Answer] = [
         trace(reader, subject), blast_radius(reader, subject, at=T, since=LEAK), search(reader, ""), incidents(reader),
         deadletters(reader), coverage(reader), evidence(reader, resolve(reader, LATE)),
+        ask(reader, question("ran"), Asked(subject=resolve(reader, LATE), at=T, known_at=T + MINUTE, now=T)),
     ]  # fmt: skip
     assert {type(a) for a in answers} == set(SCHEMAS)
     for answer in answers:

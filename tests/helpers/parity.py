@@ -130,14 +130,13 @@ def _searches(known: Mapping[str, set[str]], middle: str) -> list[Question]:
 
 
 def _fifteen(known: Mapping[str, set[str]], middle: str, late: str) -> list[Question]:
-    """Every question about a subject of each kind it takes, at instants, as known by them, and in pages."""
+    """Every question about a subject of each kind it takes, now or at an instant as known by one, and in pages."""
     asked: list[Question] = []
     for number, of in enumerate(QUESTIONS):
         about = [f"{kind}:{name}" for kind in of.subjects for name in some(known.get(kind, ()), 1)]
         subjects: list[Question] = [*([] if of.needs_subject else [()]), *((text,) for text in about)]
-        for subject in subjects:
-            asked.append(("ask", of.name, *subject))
-            asked.append(("ask", of.name, *subject, "--at", late, "--known-at", middle, "--limit", "5"))
+        then: Question = ("--at", late, "--known-at", middle, "--limit", "5")
+        asked += [("ask", of.name, *subject, *(then if way % 2 else ())) for way, subject in enumerate(subjects)]
         first = subjects[number % len(subjects)]
         asked.append(("ask", of.name, *first, "--known-at", late, "--limit", "2"))
         if not of.of_instant:
