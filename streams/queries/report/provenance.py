@@ -127,12 +127,6 @@ def _source(row: dict[str, Cell]) -> tuple[Cell, Cell]:
     return (row["source"], commit) if row["source"] else (commit, "")
 
 
-def _source(row: dict[str, Cell]) -> tuple[Cell, Cell]:
-    """The repository with the commit; the commit alone where nobody says of what."""
-    commit = f"commit {row['commit']}" if row["commit"] else ""
-    return (row["source"], commit) if row["source"] else (commit, "")
-
-
 def _decided(rows: Iterable[dict[str, Cell]]) -> Iterator[tuple[Cell, Cell]]:
     for row in rows:
         flags = f" ({row['flags']})" if row["flags"] else ""
