@@ -142,8 +142,11 @@ _TONES: Final[dict[str, Tone]] = {
 }
 _TOLD: Final = frozenset({"verdict", "last_verdict", "severity", "state", "decision", "kind", "shows"})
 """Columns whose words have a colour."""
-_PROSE: Final = frozenset({"why", "sentence", "note", "policies", "repositories", "what_it_asks", "shows"})
-"""Columns that hold sentences."""
+_WIDTHS: Final = {
+    **dict.fromkeys(("why", "sentence", "note", "policies", "repositories", "what_it_asks", "shows"), "prose"),
+    **dict.fromkeys(("workload", "image", "rule", "about", "user", "id"), "name"),
+}
+"""Columns that hold sentences or long names."""
 
 
 def _table(block: Table) -> Element:
@@ -174,7 +177,7 @@ def _cells(block: Table, row: Sequence[Cell], kept: list[int], numeric: set[int]
         if place == 0:
             yield e("th", shown, scope="row", class_=_number(n, numeric))
         else:
-            yield e("td", shown, class_=_number(n, numeric) or ("prose" if block.columns[n] in _PROSE else None))
+            yield e("td", shown, class_=_number(n, numeric) or _WIDTHS.get(block.columns[n]))
 
 
 def _shown(column: str, cell: Cell) -> Content:

@@ -81,13 +81,13 @@ def graph(block: Graph, key: str) -> Element:
     """Lanes from left to right; a line from each thing to those of the next lane that has any."""
     lanes = [(lane, [node for node in block.nodes if node.lane == lane]) for lane in block.lanes]
     most = max((len(of) for _, of in lanes), default=1) or 1
-    width = len(lanes) * (_BOX[0] + _GAP[0]) - _GAP[0]
+    width = len(lanes) * (_BOX[0] + _GAP[0]) - _GAP[0] + 4
     height = 30 + most * (_BOX[1] + _GAP[1])
     shapes: list[Content] = []
     places: list[list[tuple[float, float]]] = []
     boxes: list[Content] = []
     for column, (lane, nodes) in enumerate(lanes):
-        left = column * (_BOX[0] + _GAP[0])
+        left = 2 + column * (_BOX[0] + _GAP[0])
         shapes.append(e("text", lane, x=left, y=16, class_="soft"))
         first = 30 + (most - len(nodes)) * (_BOX[1] + _GAP[1]) / 2
         tops = [first + row * (_BOX[1] + _GAP[1]) for row in range(len(nodes))]

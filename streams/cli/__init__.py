@@ -38,7 +38,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "ask": ("streams.cli.ask", "Ask one of fifteen questions of the record."),
     "report": (
         "streams.cli.report",
-        "The record as one HTML file: what runs, what changed, who signs, what was not seen.",
+        "Write the record as one HTML file: what was not seen, what runs, incidents, trust, signers, provenance.",
     ),
     "search": ("streams.cli.search", "Search the record with a subset of KQL."),
     "alert": ("streams.cli.alert", "See who is told where, and try it."),

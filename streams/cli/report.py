@@ -85,7 +85,7 @@ class Given(msgspec.Struct, frozen=True):
 )  # fmt: skip
 @record_option
 def command(images: tuple[str, ...], file: str, output: str, record: Record, **given: Any) -> int:  # noqa: ANN401  # options of `Given` and `Sampling`, as they were typed
-    """Write the record as one HTML file: what was not seen, what runs, incidents, changes, trust, signers, provenance.
+    """Write the record as one HTML file: what was not seen, what runs, incidents, trust, signers, provenance.
 
     The file asks nothing of the network and opens from a disk. It holds names of images, workloads and people: give it
     only to those who may see them.

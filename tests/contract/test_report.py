@@ -159,5 +159,5 @@ def test_plots_count_what_the_table_counts(found):
 
 def test_a_record_in_which_nothing_is_makes_a_report_too():
     world = RecordedWorld(keys=(), store="memory")
-    found = as_json(report(world.reader, Wanted(at(0), at(1), at(1), at(1))))
+    found: Any = as_json(report(world.reader, Wanted(at(0), at(1), at(1), at(1))))
     assert found["sections"][0]["id"] == "coverage"

@@ -115,10 +115,7 @@ def _place(position: int) -> str:
 
 def _drawn(control: Control, counted: dict[str, _Counted], sampling: Sampling) -> dict[str, list[str]]:
     """Kind of evidence -> ids, in equal parts as far as there are so many; without repetition."""
-    ranked = {
-        kind: sorted(counted[kind].ids, key=partial(_rank, sampling.seed, control.id, kind))
-        for kind in control.evidence
-    }
+    ranked = {kind: _ranked(counted[kind].ids, sampling.seed, control.id, kind) for kind in control.evidence}
     taken: dict[str, list[str]] = {kind: [] for kind in ranked}
     known: set[tuple[str, str]] = set()
     left = sampling.size
@@ -135,8 +132,13 @@ def _drawn(control: Control, counted: dict[str, _Counted], sampling: Sampling) -
     return taken
 
 
-def _rank(seed: int, *names: str) -> bytes:
-    return sha256("\0".join((str(seed), *names)).encode("utf-8", "replace")).digest()
+def _ranked(ids: tuple[str, ...], seed: int, *names: str) -> list[str]:
+    """The ids in an order that the seed alone decides."""
+
+    def rank(id_: str) -> bytes:
+        return sha256("\0".join((str(seed), *names, id_)).encode("utf-8", "replace")).digest()
+
+    return sorted(ids, key=rank)
 
 
 # ------------------------------------------------------------------------------------------------ showing
@@ -199,7 +201,8 @@ def _sample(kind: str, hit: Hit, people: _People, sampling: Sampling) -> tuple[C
 def _about(hit: Hit) -> str:
     """What it is about, by names of things alone."""
     place = text_of(hit.body, "workload_id") or text_of(hit.body, "short_id") or text_of(hit.body, "policy")
-    image = shown_image(text_of(hit.body, "repository"), text_of(hit.body, "digest"), "")
+    repository, digest = text_of(hit.body, "repository"), text_of(hit.body, "digest")
+    image = shown_image(repository, digest) if repository or digest else ""
     feed = text_of(hit.body, "feed")
     return " ".join(filter(None, (place, image, f"{text_of(hit.body, 'cluster')} {feed}" if feed else "")))
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from streams.queries.asof import running_at
-from streams.queries.conditions import full_name, is_, one_of
+from streams.queries.conditions import EVERYTHING, full_name, is_, one_of
 from streams.queries.port import RecordReader
 from streams.queries.report.common import Wanted, asked_table, cut, figure
 from streams.queries.report.model import Bar, Bars, Figure, Figures, Part, Section, Table, Tone
@@ -22,7 +22,8 @@ PLACES: Final = 25
 
 TONES: Final[dict[str, Tone]] = {"valid": "good", "violates": "bad", "unverifiable": "unknown", "ungoverned": "plain"}
 
-_BY: Final = ("cluster", "cluster_name", "namespace", "workload_id", "repository", "digest", "verdict")
+_BY: Final = ("cluster", "namespace", "workload_id", "repository", "digest", "verdict")
+"""What the state file has columns for: a field of the body would be read out of every container once more."""
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -42,14 +43,23 @@ class Running(msgspec.Struct, frozen=True):
 def running_now(reader: RecordReader, wanted: Wanted) -> list[Running]:
     """What runs now, counted by place, image and verdict. Raises as `RecordReader.groups`."""
     teams = Teams(reader, wanted.routes)
+    called = _called(reader)
     names: dict[tuple[str, str], str] = {}
     rows: list[Running] = []
     for group in reader.groups(HOMES["containers"], running_at(None), tuple(map(full_name, _BY))):
-        cluster, _, namespace, *_ = group.values
+        cluster, namespace, *rest = group.values
         if (cluster, namespace) not in names:
             names[cluster, namespace] = teams(cluster, namespace)
-        rows.append(Running(*group.values, group.count, names[cluster, namespace]))  # type: ignore[call-arg, arg-type]  # one per name of _BY
+        workload, repository, digest, verdict = rest
+        told = (called.get(cluster, ""), namespace, workload, repository, digest, verdict)
+        rows.append(Running(cluster, *told, group.count, names[cluster, namespace]))
     return rows
+
+
+def _called(reader: RecordReader) -> dict[str, str]:
+    """Id of a cluster -> its name, as its feeds have it."""
+    groups = reader.groups(HOMES["feeds"], EVERYTHING, tuple(map(full_name, ("cluster", "cluster_name"))))
+    return {cluster: name for cluster, name in (group.values for group in groups) if name}
 
 
 def posture(reader: RecordReader, wanted: Wanted, rows: list[Running]) -> Section:
