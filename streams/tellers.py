@@ -183,8 +183,8 @@ async def pressing_of(
         return
     try:
         from alerting.adapters.slackanswers import SlackAnswers  # noqa: PLC0415  # an extra, as above
-        from alerting.adapters.slackclient import SlackWeb  # noqa: PLC0415
-        from alerting.adapters.slacksocket import CALL_SECONDS, SlackSocket, SocketOptions  # noqa: PLC0415
+        from alerting.adapters.slackclient import SlackWeb  # noqa: PLC0415  # as above
+        from alerting.adapters.slacksocket import CALL_SECONDS, SlackSocket, SocketOptions  # noqa: PLC0415  # as above
     except ImportError as error:
         raise InputError(_NOT_INSTALLED) from error
     pressing = Pressing(slack.people, take, clock, told.pressed)

@@ -9,7 +9,6 @@ draws the same again. People are `person 1`, `person 2` … unless names are ask
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from hashlib import sha256
 from typing import Final
 
