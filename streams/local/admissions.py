@@ -170,7 +170,8 @@ def _admission(hit: Hit, ran: Sequence[Hit], teams: Mapping[tuple[str, str], str
     place = (text_of(body, "orchestrator.cluster.id"), text_of(body, "orchestrator.namespace"))
     first = ran[0].body if ran else {}
     labels = first.get("kubernetes.labels")
-    digests = {text_of(r.body, "container.name"): text_of(r.body, "digest") for r in ran}
+    # What waited for its image has no digest; the same container has another document once it runs.
+    digests = {text_of(r.body, "container.name"): digest for r in ran if (digest := text_of(r.body, "digest"))}
     workload = f"{text_of(body, 'provenance.workload.kind')}/{text_of(body, 'provenance.workload.name')}"
     return Admission(
         id=hit.id,
