@@ -19,8 +19,9 @@ from streams.sinks.fields import is_current
 class Entering:
     """Writes entries. One per process."""
 
-    def __init__(self, link: Link, clock: Callable[[], int] = wall_clock) -> None:
-        self._link, self._clock = link, clock
+    def __init__(self, link: Link, *, enabled: bool, clock: Callable[[], int] = wall_clock) -> None:
+        """`enabled`: there is a ledger (`ledger.enabled`); without one nothing is written."""
+        self._link, self._enabled, self._clock = link, enabled, clock
 
     async def before(self, documents: Sequence[Versioned]) -> None:
         """Entries of the history among these; back when the broker has them.
@@ -28,6 +29,8 @@ class Entering:
         Raises:
             PlaceUnavailable, PlaceRefused: the broker did not take them; the documents must not be written then.
         """
+        if not self._enabled:
+            return
         now = self._clock()
         packs = packed(entries_of(one.document for one in documents), now)
         sent = [await self._link.send(to_wire(output(pack), 1, 0, now // 1000)) for pack in packs]
@@ -35,7 +38,7 @@ class Entering:
 
     def refused(self, documents: Sequence[Refused]) -> list[Output]:
         """The acts that say which documents no store took, though they have an entry."""
-        entries = (_act(one) for one in documents if not is_current(one.item.document.home))
+        entries = (_act(one) for one in documents if self._enabled and not is_current(one.item.document.home))
         return [output(pack) for pack in packed(entries, self._clock())]
 
 

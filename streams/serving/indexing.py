@@ -62,7 +62,7 @@ async def index(process: Process) -> None:
 
     async with connect_async(settings.elasticsearch) as server:
         record = ElasticRecord(server, Names(settings.elasticsearch.namespace), paused=paused)
-        indexer = Indexer(record, shared, made, process, Entering(link))
+        indexer = Indexer(record, shared, made, process, Entering(link, enabled=settings.ledger.enabled))
         worker = BatchWorker(
             link, source_of(settings.kafka, "index", INDEXED), indexer, shards=settings.kafka.partitions, view=view,
             options=BatchOptions(), meter=meter, accept_gaps=settings.serve.accept_gaps,
@@ -85,6 +85,9 @@ class Indexer:
         self._process = process
         self._clock = clock
         self._making = asyncio.Lock()
+        self._turn = asyncio.Event()
+        """Set once the batch before has begun to be written."""
+        self._turn.set()
 
     def check(self, record: Record) -> None:
         """See `BatchHandler`. Only of a trust record the version does not tell; reading the others twice would cost."""
@@ -97,7 +100,13 @@ class Indexer:
         """See `BatchHandler`. Gives a dead letter for every document that no store takes."""
         async with self._making:  # batches are made, and begun to be written, in their order
             made = await self._documents(records)
-        await self._entering.before(made)
+            before, self._turn = self._turn, asyncio.Event()
+            mine = self._turn
+        try:
+            await self._entering.before(made)
+            await before.wait()
+        finally:
+            mine.set()  # whoever waits for it runs when we wait for the record
         began = time.monotonic()
         written = await self._record.write(made)
         if made:

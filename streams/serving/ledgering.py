@@ -35,7 +35,13 @@ RETRY_SECONDS: Final = 60.0
 
 
 async def ledger(process: Process) -> None:
-    """Until the process is told to stop. Raises InputError for a key that cannot be used; as `KafkaLink`."""
+    """Until the process is told to stop. Raises InputError where there is no ledger (`ledger.enabled`) and for a key
+    that cannot be used; as `KafkaLink`.
+    """
+    if not process.settings.ledger.enabled:
+        raise InputError(
+            "ledger.enabled: indexers write no entries, so there is nothing to seal; example: ledger.enabled: true"
+        )
     place = ClusterPlace(process.settings)
     link = KafkaLink(process.settings.kafka, NEEDED)
     await link.start()

@@ -78,7 +78,7 @@ async def reconcile(
     try:
         await _read_whole(BroadcastView(link, (TRUST, CLUSTER_SIGHT), take))
         async with connect_async(settings.elasticsearch) as server:
-            looker = _Looker(server, names, Entering(link), mend=mend)
+            looker = _Looker(server, names, Entering(link, enabled=settings.ledger.enabled), mend=mend)
             found = []
             for slot, end in (await _reached(settings, link)).items():
                 found.append(await _partition(link, slot, end, (since, until), made, looker))

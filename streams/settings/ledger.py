@@ -12,6 +12,9 @@ from streams.settings.section import UNTOLD, Section
 class LedgerSettings(Section):
     """Tamper evidence of the record (`revet ledger`, `revet serve ledger`)."""
 
+    enabled: bool = Field(default=False, examples=[True])
+    """Clustered mode: the indexer writes an entry for every document of history. Everything that is written while it is
+    off stands outside of the ledger; turn it on before `revet ledger init`. On one machine `init` alone does it."""
     key_file: Path | None = Field(default=None, examples=["/run/secrets/ledger-key.pem"])
     """Private key (Ed25519, PEM) that signs checkpoints; made by `revet ledger init`. None: on one machine the one
     beside the state file."""

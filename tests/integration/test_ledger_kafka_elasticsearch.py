@@ -52,6 +52,7 @@ def in_loop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., N
 @pytest.fixture
 def cluster(kafka_server, elastic_server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     own = {
+        "REVET_LEDGER_ENABLED": "true",
         "REVET_LEDGER_KEY_FILE": str(tmp_path / "ledger.pem"),
         "REVET_LEDGER_DIRECTORY": str(tmp_path / "checkpoints"),
         "REVET_LEDGER_SECONDS": "1",
