@@ -10,9 +10,9 @@ from typing import Final
 
 from streams.queries.compliance.model import Control, Framework
 
-_CHAIN: Final = "that no record was changed or left out: this report checks no integrity chain"
+_CHAIN: Final = "that no record was changed or left out: that is what `revet ledger verify` says"
 _STORE: Final = "who may read and delete records: roles and retention are settings of the store"
-_NUMBERS: Final = "Numbers and titles are from memory of the published edition: check them against yours."
+_NUMBERS: Final = "Numbers of controls differ between editions: check them against yours."
 
 FRAMEWORKS: Final[dict[str, Framework]] = {
     "nist-800-53": Framework("NIST SP 800-53 Rev. 5", "Baselines of SP 800-53B in brackets.", (

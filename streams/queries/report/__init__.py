@@ -50,7 +50,7 @@ def _limits() -> Section:
         "What changed, incidents that ended and entries of trust are of the window.",
         "A list that leaves rows out says how many, and the command that shows them all.",
         "Names are shown as the record has them; what cannot be seen is spelt out, what is long is cut in the middle.",
-        "Nothing here proves that no document of the record was changed.",
+        "Nothing here proves that no document of the record was changed: `revet ledger verify` does.",
         "The page asks nothing of the network: it has no script, no picture and no address outside itself.",
     )
     return Section("limits", "What this page cannot tell", "", (Part((Sentences(told),)),))
