@@ -159,7 +159,7 @@ class Chain:
             self.passed_over.append(header)
             return None
         head = header_hash(header)
-        packs = self._packs_up_to(header.pack)
+        packs = self._packs_up_to(header.pack, header.count)
         problem = _mismatch(header, packs)
         if problem and head not in self._vouched:
             self.passed_over.append(header)
@@ -174,16 +174,20 @@ class Chain:
         self.sizes.append(self.size)
         return Closed(header, head, tuple(entry for pack in packs for entry in pack.entries), problem)
 
-    def _packs_up_to(self, last: str) -> list[_Pack]:
-        """The packs of a batch; none when its last pack is not there."""
+    def _packs_up_to(self, last: str, entries: int) -> list[_Pack]:
+        """The packs of a batch; none when its last pack is not there. A pack that was written twice has one id, so the
+        number of entries says which of the two is meant.
+        """
         found: list[_Pack] = []
-        count = 0
+        count = there = 0
         for pack in self._packs:
             found.append(pack)
             count += len(pack.entries)
             if pack.id == last:
-                return found
-        return []
+                there = len(found)
+                if count >= entries:
+                    break
+        return found[:there]
 
 
 def _mismatch(header: LedgerSealed, packs: Sequence[_Pack]) -> str:

@@ -188,8 +188,13 @@ class Check:
         previous = self.heads[-1].hex() if self.heads else ""
         if (header["number"], header["first"], header["previous"]) != (len(self.heads), size, previous):
             return None  # of a sealer that came second; if it was signed, the checkpoint will tell
-        names = [name for name, _ in packs]
-        taken = packs[: names.index(header["pack"]) + 1] if header["pack"] in names else []
+        taken, count = [], 0
+        for number, (name, inside) in enumerate(packs, start=1):
+            count += len(inside)
+            if name == header["pack"]:  # one that was written twice has one name: the number of entries says which
+                taken = packs[:number]
+                if count >= header["count"]:
+                    break
         leaves = [leaf_hash(entry) for _, pack in taken for entry in pack]
         if len(leaves) != header["count"] or tree_root(leaves).hex() != header["root"]:
             if not self.is_signed(header_hash(header)):

@@ -25,7 +25,7 @@ from streams.settings import LedgerSettings, Settings
 from streams.sinks.document import Document
 from streams.sinks.mapping import Names, record_id
 from streams.topics import LEDGER
-from verifier.errors import InputError
+from verifier.errors import InputError, PlaceRefused
 from verifier.models import Micros
 
 
@@ -89,6 +89,8 @@ class ClusterPlace(LedgerPlace):
             if header is not None:
                 self._send(header)
                 position = follow(log, chain, position)
+                if chain.number == header.number:  # nobody's counts: another would not, either
+                    raise PlaceRefused("ledger-stuck", f"the header of batch {header.number} does not fit its entries")
             checkpoint = sealer.checkpoint(chain)
             if checkpoint is not None:
                 self._send(checkpoint)

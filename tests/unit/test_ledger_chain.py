@@ -137,6 +137,19 @@ def test_every_member_of_a_header_is_in_its_hash(key: Signing) -> None:
     assert len(hashes | {header_hash(header)}) == len(others) + 1
 
 
+def test_entries_that_were_written_twice_before_they_were_sealed_are_one_batch(key: Signing) -> None:
+    """A replay writes the same pack again, under the same id."""
+    chain = filled(key, 20)
+    for pack in packed(entries_of(decisions(20)), START + SECOND):
+        chain.take(pack)
+    header = Sealer(key).batch(chain, START, force=True)
+    assert header is not None
+    assert header.count == chain.pending == 41
+    closed = chain.take(header)
+    assert closed is not None
+    assert (closed.problem, len(closed.entries), chain.pending, chain.number) == ("", 41, 0, 1)
+
+
 def test_nothing_is_closed_before_a_ledger_begins(key: Signing) -> None:
     chain = Chain()
     chain.take(LedgerWritten("a", START, tuple(entries_of(decisions(3)))))
