@@ -31,6 +31,7 @@ from verifier.errors import PlaceUnavailable
 pytestmark = pytest.mark.asyncio
 
 SECRET = "0123456789abcdef-secret-of-the-test"
+LATE = "seven minutes ago"
 
 
 def press(user: str = ANN, name: str = "revet-ack") -> dict[str, Any]:
@@ -139,11 +140,12 @@ async def test_what_is_not_durable_is_not_acknowledged() -> None:
         "0x10",
         " 1 ",
         "1.5",
-        str(int(time.time()) - 400),
+        LATE,
         "99999999999",
     ],
 )
 async def test_15_a_bad_timestamp_is_401(at: str) -> None:
+    at = str(int(time.time()) - 400) if at == LATE else at  # now: a name of a test must not tell the time
     async with door() as d:
         if not at.isascii():
             at = at.encode().decode("latin-1")
