@@ -237,6 +237,14 @@ def elastic_server(require: Callable[[str], Path], tmp_path_factory: pytest.Temp
     return _servers().shared_node(_folder_of_the_run(tmp_path_factory))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left() -> Iterator[None]:
+    """What a file made on the servers of the run goes away with its last test; servers stay quick to the end."""
+    yield
+    if fresh := sys.modules.get("tests.helpers.fresh"):
+        fresh.leave_nothing()
+
+
 @pytest.fixture
 def kafka_broker(require: Callable[[str], Path]) -> Iterator[Callable[..., object]]:
     """`kafka_broker(properties={...})` starts one that the test may kill and start again."""

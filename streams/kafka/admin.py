@@ -31,6 +31,8 @@ from verifier.errors import PlaceError, PlaceRefused
 
 _RESOURCES: Final = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
 _AUTO_CREATE: Final = "auto.create.topics.enable"
+LEADERS_MS: Final = 60_000
+"""Patience for leaders of new partitions; the client's own 10 s are too short for a busy broker."""
 
 
 class Looked(NamedTuple):
@@ -208,7 +210,7 @@ class KafkaAdmin:
             if topic["error_code"] and kind is not errors.TopicAlreadyExistsError:  # somebody else was quicker
                 raise self._refused(kind, topic["error_message"], f"topic {topic['name']} cannot be created")
         with told(self._settings, "topics were created, but are not ready"):
-            self._client.wait_for_topics(list(topics))
+            self._client.wait_for_topics(list(topics), timeout_ms=LEADERS_MS)
 
     def _alter(self, steps: list[Step]) -> None:
         if not steps:

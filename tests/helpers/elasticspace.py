@@ -8,7 +8,6 @@ space.copies("admission")                        id -> the indices that hold it
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +19,7 @@ from streams.sinks.document import Document, document, prepared
 from streams.sinks.elasticsearch import ElasticRecord, Limits, Versioned, Written
 from streams.sinks.mapping import Names
 from streams.sinks.setup import Report, setup
+from tests.helpers.fresh import fresh_namespace
 
 QUICK = Limits(first_wait=0.01, longest_wait=0.2, patience=60)
 """Waits for tests."""
@@ -49,7 +49,7 @@ class Space:
     @classmethod
     def fresh(cls, url: str, **more: Any) -> Space:
         """A namespace nobody has used."""
-        return cls(ElasticsearchSettings(url=url, namespace=f"s{uuid.uuid4().hex[:10]}", replicas=0, **more))
+        return cls(ElasticsearchSettings(url=url, namespace=fresh_namespace(url), replicas=0, **more))
 
     @cached_property
     def server(self) -> Server:

@@ -41,6 +41,7 @@ from streams.engine.worker import ShardWorker
 from streams.outputs import output
 from streams.settings import KafkaSettings
 from streams.topics import CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, REQUESTS, STATE, TOPICS, VERDICTS
+from tests.helpers.fresh import fresh_prefix
 from verifier.errors import InputError
 
 PART: Final = "judge"
@@ -384,8 +385,9 @@ async def make_topics(settings: KafkaSettings, topics: Sequence[str] = MADE) -> 
 
 def kafka_settings(bootstrap: str, shards: int) -> KafkaSettings:
     """Topics and groups nobody else has."""
-    prefix = f"t{secrets.token_hex(4)}."
-    return KafkaSettings(bootstrap=bootstrap, prefix=prefix, partitions=shards, session_timeout_seconds=6)
+    return KafkaSettings(
+        bootstrap=bootstrap, prefix=fresh_prefix(bootstrap), partitions=shards, session_timeout_seconds=6
+    )
 
 
 @asynccontextmanager

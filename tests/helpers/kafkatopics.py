@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Iterable
 
@@ -14,6 +13,7 @@ from streams.kafka.admin import KafkaAdmin
 from streams.kafka.plan import compare, wanted_topics
 from streams.kafka.reading import KafkaLog
 from streams.settings import KafkaSettings
+from tests.helpers.fresh import fresh_prefix
 
 
 class Place:
@@ -21,7 +21,7 @@ class Place:
 
     def __init__(self, bootstrap: str, **settings: object) -> None:
         self.settings = KafkaSettings.model_validate(
-            {"bootstrap": bootstrap, "prefix": f"t{uuid.uuid4().hex[:8]}.", "partitions": 4, **settings}
+            {"bootstrap": bootstrap, "prefix": fresh_prefix(bootstrap), "partitions": 4, **settings}
         )
 
     def prepare(self) -> Place:

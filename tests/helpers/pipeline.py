@@ -39,6 +39,7 @@ from streams.sinks.mapping import Names
 from streams.sinks.setup import setup
 from streams.topics import CLUSTER_SIGHT, TOPICS, TRUST
 from streams.trustlog import TrustGate, gate_of
+from tests.helpers.fresh import fresh_namespace, fresh_prefix
 from tests.helpers.trustadmins import ALICE, signed
 from verifier.trust.records import TrustRecord
 
@@ -56,17 +57,16 @@ class Cluster:
     """One installation: a topic prefix and a namespace nobody else has."""
 
     def __init__(self, bootstrap: str, url: str, folder: Path, shards: int = 4, **environ: str) -> None:
-        self.name = uuid.uuid4().hex[:8]
         self.folder = folder
         self.shards = shards
         self.environ = {
             "REVET_KAFKA_BOOTSTRAP": bootstrap,
-            "REVET_KAFKA_PREFIX": f"t{self.name}.",
+            "REVET_KAFKA_PREFIX": fresh_prefix(bootstrap),
             "REVET_KAFKA_PARTITIONS": str(shards),
             "REVET_KAFKA_ENGINE": "aiokafka",
             "REVET_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
             "REVET_ELASTICSEARCH_URL": url,
-            "REVET_ELASTICSEARCH_NAMESPACE": f"t{self.name}",
+            "REVET_ELASTICSEARCH_NAMESPACE": fresh_namespace(url, "t"),
             "REVET_ELASTICSEARCH_REPLICAS": "0",
             "REVET_ADMINISTRATORS_KEYS": f"alice={KEY}",
             "REVET_SERVE_OPERATIONS": "",

@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from scripts.servers import base, elasticsearch, kafka
+from tests.helpers import fresh
 
 GUARD = """\
 while kill -0 "$1" 2>/dev/null && [ -d "$2" ]; do sleep 1; done
@@ -41,6 +43,9 @@ kill -9 "-$(cat "$2/server.pid")" 2>/dev/null
 rm -rf "$2"
 """
 """Waits for the test run to end, however it ends, and takes the server and its folder with it."""
+
+UNSHAKEN = {"broker.session.timeout.ms": "60000"}
+"""The broker of the whole run is never killed, and has a busy machine's pauses: they must not throw it out."""
 
 T = TypeVar("T", kafka.Broker, elasticsearch.Node)
 
@@ -65,13 +70,18 @@ class ElasticServer:
 def shared_broker(run: Path) -> KafkaServer:
     """The broker of this test run; the first who asks starts it. `run` is the folder all workers of the run share."""
     given = os.environ.get("REVET_TEST_KAFKA")
-    return KafkaServer(given or _shared(run / "kafka", _start_broker, lambda broker: broker.bootstrap))
+    start = partial(_start_broker, heap="512m", properties=UNSHAKEN)
+    server = KafkaServer(given or _shared(run / "kafka", start, lambda broker: broker.bootstrap))
+    fresh.SHARED.add(server.bootstrap)
+    return server
 
 
 def shared_node(run: Path) -> ElasticServer:
     """The node of this test run; the first who asks starts it."""
     given = os.environ.get("REVET_TEST_ELASTICSEARCH")
-    return ElasticServer(given or _shared(run / "elasticsearch", _start_node, lambda node: node.url))
+    server = ElasticServer(given or _shared(run / "elasticsearch", _start_node, lambda node: node.url))
+    fresh.SHARED.add(server.url)
+    return server
 
 
 def _shared(note: Path, start: Callable[[int], T], address: Callable[[T], str]) -> str:

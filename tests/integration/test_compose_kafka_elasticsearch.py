@@ -8,7 +8,6 @@ import json
 import subprocess
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from scripts.servers.base import free_port
 from streams.local.demo import DATA, Story
 from tests.helpers import process
 from tests.helpers.compose import ROOT, Running, load
+from tests.helpers.fresh import fresh_namespace
 from tests.helpers.servers import private_broker
 
 pytestmark = [pytest.mark.needs("kafka", "elasticsearch", "compose-check"), pytest.mark.slow, pytest.mark.timeout(900)]
@@ -60,7 +60,7 @@ def test_the_whole_file_comes_up_plays_the_demo_and_stops(broker, elastic_server
     assert kafka.answers(host_port)  # the listener for this machine, as the file publishes it
     project = load(require("compose-check"), env_file=ROOT / "demo.env", profiles="demo,tools")
     servers = {"kafka:9092": running_broker.bootstrap, "elasticsearch:9200": elastic_server.url.removeprefix("http://")}
-    namespace = f"c{uuid.uuid4().hex[:8]}"
+    namespace = fresh_namespace(elastic_server.url, "c")
     with Running(project, tmp_path, servers, REVET_ELASTICSEARCH_NAMESPACE=namespace) as running:
         running.up(apart=("cli",))
         assert running.started.index("kafka") < running.started.index("topics") < running.started.index("judge")

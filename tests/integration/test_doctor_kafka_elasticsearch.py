@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import secrets
 import socket
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from streams.outputs import output
 from streams.settings import ElasticsearchSettings, KafkaSettings
 from streams.sinks.setup import setup
 from tests.helpers.command import revet
+from tests.helpers.fresh import fresh_namespace, fresh_prefix
 from tests.helpers.process import run
 from tests.helpers.servers import secure_broker, secure_node
 
@@ -91,7 +91,7 @@ def test_wrong_settings_are_a_line_where_nobody_named_them_and_an_error_where_so
 @pytest.mark.needs("kafka")
 @pytest.mark.needs("elasticsearch")
 def test_from_a_fresh_installation_to_a_sound_one(kafka_server, elastic_server, tmp_path):
-    prefix, namespace = f"d{secrets.token_hex(3)}.", f"doctor{secrets.token_hex(3)}"
+    prefix, namespace = fresh_prefix(kafka_server.bootstrap, "d"), fresh_namespace(elastic_server.url, "doctor")
     kafka = KafkaSettings(bootstrap=kafka_server.bootstrap, prefix=prefix, partitions=2)
     elastic = ElasticsearchSettings(url=elastic_server.url, namespace=namespace, replicas=0)
     (tmp_path / "evidence").mkdir()
@@ -129,7 +129,7 @@ def test_from_a_fresh_installation_to_a_sound_one(kafka_server, elastic_server, 
 
 @pytest.mark.needs("kafka")
 def test_topics_of_another_number_of_partitions_and_a_broker_that_is_away(kafka_server, closed, tmp_path):
-    prefix = f"d{secrets.token_hex(3)}."
+    prefix = fresh_prefix(kafka_server.bootstrap, "d")
     kafka = KafkaSettings(bootstrap=kafka_server.bootstrap, prefix=prefix, partitions=2)
     with KafkaAdmin(kafka) as admin:
         admin.apply(compare(wanted_topics(kafka), {}))

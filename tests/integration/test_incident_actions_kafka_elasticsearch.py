@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from streams.topics import ACTIONS
 from tests.helpers import elastic, parity
 from tests.helpers.command import revet
 from tests.helpers.demo_state import played_demo
+from tests.helpers.fresh import fresh_prefix
 
 pytestmark = [pytest.mark.needs("kafka", "elasticsearch"), pytest.mark.slow]
 
@@ -29,7 +29,7 @@ class Installation:
     """Topics, a record with the demo's documents, and the demo's state as the alerter's memory."""
 
     def __init__(self, bootstrap: str, url: str, folder: Path) -> None:
-        self.kafka = KafkaSettings(bootstrap=bootstrap, prefix=f"i{uuid.uuid4().hex[:6]}.", partitions=2)
+        self.kafka = KafkaSettings(bootstrap=bootstrap, prefix=fresh_prefix(bootstrap, "i"), partitions=2)
         with KafkaAdmin(self.kafka) as admin:
             wanted = wanted_topics(self.kafka)
             admin.apply(compare(wanted, admin.topics([topic.name for topic in wanted])))
