@@ -10,8 +10,6 @@ from __future__ import annotations
 import uuid
 from typing import Final
 
-from kafka import KafkaAdminClient
-
 from streams.elastic import connect, url_path
 from streams.settings import ElasticsearchSettings
 from streams.sinks.mapping import Names
@@ -45,6 +43,9 @@ def leave_nothing() -> None:
 
 
 def _delete_topics(bootstrap: str, prefixes: tuple[str, ...]) -> None:
+    # Not above: by now whoever made topics has imported streams.kafka, which knows what the client warns of.
+    from kafka import KafkaAdminClient  # noqa: PLC0415 - see above
+
     admin = KafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=60_000)
     try:
         if mine := [name for name in admin.list_topics() if name.startswith(prefixes)]:
