@@ -2,7 +2,8 @@
 
 One table holds history and state. What queries ask for most has a column (`fields.COLUMNS`) or rows in the term table
 (`fields.TERM_FIELDS`); the whole document stands beside it as JSON. Indexes hold small numbers (`fields.mark`) instead
-of digests and names, so that a batch touches few pages; the text itself is compared afterwards. Only the node writes.
+of digests and names, so that a batch touches few pages; the text itself is compared afterwards. What is counted over a
+fleet stands in narrow tables besides (`streams.sinks.briefs`). Only the node writes.
 
     record = SqliteRecord(connection)
     connection.execute("BEGIN IMMEDIATE"); record.write(documents); connection.execute("COMMIT")
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import orjson
 
+from streams.sinks.briefs import BRIEFS, WORDS, Brief, filling, statements
 from streams.sinks.document import Document
 from streams.sinks.fields import COLUMNS, INDEXED, TERM_FIELDS, mark, term_mark
 from verifier.errors import PlaceUnavailable
@@ -136,7 +138,8 @@ def _known_mark(value: str) -> int:
 
 
 def create_record_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables where they are missing (no transaction of its own).
+    """Make the tables where they are missing. Briefs that are missing, or that another version of revet made in
+    another way, are made of the documents, which takes some seconds for a million of them.
 
     Raises:
         PlaceUnavailable: the file cannot be written.
@@ -144,8 +147,31 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
     try:
         for statement in _STATEMENTS:
             connection.execute(statement)
+        _make_briefs(connection)
     except sqlite3.Error as error:
         raise PlaceUnavailable("state-unavailable", f"the record cannot be made: {error}") from error
+
+
+def has_brief(connection: sqlite3.Connection, brief: Brief) -> bool:
+    """Is the brief there as this version makes it?"""
+    asked = "SELECT name, sql FROM sqlite_master WHERE substr(name, 1, ?) = ?"
+    made = dict(connection.execute(asked, (len(brief.table), brief.table)).fetchall())
+    return statements(brief).items() <= made.items()
+
+
+def _make_briefs(connection: sqlite3.Connection) -> None:
+    """Each whole or not at all, also when the process is killed meanwhile."""
+    connection.execute(WORDS)
+    for brief in BRIEFS.values():
+        if has_brief(connection, brief):
+            continue
+        connection.execute("SAVEPOINT briefs")
+        for event in ("insert", "update", "delete"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {brief.table}_{event}")
+        connection.execute(f"DROP TABLE IF EXISTS {brief.table}")
+        for statement in (*statements(brief).values(), *filling(brief)):
+            connection.execute(statement)
+        connection.execute("RELEASE briefs")
 
 
 def _row(document: Document) -> tuple[Any, ...]:
