@@ -125,6 +125,8 @@ def _value(brief: Brief, column: str, of: str) -> str:
     """What a column of a brief is made of, in a row of the record."""
     fields = {c: f for named in (brief.words, brief.dates, brief.flags) for f, c in named.items()}
     row = FIELDS[fields[column]]
+    if row.column:
+        return f"{of}.{row.column}"
     if column in brief.flags.values():
-        return f"CASE WHEN json_type({of}.body, '$.\"{row.name}\"') IS NOT NULL THEN 1 END"
-    return f"{of}.{row.column}" if row.column else f"json_extract({of}.body, '$.\"{row.name}\"')"
+        return f"CASE WHEN json_valid({of}.body) AND json_type({of}.body, '$.\"{row.name}\"') IS NOT NULL THEN 1 END"
+    return f"CASE WHEN json_valid({of}.body) THEN json_extract({of}.body, '$.\"{row.name}\"') END"

@@ -14,13 +14,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
-from streams.sinks.briefs import BRIEFS, WORDS, Brief, filling, statements
+from streams.sinks.briefs import BRIEFS, WORDS, Brief, filling, statements, told
 from streams.sinks.document import Document
 from streams.sinks.fields import COLUMNS, INDEXED, TERM_FIELDS, mark, term_mark
 from verifier.errors import PlaceUnavailable
@@ -132,6 +132,31 @@ class Terms:
 _PRIME: Final = 2**61 - 1
 
 
+class Briefs:
+    """The briefs of a file, as far as they are there: whether each says what its document says."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._there = {home: told(brief) for home, brief in BRIEFS.items() if has_brief(connection, brief)}
+
+    def stray(self, row: int, document: Document) -> bool:
+        """Says the brief of this row something else than its document, or is it missing?"""
+        asked = self._there.get(document.home)
+        if asked is None:
+            return False
+        brief, body = BRIEFS[document.home], document.body
+        texts = (value if isinstance(value := body.get(name), str) else None for name in (*brief.words, *brief.dates))
+        wanted = (document.time, *texts, *(1 if name in body else None for name in brief.flags))
+        return bool(self._connection.execute(asked, (row,)).fetchone() != wanted)
+
+    def alone(self) -> Iterator[tuple[str, int, int]]:
+        """Briefs that are counted and have no document: (home, row, time)."""
+        for home in self._there:
+            without = "NOT EXISTS (SELECT 1 FROM record WHERE record.row = b.row AND home = ?)"
+            asked = f"SELECT ?, row, time FROM {BRIEFS[home].table} b WHERE {without}"  # noqa: S608  # our own names
+            yield from self._connection.execute(asked, (home, home))
+
+
 @lru_cache(maxsize=65_536)
 def _known_mark(value: str) -> int:
     return mark(value)
@@ -156,7 +181,11 @@ def has_brief(connection: sqlite3.Connection, brief: Brief) -> bool:
     """Is the brief there as this version makes it?"""
     asked = "SELECT name, sql FROM sqlite_master WHERE substr(name, 1, ?) = ?"
     made = dict(connection.execute(asked, (len(brief.table), brief.table)).fetchall())
-    return statements(brief).items() <= made.items()
+    return _BRIEFLY[brief.home] <= made.items()
+
+
+_BRIEFLY: Final = {home: statements(brief).items() for home, brief in BRIEFS.items()}
+"""Home -> names and statements of what makes its brief."""
 
 
 def _make_briefs(connection: sqlite3.Connection) -> None:
@@ -169,7 +198,7 @@ def _make_briefs(connection: sqlite3.Connection) -> None:
         for event in ("insert", "update", "delete"):
             connection.execute(f"DROP TRIGGER IF EXISTS {brief.table}_{event}")
         connection.execute(f"DROP TABLE IF EXISTS {brief.table}")
-        for statement in (*statements(brief).values(), *filling(brief)):
+        for statement in (*(made for _, made in _BRIEFLY[brief.home]), *filling(brief)):
             connection.execute(statement)
         connection.execute("RELEASE briefs")
 
