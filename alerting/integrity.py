@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from alerting.ownfindings import Own, Standing, Told, told
+from alerting.ownfindings import OneRow, Own, Standing, Told, told
 from alerting.text import count
 
 CODE: Final = "ledger-broken"
@@ -46,19 +46,18 @@ class _Kept(msgspec.Struct):
     sequence: int = 0
 
 
-class Integrity:
+class Integrity(OneRow[_Kept]):
     """What was found so far."""
 
     def __init__(self) -> None:
-        self._kept = _Kept()
-        self._dirty = False
+        super().__init__(_Kept())
 
     def checked(self, check: Check, now: int) -> Told:
         """One check. One that was taken before is no news."""
         kept = self._kept
         if check.time <= kept.newest.get(check.scope, 0):
             return Told()
-        kept.newest[check.scope], self._dirty = check.time, True
+        kept.newest[check.scope], self._changed = check.time, True
         if check.problems:
             since, until = (kept.since, kept.until) if kept.opened else (check.since, check.until)
             before = (kept.opened, kept.problems, kept.worst)
@@ -71,22 +70,6 @@ class Integrity:
         made = self._tell(now, "valid-again")
         kept.opened = kept.problems = 0
         return made
-
-    def dirty(self) -> bytes | None:
-        """What to store; None when nothing changed since `saved`."""
-        return msgspec.msgpack.encode(self._kept) if self._dirty else None
-
-    def saved(self) -> None:
-        """What `dirty` gave is stored."""
-        self._dirty = False
-
-    def load(self, value: bytes) -> None:
-        """What `dirty` once gave.
-
-        Raises:
-            msgspec.DecodeError: it is something else.
-        """
-        self._kept = msgspec.msgpack.decode(value, type=_Kept)
 
     def _tell(self, now: int, why: str = "") -> Told:
         kept = self._kept

@@ -7,7 +7,8 @@ One subject, one finding, one incident with one part:
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Iterable
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -54,6 +55,34 @@ class Told(NamedTuple):
 
     findings: tuple[Finding, ...] = ()
     parts: tuple[IncidentPart, ...] = ()
+
+
+_Kept = TypeVar("_Kept", bound=msgspec.Struct)
+
+
+class OneRow(Generic[_Kept]):
+    """Whoever watches one thing: all of what has to survive a restart is one row."""
+
+    def __init__(self, kept: _Kept) -> None:
+        self._kept = kept
+        self._changed = False
+
+    def dirty(self) -> dict[str, bytes]:
+        """The row, when it changed since `saved`."""
+        return {"": msgspec.msgpack.encode(self._kept)} if self._changed else {}
+
+    def saved(self) -> None:
+        """What `dirty` gave is stored."""
+        self._changed = False
+
+    def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """What `dirty` once gave.
+
+        Raises:
+            msgspec.DecodeError: it is something else.
+        """
+        for _, value in rows:
+            self._kept = msgspec.msgpack.decode(value, type=type(self._kept))
 
 
 def told(own: Own, standing: Standing, now: int) -> tuple[Finding, IncidentPart]:

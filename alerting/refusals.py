@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from alerting.ownfindings import Own, Standing, Told, told
+from alerting.ownfindings import OneRow, Own, Standing, Told, told
 from alerting.text import count
 from verifier.times import DAY
 
@@ -38,19 +38,18 @@ class _Kept(msgspec.Struct):
     sequence: int = 0
 
 
-class Refusals:
+class Refusals(OneRow[_Kept]):
     """What was refused so far."""
 
     def __init__(self) -> None:
-        self._kept = _Kept()
-        self._dirty = False
+        super().__init__(_Kept())
 
     def refused(self, position: int, place: str, reason: str, now: int) -> Told:
         """One refused entry. What was told before is no news. Its time is not asked: whoever forged it chose it."""
         kept = self._kept
         if position <= kept.position:
             return Told()
-        kept.position, self._dirty = position, True
+        kept.position, self._changed = position, True
         if not kept.number:
             kept.opened = now
         kept.number += 1
@@ -69,25 +68,9 @@ class Refusals:
         """When `tick` has something to do."""
         return self._kept.last + QUIET + 1 if self._kept.number else None
 
-    def dirty(self) -> bytes | None:
-        """What to store; None when nothing changed since `saved`."""
-        return msgspec.msgpack.encode(self._kept) if self._dirty else None
-
-    def saved(self) -> None:
-        """What `dirty` gave is stored."""
-        self._dirty = False
-
-    def load(self, value: bytes) -> None:
-        """What `dirty` once gave.
-
-        Raises:
-            msgspec.DecodeError: it is something else.
-        """
-        self._kept = msgspec.msgpack.decode(value, type=_Kept)
-
     def _tell(self, now: int, why: str = "") -> Told:
         kept = self._kept
-        kept.sequence, self._dirty = max(kept.sequence + 1, now), True
+        kept.sequence, self._changed = max(kept.sequence + 1, now), True
         detail = (
             ("component", LOG), ("count", count(kept.number, "entry", "entries")),
             ("place", kept.place), ("reason", kept.reason),

@@ -6,8 +6,8 @@ Sending is not in here: `streams.local` or `serve alert` asks the ledger what is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, Protocol
 
 import msgspec
 
@@ -54,6 +54,23 @@ LOSSES: Final = "alert-losses"
 STORM: Final = "alert-storm"
 KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, INTEGRITY, LOSSES, STORM})
 """Kinds of rows that are the alerter's."""
+
+
+class Saving(Protocol):
+    """Something with rows of its own."""
+
+    def dirty(self) -> Mapping[str, bytes | None]:
+        """Rows that changed since `saved`; None: the row is gone."""
+
+    def saved(self) -> None:
+        """What `dirty` gave is stored."""
+
+
+class Keeper(Saving, Protocol):
+    """One that its rows alone restore."""
+
+    def load(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """What `dirty` once gave."""
 
 
 class Alerter:
@@ -235,25 +252,18 @@ class Alerter:
         if expiry != self._expiry_stored:
             self._expiry_stored = expiry
             rows.append((EXPIRY, "", expiry))
-        return rows + self._take_own()
-
-    def _take_own(self) -> list[tuple[str, str, bytes | None]]:
-        rows: list[tuple[str, str, bytes | None]] = [(STORM, key, value) for key, value in self._storms.dirty().items()]
-        self._storms.saved()
-        if self._watch is not None:
-            rows += [(WATCH, key, value) for key, value in self._watch.dirty().items()]
-            self._watch.saved()
-        rows += [(LOSSES, key, value) for key, value in self._losses.dirty().items()]
-        self._losses.saved()
-        refused = self._refusals.dirty()
-        if refused is not None:
-            rows.append((REFUSALS, "", refused))
-            self._refusals.saved()
-        checked = self._integrity.dirty()
-        if checked is not None:
-            rows.append((INTEGRITY, "", checked))
-            self._integrity.saved()
+        for kind, keeper in ((STORM, self._storms), *self._own_rows()):
+            rows += [(kind, key, value) for key, value in keeper.dirty().items()]
+            keeper.saved()
         return rows
+
+    def _own_rows(self) -> Iterator[tuple[str, Keeper]]:
+        """Kind of row -> whoever keeps such rows and asks for nothing else to load them."""
+        if self._watch is not None:
+            yield WATCH, self._watch
+        yield LOSSES, self._losses
+        yield REFUSALS, self._refusals
+        yield INTEGRITY, self._integrity
 
     def take_ledger(self) -> list[tuple[str, str, bytes | None]]:
         """What changed in the ledger alone (between deliveries)."""
@@ -267,9 +277,8 @@ class Alerter:
         kept = list(entries)
         rows = [(k, v) for kind, k, v in kept if kind == BOOK]
         self.book = self._wired(IncidentBook.from_rows(rows, self.routes, self._stalled_after, self._reaches))
-        if self._watch is not None:
-            self._watch.load((k, v) for kind, k, v in kept if kind == WATCH)
-        self._losses.load((k, v) for kind, k, v in kept if kind == LOSSES)
+        for own, keeper in self._own_rows():
+            keeper.load((k, v) for kind, k, v in kept if kind == own)
         self.ledger = Ledger.from_rows([(k, v) for kind, k, v in kept if kind == LEDGER])
         standing = ((row.incident, row.destination) for row in self.ledger.rows() if not row.resolved)
         self._storms = Storms(self.routes.storm_after)
@@ -278,10 +287,6 @@ class Alerter:
             if kind == OWNER:
                 place = msgspec.json.decode(key, type=tuple[str, str])
                 self._own(place, msgspec.msgpack.decode(value, type=Ownership))
-            if kind == REFUSALS:
-                self._refusals.load(value)
-            if kind == INTEGRITY:
-                self._integrity.load(value)
             if kind == EXPIRY:
                 self._expiry_stored = value
                 self._expiring, self._expiry_due = msgspec.msgpack.decode(

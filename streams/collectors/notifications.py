@@ -16,18 +16,14 @@ import hmac
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
 
 import msgspec
 from aiohttp import web
 
+from streams.collectors.listening import listening
 from streams.collectors.notified import BODY_BYTES, Changed, NotificationError, read_notification
-from verifier.errors import PlaceError, PlaceUnavailable
+from verifier.errors import PlaceError
 from verifier.oci.pacing import Pace
-
-MAX_HEADER: Final = 8190
-"""Bytes of a request line or a header."""
-STOP_SECONDS: Final = 5.0
 
 Take = Callable[[tuple[Changed, ...]], Awaitable[int]]
 """Makes what was said durable; gives the number of images that are asked about again. Raises PlaceError."""
@@ -71,19 +67,8 @@ class NotificationServer:
         """
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_post("/registry", self._answer)
-        runner = web.AppRunner(
-            app, access_log=None, max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, shutdown_timeout=STOP_SECONDS
-        )
-        await runner.setup()
-        try:
-            try:
-                await web.TCPSite(runner, host, port).start()
-            except OSError as error:
-                message = f"notifications.address: cannot listen on {host}:{port}: {error.strerror or error}"
-                raise PlaceUnavailable("listen-unavailable", message) from error
-            yield int(runner.addresses[0][1])
-        finally:
-            await runner.cleanup()
+        async with listening(app, "notifications.address", host, port) as bound:
+            yield bound
 
     async def _answer(self, request: web.Request) -> web.Response:
         result, status, text = await self._taken(request)

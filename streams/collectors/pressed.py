@@ -27,18 +27,16 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from alerting.presses import Reaction
-from verifier.errors import PlaceUnavailable
+from streams.collectors.listening import listening
 from verifier.oci.pacing import Pace
 
 BODY_BYTES: Final = 256 * 1024
 """A press holds the whole message it was in; those are below 50 KiB."""
-MAX_HEADER: Final = 8190
 SKEW_SECONDS: Final = 300
 """How old a signature may be, as the service asks it to be checked."""
 REMEMBERED: Final = 10_000
 """Signatures that are known as used; more than can come in twice the skew at the rate that is taken."""
 PER_SECOND: Final = 10
-STOP_SECONDS: Final = 5.0
 _SIGNATURE: Final = re.compile(r"v0=[0-9a-f]{64}")
 _TIMESTAMP: Final = re.compile(r"[0-9]{1,12}")
 
@@ -93,19 +91,8 @@ class PressServer:
         """
         app = web.Application(client_max_size=BODY_BYTES)
         app.router.add_post("/slack", self._answer)
-        runner = web.AppRunner(
-            app, access_log=None, max_line_size=MAX_HEADER, max_field_size=MAX_HEADER, shutdown_timeout=STOP_SECONDS
-        )
-        await runner.setup()
-        try:
-            try:
-                await web.TCPSite(runner, host, port).start()
-            except OSError as error:
-                message = f"slack.listen: cannot listen on {host}:{port}: {error.strerror or error}"
-                raise PlaceUnavailable("listen-unavailable", message) from error
-            yield int(runner.addresses[0][1])
-        finally:
-            await runner.cleanup()
+        async with listening(app, "slack.listen", host, port) as bound:
+            yield bound
 
     async def _answer(self, request: web.Request) -> web.Response:
         try:

@@ -25,12 +25,11 @@ from aiohttp import web
 from streams.clock import wall_clock
 from streams.collectors.admission import Asked, answer_json, read_review
 from streams.collectors.deadletters import CODES, Problem
-from verifier.errors import PlaceUnavailable
+from streams.collectors.listening import Limits, listening
 
 MIB: Final = 1024 * 1024
 MAX_BODY: Final = 8 * MIB
 """Bytes of a review: an object has at most 3 MiB with its managed fields, and an update has it twice."""
-MAX_HEADER: Final = 8190
 KEEP_ALIVE: Final = 120.0
 """Seconds a connection may be idle; the API server keeps its own for 90."""
 BODY_SECONDS: Final = 5.0
@@ -38,6 +37,11 @@ BODY_SECONDS: Final = 5.0
 MARGIN: Final = 0.5
 """Seconds of what the API server waits that are left for the way back."""
 
+_LIMITS: Final = Limits(
+    stop_seconds=BODY_SECONDS,
+    keep_alive=KEEP_ALIVE,
+    decompress=False,  # the API server never compresses what it asks
+)
 _TIMEOUT: Final = re.compile(r"([0-9]{1,4})(ms|s)")
 
 
@@ -101,26 +105,9 @@ class WebhookServer:
         Raises:
             PlaceUnavailable: the address cannot be listened on.
         """
-        runner = web.AppRunner(
-            self.application(),
-            access_log=None,  # paths and headers are the sender's text
-            auto_decompress=False,  # the API server never compresses what it asks
-            max_line_size=MAX_HEADER,
-            max_field_size=MAX_HEADER,
-            keepalive_timeout=KEEP_ALIVE,
-            shutdown_timeout=BODY_SECONDS,
-        )
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, host, port, ssl_context=self._tls)
-            try:
-                await site.start()
-            except OSError as error:
-                message = f"cannot listen on {host}:{port}: {error.strerror or error}"
-                raise PlaceUnavailable("listen-unavailable", message) from error
-            yield int(runner.addresses[0][1])
-        finally:
-            await runner.cleanup()
+        app = self.application()
+        async with listening(app, "admission.address", host, port, tls=self._tls, limits=_LIMITS) as bound:
+            yield bound
 
     def application(self) -> web.Application:
         """The routes."""

@@ -28,7 +28,7 @@ from streams.ledger.port import Kept
 from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
-from streams.sinks.sqlite import COPIED, Terms, stray_copy
+from streams.sinks.sqlite import COPIED, Briefs, Terms, stray_copy
 from streams.topics import LEDGER, OBSERVATIONS
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.models import Micros
@@ -72,22 +72,33 @@ class SqliteStore:
         if until is not None:
             test, values = f"{test} AND time < ?", [*values, until]
         with _explained():
-            terms = Terms(self._connection)
+            terms, briefs = Terms(self._connection), Briefs(self._connection)
         for row, document in self._found(test, values):
-            stray = stray_copy(row, document) or ("its terms" if terms.stray(row[0], document) else "")
+            stray = _stray(row, document, briefs) or ("its terms" if terms.stray(row[0], document) else "")
             yield Kept(row[1], row[2], row[4], document.body, stray)
+        with _explained():
+            for home, number, time in briefs.alone():
+                if home in _HOMES and (since is None or since <= time) and (until is None or time < until):
+                    yield Kept(home, f"brief of row {number}", time, {}, "a brief without its document")
 
     def lookup(self, ids: Iterable[tuple[str, str]]) -> Iterator[Kept]:
         """See `KeptStore`."""
+        with _explained():
+            briefs = Briefs(self._connection)
         for home, id_ in ids:
             for row, document in self._found("home = ? AND id = ?", [home, id_]):
-                yield Kept(home, id_, row[4], document.body, stray_copy(row, document))
+                yield Kept(home, id_, row[4], document.body, _stray(row, document, briefs))
 
     def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[tuple[Any, ...], Document]]:
         asked = f"SELECT {', '.join(COPIED)} FROM record WHERE {test}"  # noqa: S608  # our own names
         with _explained():
             for row in self._connection.execute(asked, values):
                 yield row, _document(row)
+
+
+def _stray(row: tuple[Any, ...], document: Document, briefs: Briefs) -> str:
+    with _explained():
+        return stray_copy(row, document) or ("its brief" if briefs.stray(row[0], document) else "")
 
 
 def _document(row: tuple[Any, ...]) -> Document:

@@ -3,7 +3,8 @@
     where(is_("pod", "api-1"))  ->  Sql("(pod_mark IN (?) AND (pod IS NOT NULL AND pod = ?))", [123, "api-1"])
 
 A field with a column is asked there (and by its index of marks); one with terms through the term table; every other one
-in the body. Names in the text come from the field table alone; everything from a query is a parameter.
+in the body. The same conditions can be asked of a brief (`streams.sinks.briefs`) that covers them. Names in the text
+come from the field table alone; everything from a query is a parameter.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from streams.queries.conditions import (
     Says,
     resolve,
 )
+from streams.sinks.briefs import TIME, Brief
 from streams.sinks.document import Scalar
 from streams.sinks.fields import FIELDS, INDEXED, mark, term_mark
 from verifier.times import parse_instant
@@ -39,13 +41,39 @@ class Sql(NamedTuple):
     parameters: list[Parameter]
 
 
-def where(condition: Condition) -> Sql:
-    """The fragment for a condition."""
-    return _COMPILE[type(condition)](condition)
+def where(condition: Condition, brief: Brief | None = None) -> Sql:
+    """The fragment for a condition: over the record, or over a brief that covers it."""
+    return _COMPILE[type(condition)](condition, brief)
 
 
-def _tested(field: str, test: str, parameters: list[Parameter]) -> Sql:
+def covers(brief: Brief, condition: Condition) -> bool:
+    """Has the brief all that the condition asks for?"""
+    if isinstance(condition, Everything):
+        return True
+    if isinstance(condition, Not):
+        return covers(brief, condition.of)
+    if isinstance(condition, (AllOf, AnyOf)):
+        return all(covers(brief, one) for one in condition.of)
+    if condition.field == TIME:
+        return isinstance(condition, (Compare, Exists))
+    if condition.field in brief.flags:
+        return isinstance(condition, Exists)
+    return condition.field in brief.words or condition.field in brief.dates
+
+
+def names_fields(condition: Condition) -> bool:
+    """Does it ask for anything but the time?"""
+    if isinstance(condition, (AllOf, AnyOf)):
+        return any(map(names_fields, condition.of))
+    if isinstance(condition, Not):
+        return names_fields(condition.of)
+    return not isinstance(condition, Everything) and condition.field != TIME
+
+
+def _tested(field: str, test: str, parameters: list[Parameter], brief: Brief | None) -> Sql:
     """One value of the field passes `test`, in which `{}` stands for the value."""
+    if brief is not None:
+        return Sql(_in_brief(field, test, brief), parameters)
     if field not in FIELDS:
         found = resolve(field)
         return Sql(_IN_BODY.format(found.field.name, f"key = ? AND {test.format('value')}"), [found.inner, *parameters])
@@ -58,22 +86,33 @@ def _tested(field: str, test: str, parameters: list[Parameter]) -> Sql:
     return Sql(_IN_BODY.format(row.name, test.format("value")), parameters)
 
 
+def _in_brief(field: str, test: str, brief: Brief) -> str:
+    column = "time" if field == TIME else {**brief.words, **brief.dates, **brief.flags}[field]
+    if field in brief.words and test != _IS_THERE:
+        return _IN_WORDS.format(column, column, test.format("text"))
+    return f"({column} IS NOT NULL AND {test.format(column)})"
+
+
 _SINGLE: Final = frozenset({"date", "boolean", "long"})
 """Types of which a document has one value at most; a test holds the makers to it."""
 _VALUE: Final = """json_extract(body, '$."{}"')"""
 _IN_BODY: Final = """EXISTS (SELECT 1 FROM json_each(body, '$."{}"') WHERE {})"""
 _IN_TERMS: Final = "row IN (SELECT row FROM record_terms WHERE mark IN ({}))"
+_IN_WORDS: Final = "({} IS NOT NULL AND {} IN (SELECT word FROM record_words WHERE {}))"
+_IS_THERE: Final = "{} IS NOT NULL"
 
 
-def _equal(field: str, values: list[Parameter]) -> Sql:
+def _equal(field: str, values: list[Parameter], brief: Brief | None) -> Sql:
     """One value of the field is one of these; where there are marks they narrow, and the text decides."""
     marks = ",".join("?" * len(values))
-    exact = _tested(field, f"{{}} IN ({marks})" if len(values) != 1 else "{} = ?", values)
+    exact = _tested(field, f"{{}} IN ({marks})" if len(values) != 1 else "{} = ?", values, brief)
     row = FIELDS.get(field)
+    if brief is not None or row is None:
+        return exact
     texts = [str(v) for v in values]
-    if row is not None and row.column in INDEXED:
+    if row.column in INDEXED:
         return Sql(f"({row.column}_mark IN ({marks}) AND {exact.text})", [*map(mark, texts), *exact.parameters])
-    if row is not None and row.terms:
+    if row.terms:
         narrowed = [term_mark(field, v) for v in texts]
         return Sql(f"({_IN_TERMS.format(marks)} AND {exact.text})", [*narrowed, *exact.parameters])
     return exact
@@ -91,45 +130,46 @@ def narrows(condition: Condition) -> bool:
     return row.terms or row.column in INDEXED or row.column == "id"
 
 
-def _is(condition: Is) -> Sql:
-    return _equal(condition.field, [_stored(condition.field, condition.value)])
+def _is(condition: Is, brief: Brief | None) -> Sql:
+    return _equal(condition.field, [_stored(condition.field, condition.value)], brief)
 
 
-def _one_of(condition: OneOf) -> Sql:
+def _one_of(condition: OneOf, brief: Brief | None) -> Sql:
     if not condition.values:
         return Sql("0", [])
-    return _equal(condition.field, [_stored(condition.field, v) for v in condition.values])
+    return _equal(condition.field, [_stored(condition.field, v) for v in condition.values], brief)
 
 
-def _like(condition: Like) -> Sql:
-    return _tested(condition.field, "{} GLOB ?", ["*".join(map(_no_glob, condition.parts))])
+def _like(condition: Like, brief: Brief | None) -> Sql:
+    return _tested(condition.field, "{} GLOB ?", ["*".join(map(_no_glob, condition.parts))], brief)
 
 
-def _exists(condition: Exists) -> Sql:
+def _exists(condition: Exists, brief: Brief | None) -> Sql:
     """Empty values are never stored, so a field that is there has one."""
     row = FIELDS.get(condition.field)
-    if row is None or row.column:
-        return _tested(condition.field, "{} IS NOT NULL", [])
+    if brief is not None or row is None or row.column:
+        return _tested(condition.field, _IS_THERE, [], brief)
     return Sql(f"(json_type(body, '$.\"{row.name}\"') IS NOT NULL)", [])
 
 
-def _compare(condition: Compare) -> Sql:
-    return _tested(condition.field, f"{{}} {condition.operator} ?", [_stored(condition.field, condition.value)])
+def _compare(condition: Compare, brief: Brief | None) -> Sql:
+    test = f"{{}} {condition.operator} ?"
+    return _tested(condition.field, test, [_stored(condition.field, condition.value)], brief)
 
 
-def _says(condition: Says) -> Sql:
-    return _tested(condition.field, "instr(lower({}), lower(?)) > 0", [condition.words])
+def _says(condition: Says, brief: Brief | None) -> Sql:
+    return _tested(condition.field, "instr(lower({}), lower(?)) > 0", [condition.words], brief)
 
 
-def _many(conditions: tuple[Condition, ...], word: str, empty: str) -> Sql:
-    made = [where(one) for one in conditions]
+def _many(conditions: tuple[Condition, ...], brief: Brief | None, word: str, empty: str) -> Sql:
+    made = [where(one, brief) for one in conditions]
     if not made:
         return Sql(empty, [])
     return Sql(f"({word.join(m.text for m in made)})", [p for m in made for p in m.parameters])
 
 
-def _not(condition: Not) -> Sql:
-    inner = where(condition.of)
+def _not(condition: Not, brief: Brief | None) -> Sql:
+    inner = where(condition.of, brief)
     return Sql(f"NOT {inner.text}", inner.parameters)
 
 
@@ -145,8 +185,8 @@ def _no_glob(text: str) -> str:
     return text.replace("[", "[[]").replace("?", "[?]").replace("*", "[*]")
 
 
-_COMPILE: Final[dict[type, Callable[[Any], Sql]]] = {
-    Everything: lambda _: Sql("1", []),
+_COMPILE: Final[dict[type, Callable[[Any, Brief | None], Sql]]] = {
+    Everything: lambda _c, _b: Sql("1", []),
     Is: _is,
     OneOf: _one_of,
     Like: _like,
@@ -154,6 +194,6 @@ _COMPILE: Final[dict[type, Callable[[Any], Sql]]] = {
     Compare: _compare,
     Says: _says,
     Not: _not,
-    AllOf: lambda c: _many(c.of, " AND ", "1"),
-    AnyOf: lambda c: _many(c.of, " OR ", "0"),
+    AllOf: lambda c, b: _many(c.of, b, " AND ", "1"),
+    AnyOf: lambda c, b: _many(c.of, b, " OR ", "0"),
 }

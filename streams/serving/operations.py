@@ -25,6 +25,7 @@ from typing import Final, NamedTuple
 import msgspec
 from aiohttp import web
 
+from streams.collectors.listening import Limits, listening
 from streams.serving.health import Health, Report
 from streams.serving.metrics import LAG, READY, STALLED, TROUBLE, Metrics, Values
 from streams.settings import host_and_port, shown_address
@@ -70,11 +71,7 @@ class Operations:
             target=lambda: asyncio.run(self._serve(host, port, bound)), name="operations", daemon=True
         )
         thread.start()
-        try:
-            found = bound.result(START_SECONDS)
-        except OSError as error:
-            message = f"serve.operations: cannot listen on {address}: {error.strerror or error}"
-            raise PlaceUnavailable("listen-unavailable", message) from error
+        found = bound.result(START_SECONDS)
         try:
             yield shown_address(host, found.port)
         finally:
@@ -82,23 +79,14 @@ class Operations:
             thread.join(STOP_SECONDS * 2)
 
     async def _serve(self, host: str, port: int, bound: Future[_Bound]) -> None:
-        runner = web.AppRunner(
-            self.application(),
-            access_log=None,
-            max_line_size=MAX_LINE,
-            max_field_size=MAX_LINE,
-            shutdown_timeout=STOP_SECONDS,
-        )
-        await runner.setup()
+        limits = Limits(max_header=MAX_LINE, stop_seconds=STOP_SECONDS)
         try:
-            await web.TCPSite(runner, host, port).start()
-            ending = asyncio.Event()
-            bound.set_result(_Bound(int(runner.addresses[0][1]), asyncio.get_running_loop(), ending))
-            await ending.wait()
-        except OSError as error:
+            async with listening(self.application(), "serve.operations", host, port, limits=limits) as port_:
+                ending = asyncio.Event()
+                bound.set_result(_Bound(port_, asyncio.get_running_loop(), ending))
+                await ending.wait()
+        except PlaceUnavailable as error:
             bound.set_exception(error)
-        finally:
-            await runner.cleanup()
 
     def application(self) -> web.Application:
         """The routes."""

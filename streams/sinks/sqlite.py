@@ -2,7 +2,8 @@
 
 One table holds history and state. What queries ask for most has a column (`fields.COLUMNS`) or rows in the term table
 (`fields.TERM_FIELDS`); the whole document stands beside it as JSON. Indexes hold small numbers (`fields.mark`) instead
-of digests and names, so that a batch touches few pages; the text itself is compared afterwards. Only the node writes.
+of digests and names, so that a batch touches few pages; the text itself is compared afterwards. What is counted over a
+fleet stands in narrow tables besides (`streams.sinks.briefs`). Only the node writes.
 
     record = SqliteRecord(connection)
     connection.execute("BEGIN IMMEDIATE"); record.write(documents); connection.execute("COMMIT")
@@ -13,12 +14,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
+from streams.sinks.briefs import BRIEFS, WORDS, Brief, filling, statements, told
 from streams.sinks.document import Document
 from streams.sinks.fields import COLUMNS, INDEXED, TERM_FIELDS, mark, term_mark
 from verifier.errors import PlaceUnavailable
@@ -130,13 +132,39 @@ class Terms:
 _PRIME: Final = 2**61 - 1
 
 
+class Briefs:
+    """The briefs of a file, as far as they are there: whether each says what its document says."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._there = {home: told(brief) for home, brief in BRIEFS.items() if has_brief(connection, brief)}
+
+    def stray(self, row: int, document: Document) -> bool:
+        """Says the brief of this row something else than its document, or is it missing?"""
+        asked = self._there.get(document.home)
+        if asked is None:
+            return False
+        brief, body = BRIEFS[document.home], document.body
+        texts = (value if isinstance(value := body.get(name), str) else None for name in (*brief.words, *brief.dates))
+        wanted = (document.time, *texts, *(1 if name in body else None for name in brief.flags))
+        return bool(self._connection.execute(asked, (row,)).fetchone() != wanted)
+
+    def alone(self) -> Iterator[tuple[str, int, int]]:
+        """Briefs that are counted and have no document: (home, row, time)."""
+        for home in self._there:
+            without = "NOT EXISTS (SELECT 1 FROM record WHERE record.row = b.row AND home = ?)"
+            asked = f"SELECT ?, row, time FROM {BRIEFS[home].table} b WHERE {without}"  # noqa: S608  # our own names
+            yield from self._connection.execute(asked, (home, home))
+
+
 @lru_cache(maxsize=65_536)
 def _known_mark(value: str) -> int:
     return mark(value)
 
 
 def create_record_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables where they are missing (no transaction of its own).
+    """Make the tables where they are missing. Briefs that are missing, or that another version of revet made in
+    another way, are made of the documents, which takes some seconds for a million of them.
 
     Raises:
         PlaceUnavailable: the file cannot be written.
@@ -144,8 +172,35 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
     try:
         for statement in _STATEMENTS:
             connection.execute(statement)
+        _make_briefs(connection)
     except sqlite3.Error as error:
         raise PlaceUnavailable("state-unavailable", f"the record cannot be made: {error}") from error
+
+
+def has_brief(connection: sqlite3.Connection, brief: Brief) -> bool:
+    """Is the brief there as this version makes it?"""
+    asked = "SELECT name, sql FROM sqlite_master WHERE substr(name, 1, ?) = ?"
+    made = dict(connection.execute(asked, (len(brief.table), brief.table)).fetchall())
+    return _BRIEFLY[brief.home] <= made.items()
+
+
+_BRIEFLY: Final = {home: statements(brief).items() for home, brief in BRIEFS.items()}
+"""Home -> names and statements of what makes its brief."""
+
+
+def _make_briefs(connection: sqlite3.Connection) -> None:
+    """Each whole or not at all, also when the process is killed meanwhile."""
+    connection.execute(WORDS)
+    for brief in BRIEFS.values():
+        if has_brief(connection, brief):
+            continue
+        connection.execute("SAVEPOINT briefs")
+        for event in ("insert", "update", "delete"):
+            connection.execute(f"DROP TRIGGER IF EXISTS {brief.table}_{event}")
+        connection.execute(f"DROP TABLE IF EXISTS {brief.table}")
+        for statement in (*(made for _, made in _BRIEFLY[brief.home]), *filling(brief)):
+            connection.execute(statement)
+        connection.execute("RELEASE briefs")
 
 
 def _row(document: Document) -> tuple[Any, ...]:

@@ -38,9 +38,9 @@ def test_what_was_taken_before_is_no_news_after_a_restart() -> None:
     found = Integrity()
     found.checked(check(T0, 3, T0 - DAY, T0), T0)
     kept = found.dirty()
-    assert kept is not None
+    assert kept
     again = Integrity()
-    again.load(kept)
+    again.load(kept.items())
     assert not states(again.checked(check(T0, 3, T0 - DAY, T0), T0 + HOUR))
     assert not states(again.checked(check(T0 - HOUR, 0, 0, T0 + DAY), T0 + HOUR))
     assert [s[1] for s in states(again.checked(check(T0 + HOUR, 0, 0, T0 + DAY), T0 + HOUR))] == ["closed"]

@@ -97,6 +97,7 @@ DOORS = {
         "verifier/adapters/registry.py",
         "alerting/adapters/*.py",
         "streams/collectors/keysources.py",
+        "streams/collectors/listening.py",
         "streams/collectors/notifications.py",
         "streams/collectors/pressed.py",
         "streams/collectors/server.py",

@@ -408,6 +408,35 @@ def test_terms_taken_away(place: SqlitePlace) -> None:
     assert "its terms: searches go by it" in report.problems[0].detail
 
 
+def test_a_brief_changed(place: SqlitePlace) -> None:
+    """The document is intact, and a count would be another one."""
+    row = place.connection.execute("SELECT row FROM record WHERE id = ?", (next(decisions(1, 25)).id,)).fetchone()
+    place.sql("UPDATE record_brief_admission SET cluster = 999 WHERE row = ?", *row)
+    report = place.check()
+    assert report.counts == {"record-beside": 1}
+    assert "its brief: searches go by it" in report.problems[0].detail
+
+
+def test_a_brief_taken_away(place: SqlitePlace) -> None:
+    row = place.connection.execute("SELECT row FROM record WHERE id = ?", (next(decisions(1, 25)).id,)).fetchone()
+    place.sql("DELETE FROM record_brief_admission WHERE row = ?", *row)
+    assert place.check().counts == {"record-beside": 1}
+
+
+def test_a_brief_of_nothing(place: SqlitePlace) -> None:
+    """It would be counted as a decision that nobody made."""
+    place.sql("INSERT INTO record_brief_admission (row, time) SELECT 999999, max(time) FROM record_brief_admission")
+    report = place.check()
+    assert report.counts == {"record-inserted": 1}
+    assert report.problems[0].id == "brief of row 999999"
+
+
+def test_a_word_changed(place: SqlitePlace) -> None:
+    """All briefs that use it say another thing."""
+    place.sql("UPDATE record_words SET text = 'elsewhere' WHERE text IN (SELECT cluster FROM record)")
+    assert place.check().counts.keys() == {"record-beside"}
+
+
 def test_a_body_that_is_no_json(place: SqlitePlace) -> None:
     (target,) = decisions(1, 25)
     place.sql("UPDATE record SET body = '{' WHERE id = ?", target.id)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.queries.asof import known_runs, overlapping, running_at, verdicts_at
-from streams.queries.conditions import EVERYTHING, NOTHING, Condition, Not, at_time, both, exists, is_, one_of
+from streams.queries.conditions import (
+    EVERYTHING,
+    NOTHING,
+    Condition,
+    Not,
+    at_time,
+    both,
+    exists,
+    full_name,
+    is_,
+    one_of,
+)
 from streams.queries.held import BY_EVIDENCE, containers_of, images_of, running_images
 from streams.queries.port import Hit, Page, RecordReader, every
 from streams.queries.questions.model import READ, Asked, Keyed, paged
@@ -16,8 +28,23 @@ from streams.sinks.fields import HOMES
 from verifier.models import Micros, Outcome
 from verifier.times import parse_instant, show_instant
 
-WHERE: Final = ("cluster", "cluster_name", "namespace", "workload_id", "repository", "digest")
+_WHERE: Final = ("cluster", "cluster_name", "namespace", "workload_id", "repository", "digest")
 """Short names of what places a container; all of them have at most one value."""
+
+
+class Placed(NamedTuple):
+    """What containers share that run alike; an empty text where there is none."""
+
+    cluster: str
+    cluster_name: str
+    namespace: str
+    workload: str
+    """Its id."""
+    repository: str
+    digest: str
+    by: str = ""
+    """The value of one more field they are counted by."""
+
 
 VALUES: Final = 15_000
 """Values in one condition; SQLite takes a little more."""
@@ -68,6 +95,23 @@ def runs(reader: RecordReader, asked: Asked, where: Condition, extra: Condition 
         instant = asked.instant
         then = None if instant is None else instant + 1  # what ended at the instant no longer runs
         yield from known_runs(reader, where, asked.known_at, then, instant)
+
+
+def placed(
+    reader: RecordReader, asked: Asked, where: Condition, *, extra: Condition = EVERYTHING, by: str = ""
+) -> Counter[Placed]:
+    """How many containers run at the instant asked for, by where and what they are, and by one more field (short name).
+    `extra` as for `runs`. Raises as `RecordReader.find`.
+    """
+    names = (*_WHERE, by) if by else _WHERE
+    counts: Counter[Placed] = Counter()
+    if asked.known_at is not None:
+        counts.update(Placed(*(text_of(hit.body, name) for name in names)) for hit in runs(reader, asked, where, extra))
+    else:
+        test = both(where, extra, running_at(asked.at))
+        for group in reader.groups(HOMES["containers"], test, tuple(map(full_name, names))):
+            counts[Placed(*group.values)] = group.count
+    return counts
 
 
 def page_of_runs(reader: RecordReader, asked: Asked, where: Condition, window: Condition | None = None) -> Page:

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from streams.queries.asof import running_at, told_in_order, verdicts_at
-from streams.queries.conditions import Condition, at_time, both, compare, either, exists, full_name, is_, one_of
+from streams.queries.asof import told_in_order, verdicts_at
+from streams.queries.conditions import EVERYTHING, Condition, at_time, both, compare, either, exists, is_, one_of
 from streams.queries.port import Hit, RecordReader, every
 from streams.queries.questions.common import (
-    WHERE,
+    Placed,
     classes_of,
     held_by,
     image,
     judged_so,
-    runs,
+    placed,
     trust_entries,
     verdicts_of,
     without_start,
@@ -159,8 +159,6 @@ def _told(fall: _Fall, what: str, hit: Hit, classes: int | None) -> Cells:
 
 # ------------------------------------------------------------------------------------------------ 13
 
-_PLACE: Final = (*WHERE, "class")
-
 
 def unverified(reader: RecordReader, asked: Asked) -> Found:
     """What could not be verified, why, and since when? With the last verdict that could be told."""
@@ -168,32 +166,25 @@ def unverified(reader: RecordReader, asked: Asked) -> Found:
     page, after = paged((Keyed(place, (place, number)) for place, number in groups.items()), asked)
     until = asked.until if asked.until is not None else asked.now
     history: dict[str, list[Hit]] = {}
-    for hit in verdicts_of(reader, {place[-1] for place, _ in page}, until):
+    for hit in verdicts_of(reader, {place.by for place, _ in page}, until):
         history.setdefault(text_of(hit.body, "class"), []).append(hit)
-    rows = [row for place, number in page for row in _since(place, number, history.get(place[-1], []))]
-    return Found(rows, after, frozenset(place[0] for place in groups), without_start(asked))
+    rows = [row for place, number in page for row in _since(place, number, history.get(place.by, []))]
+    return Found(rows, after, frozenset(place.cluster for place in groups), without_start(asked))
 
 
-def _untold(reader: RecordReader, asked: Asked) -> Counter[tuple[str, ...]]:
+def _untold(reader: RecordReader, asked: Asked) -> Counter[Placed]:
     """Containers by place and class; those of which a policy could not be told, or at another time all that ran."""
-    where = held_by(reader, asked)
-    counts: Counter[tuple[str, ...]] = Counter()
-    if asked.known_at is not None:
-        counts.update(tuple(text_of(hit.body, name) for name in _PLACE) for hit in runs(reader, asked, where))
-    else:
-        untold: Condition = either(is_("verdict", "unverifiable"), exists("unverifiable"))
-        when_ = both(untold, running_at(None)) if asked.at is None else running_at(asked.at)
-        for group in reader.groups(HOMES["containers"], both(where, when_), tuple(map(full_name, _PLACE))):
-            counts[group.values] += group.count
+    untold: Condition = either(is_("verdict", "unverifiable"), exists("unverifiable"))
+    extra = EVERYTHING if asked.at is not None else untold
+    counts = placed(reader, asked, held_by(reader, asked), extra=extra, by="class")
     if asked.instant is None:
         return counts
-    then = judged_so(reader, {place[-1] for place in counts}, "unverifiable", asked.until)
-    return Counter({place: number for place, number in counts.items() if place[-1] in then})
+    then = judged_so(reader, {place.by for place in counts}, "unverifiable", asked.until)
+    return Counter({place: number for place, number in counts.items() if place.by in then})
 
 
-def _since(place: tuple[str, ...], number: int, history: list[Hit]) -> Iterator[Cells]:
+def _since(place: Placed, number: int, history: list[Hit]) -> Iterator[Cells]:
     """One row per policy that cannot tell."""
-    cluster, _, namespace, workload, repository, digest, _ = place
     by_policy: dict[str, list[Hit]] = {}
     for hit in sorted(history, key=told_in_order):
         by_policy.setdefault(text_of(hit.body, "policy"), []).append(hit)
@@ -206,5 +197,5 @@ def _since(place: tuple[str, ...], number: int, history: list[Hit]) -> Iterator[
         began = hits[told[-1] + 1 if told else 0]
         reasons, why = ", ".join(texts_of(newest.body, "reason")), text_of(newest.body, "why")
         proof = (last.time, text_of(last.body, "verdict")) if last is not None else (None, "never")
-        shown = shown_image(repository, digest)
-        yield (began.time, policy, reasons, why, *proof, cluster, namespace, workload, shown, number, newest.id)
+        where = (place.cluster, place.namespace, place.workload, shown_image(place.repository, place.digest))
+        yield (began.time, policy, reasons, why, *proof, *where, number, newest.id)

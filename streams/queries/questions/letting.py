@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from streams.queries.asof import VerdictAt, running_at, verdicts_at
+from streams.queries.asof import VerdictAt, verdicts_at
 from streams.queries.conditions import EVERYTHING, Condition, both, either, full_name, is_, one_of
 from streams.queries.port import Hit, Page, RecordReader
 from streams.queries.questions.common import (
     VALUES,
-    WHERE,
+    Placed,
     by_then,
     clusters_of,
     containers,
     digests_of,
     held_by,
     judged_so,
-    runs,
+    placed,
     trust_entries,
     when,
     without_start,
@@ -202,7 +202,7 @@ def let_in(reader: RecordReader, asked: Asked) -> Found:
             return Found(rows, page.after or cursor(asked, ("",)), clusters, without_start(asked))
         asked = msgspec.structs.replace(asked, after="", limit=asked.limit - len(page.hits))
     places, after = paged((Keyed(place, place) for place in _violating(reader, asked)), asked)
-    judged = _Judged(reader, asked, (place.class_id for place in places))
+    judged = _Judged(reader, asked, (place.by for place in places))
     rows += [row for place in places for row in judged.rows(place)]
     return Found(rows, after, frozenset(str(row[8]) for row in rows), without_start(asked))
 
@@ -222,39 +222,19 @@ _RULE: Final = {
 def _let_in(hit: Hit, how: str) -> Cells:
     body = hit.body
     rule = ", ".join(texts_of(body, _RULE[how]))
-    placed = (text_of(body, name) for name in ("cluster", "namespace", "workload_id"))
+    where = (text_of(body, name) for name in ("cluster", "namespace", "workload_id"))
     images = _images(body)
-    return (hit.time, how, rule, text_of(body, "user"), "", "", None, text_of(body, "why"), *placed, images, hit.id)
+    return (hit.time, how, rule, text_of(body, "user"), "", "", None, text_of(body, "why"), *where, images, hit.id)
 
 
-class _Place(NamedTuple):
-    """Where containers of one class run."""
-
-    cluster: str
-    cluster_name: str
-    namespace: str
-    workload: str
-    repository: str
-    digest: str
-    class_id: str
-
-
-_BY: Final = (*WHERE, "class")
-
-
-def _violating(reader: RecordReader, asked: Asked) -> set[_Place]:
-    """Where containers run that violate a policy now, or at the instant."""
-    where, by = held_by(reader, asked), tuple(map(full_name, _BY))
-    if asked.known_at is not None:
-        found = {_Place(*(text_of(hit.body, name) for name in _BY)) for hit in runs(reader, asked, where)}
-    else:
-        violates = is_("verdict", "violates") if asked.at is None else EVERYTHING
-        groups = reader.groups(HOMES["containers"], both(where, violates, running_at(asked.at)), by)
-        found = {_Place(*group.values) for group in groups}
+def _violating(reader: RecordReader, asked: Asked) -> list[Placed]:
+    """Where containers run that violate a policy now, or at the instant; by class."""
+    now = is_("verdict", "violates") if asked.at is None else EVERYTHING
+    found = placed(reader, asked, held_by(reader, asked), extra=now, by="class")
     if asked.instant is None:
-        return found
-    then = judged_so(reader, {place.class_id for place in found}, "violates", asked.until)
-    return {place for place in found if place.class_id in then}
+        return list(found)
+    then = judged_so(reader, {place.by for place in found}, "violates", asked.until)
+    return [place for place in found if place.by in then]
 
 
 class _Judged:
@@ -269,9 +249,9 @@ class _Judged:
             names = (text_of(hit.body, "exemption"), _versioned(hit.body))
             self._entries.update({name: hit for name in names if name})
 
-    def rows(self, place: _Place) -> Iterator[Cells]:
+    def rows(self, place: Placed) -> Iterator[Cells]:
         """One per policy that is violated and let it run all the same."""
-        for said in sorted(self._said.get(place.class_id, {}).values(), key=lambda v: v.policy):
+        for said in sorted(self._said.get(place.by, {}).values(), key=lambda v: v.policy):
             if said.outcome != "violates" or not (said.exempted_by or said.mode != "enforce"):
                 continue
             how, entry = self._why(said)
@@ -279,8 +259,8 @@ class _Judged:
             told = (text_of(body, "approver"), text_of(body, "ticket"))
             until, why = when(body, "provenance.exemption.expires"), text_of(body, "why")
             rule = said.exempted_by or f"{said.policy} {said.version}"
-            placed = (place.cluster, place.namespace, place.workload, shown_image(place.repository, place.digest))
-            yield (said.time, how, rule, by, *told, until, why, *placed, said.id)
+            where = (place.cluster, place.namespace, place.workload, shown_image(place.repository, place.digest))
+            yield (said.time, how, rule, by, *told, until, why, *where, said.id)
 
     def _why(self, said: VerdictAt) -> tuple[str, Hit | None]:
         if said.exempted_by:

@@ -9,16 +9,17 @@ from typing import Final
 import msgspec
 
 from streams.queries.asof import running_at
-from streams.queries.conditions import EVERYTHING, Condition, Not, at_time, both, exists, full_name, one_of
+from streams.queries.conditions import EVERYTHING, Condition, Not, at_time, both, exists, one_of
 from streams.queries.coverage import coverage
 from streams.queries.port import Hit, RecordReader, every, one
 from streams.queries.questions.common import (
-    WHERE,
+    Placed,
     by_then,
     clusters_of,
     held_by,
     image,
     page_of_runs,
+    placed,
     ran_between,
     runs,
     when,
@@ -50,35 +51,34 @@ SHOWN_NODES: Final = 5
 
 def running(reader: RecordReader, asked: Asked) -> Found:
     """Where does it run? One row per workload and image, most containers first."""
-    counts, nodes, names = Counter[tuple[str, ...]](), dict[tuple[str, ...], set[str]](), dict[str, str]()
-    for values, number in _placed(reader, asked):
-        cluster, cluster_name, *rest, node = values
-        key = (cluster, *rest)
-        counts[key] += number
-        nodes.setdefault(key, set()).add(node)
-        names[cluster] = cluster_name or cluster
-    page, after = paged((Keyed((-number, *key), (key, number)) for key, number in counts.items()), asked)
+    where = held_by(reader, asked)
+    counts, names = Counter[Placed](), dict[str, str]()
+    for place, number in placed(reader, asked, where).items():
+        counts[place._replace(cluster_name="")] += number
+        names[place.cluster] = place.cluster_name or place.cluster
+    page, after = paged((Keyed((-number, *place), (place, number)) for place, number in counts.items()), asked)
+    nodes = _nodes(reader, asked, where, {place for place, _ in page})
     teams = Teams(reader, asked.routes)
     rows: list[Cells] = []
-    for (cluster, namespace, workload, repository, digest), number in page:
-        on = sorted(nodes[cluster, namespace, workload, repository, digest] - {""})
+    for place, number in page:
+        on = sorted(nodes[place])
         more = f" and {len(on) - SHOWN_NODES} more" if len(on) > SHOWN_NODES else ""
-        shown, team = shown_image(repository, digest), teams(cluster, namespace)
-        listed = ", ".join(on[:SHOWN_NODES]) + more
-        rows.append((names[cluster], namespace, team, workload, shown, number, len(on), listed, digest))
+        shown, team = shown_image(place.repository, place.digest), teams(place.cluster, place.namespace)
+        listed = (number, len(on), ", ".join(on[:SHOWN_NODES]) + more, place.digest)
+        rows.append((names[place.cluster], place.namespace, team, place.workload, shown, *listed))
     return Found(rows, after, frozenset(names), without_start(asked))
 
 
-def _placed(reader: RecordReader, asked: Asked) -> Iterator[tuple[tuple[str, ...], int]]:
-    """Values of `WHERE` with the node, and how many containers have them."""
-    where, by = held_by(reader, asked), (*WHERE, "node")
-    if asked.known_at is None:
-        test = both(where, running_at(asked.at))
-        for group in reader.groups(HOMES["containers"], test, tuple(map(full_name, by))):
-            yield group.values, group.count
-    else:
-        for hit in runs(reader, asked, where):
-            yield tuple(text_of(hit.body, name) for name in by), 1
+def _nodes(reader: RecordReader, asked: Asked, where: Condition, places: set[Placed]) -> dict[Placed, set[str]]:
+    """The nodes that containers of some places run on."""
+    nodes: dict[Placed, set[str]] = {place: set() for place in places}
+    values = {"workload_id": {place.workload for place in places}, "digest": {place.digest for place in places}}
+    narrowed = (one_of(name, found) for name, found in values.items() if "" not in found)
+    for place in placed(reader, asked, both(where, *narrowed), by="node") if places else ():
+        key = place._replace(cluster_name="", by="")
+        if key in nodes and place.by:
+            nodes[key].add(place.by)
+    return nodes
 
 
 # ------------------------------------------------------------------------------------------------ 5

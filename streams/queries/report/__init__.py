@@ -30,7 +30,7 @@ def report(reader: RecordReader, wanted: Wanted, *, about: str = "") -> Report:
         PlaceUnavailable: the store does not answer.
     """
     running = running_now(reader, wanted)
-    images = {(row.repository, row.digest) for row in running if row.digest}
+    images = {(row.place.repository, row.place.digest) for row in running if row.place.digest}
     sections = (
         seen(reader, wanted),
         posture(reader, wanted, running),

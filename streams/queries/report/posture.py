@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
-import msgspec
-
-from streams.queries.asof import running_at
 from streams.queries.conditions import EVERYTHING, full_name, is_, one_of
 from streams.queries.port import RecordReader
+from streams.queries.questions.common import Placed, placed
 from streams.queries.report.common import Wanted, asked_table, cut, figure
 from streams.queries.report.model import Bar, Bars, Figure, Figures, Part, Section, Table, Tone
 from streams.queries.teams import Teams
@@ -22,20 +20,12 @@ PLACES: Final = 25
 
 TONES: Final[dict[str, Tone]] = {"valid": "good", "violates": "bad", "unverifiable": "unknown", "ungoverned": "plain"}
 
-_BY: Final = ("cluster", "namespace", "workload_id", "repository", "digest", "verdict")
-"""What the state file has columns for: a field of the body would be read out of every container once more."""
 
-
-class Running(msgspec.Struct, frozen=True):
+class Running(NamedTuple):
     """Containers that share all this."""
 
-    cluster: str
-    cluster_name: str
-    namespace: str
-    workload: str
-    repository: str
-    digest: str
-    verdict: str
+    place: Placed
+    """Counted by verdict."""
     number: int
     team: str
 
@@ -43,23 +33,9 @@ class Running(msgspec.Struct, frozen=True):
 def running_now(reader: RecordReader, wanted: Wanted) -> list[Running]:
     """What runs now, counted by place, image and verdict. Raises as `RecordReader.groups`."""
     teams = Teams(reader, wanted.routes)
-    called = _called(reader)
-    names: dict[tuple[str, str], str] = {}
-    rows: list[Running] = []
-    for group in reader.groups(HOMES["containers"], running_at(None), tuple(map(full_name, _BY))):
-        cluster, namespace, *rest = group.values
-        if (cluster, namespace) not in names:
-            names[cluster, namespace] = teams(cluster, namespace)
-        workload, repository, digest, verdict = rest
-        told = (called.get(cluster, ""), namespace, workload, repository, digest, verdict)
-        rows.append(Running(cluster, *told, group.count, names[cluster, namespace]))
-    return rows
-
-
-def _called(reader: RecordReader) -> dict[str, str]:
-    """Id of a cluster -> its name, as its feeds have it."""
-    groups = reader.groups(HOMES["feeds"], EVERYTHING, tuple(map(full_name, ("cluster", "cluster_name"))))
-    return {cluster: name for cluster, name in (group.values for group in groups) if name}
+    counts = placed(reader, wanted.asked(), EVERYTHING, by="verdict")
+    names = {key: teams(*key) for key in {(place.cluster, place.namespace) for place in counts}}
+    return [Running(place, number, names[place.cluster, place.namespace]) for place, number in counts.items()]
 
 
 def posture(reader: RecordReader, wanted: Wanted, rows: list[Running]) -> Section:
@@ -80,7 +56,7 @@ def posture(reader: RecordReader, wanted: Wanted, rows: list[Running]) -> Sectio
         "Containers that run at the instant this was made, each counted under the worst verdict of its policies.",
         (
             Part((Figures(_figures(rows, verdicts)), Bars("Running containers by verdict", "containers", bars))),
-            Part((_places(rows, "By cluster", ("cluster",), lambda r: (r.cluster_name or r.cluster,)),
+            Part((_places(rows, "By cluster", ("cluster",), lambda r: (r.place.cluster_name or r.place.cluster,)),
                   _places(rows, "By team", ("team",), lambda r: (r.team or "nobody known",))), "Whose it is"),
             Part((_worst(rows),), "Where policies are violated"),
             Part((_findings(reader),), "Open findings"),
@@ -94,7 +70,7 @@ def posture(reader: RecordReader, wanted: Wanted, rows: list[Running]) -> Sectio
 def _verdicts(rows: Iterable[Running]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for row in rows:
-        counts[row.verdict or "not judged"] += row.number
+        counts[row.place.by or "not judged"] += row.number
     return counts
 
 
@@ -102,12 +78,12 @@ def _figures(rows: list[Running], verdicts: Counter[str]) -> tuple[Figure, ...]:
     governed = sum(verdicts[name] for name in ("valid", "violates", "unverifiable"))
     share = f"{100 * verdicts['valid'] / governed:.1f} %" if governed else "-"
     total = sum(row.number for row in rows)
-    images = len({(row.repository, row.digest) for row in rows})
+    images = len({(row.place.repository, row.place.digest) for row in rows})
     return (
         Figure("running containers", f"{total:,}", f"of {images:,} images"),
-        Figure("workloads", f"{len({row.workload for row in rows}):,}",
-               f"in {len({(r.cluster, r.namespace) for r in rows}):,} namespaces of"
-               f" {len({r.cluster for r in rows}):,} clusters"),
+        Figure("workloads", f"{len({row.place.workload for row in rows}):,}",
+               f"in {len({(r.place.cluster, r.place.namespace) for r in rows}):,} namespaces of"
+               f" {len({r.place.cluster for r in rows}):,} clusters"),
         Figure("verified", share, f"{verdicts['valid']:,} of {governed:,} that a policy is about", "good"),
         figure("violate a policy", verdicts["violates"], "exempted ones included", bad=True),
         figure("could not be told", verdicts["unverifiable"], "neither pass nor fail", unknown=True),
@@ -133,15 +109,15 @@ def _counts(rows: list[Running]) -> tuple[int, ...]:
     verdicts = _verdicts(rows)
     told = (verdicts[name] for name in ("valid", "violates", "unverifiable"))
     others = verdicts["ungoverned"] + verdicts["not judged"]
-    return (sum(row.number for row in rows), len({row.workload for row in rows}), *told, others)
+    return (sum(row.number for row in rows), len({row.place.workload for row in rows}), *told, others)
 
 
 def _worst(rows: list[Running]) -> Table:
     counts: Counter[tuple[str, ...]] = Counter()
-    for row in rows:
-        if row.verdict == "violates":
-            cluster, image = row.cluster_name or row.cluster, shown_image(row.repository, row.digest)
-            counts[cluster, row.namespace, row.team, row.workload.split("/", 2)[-1], image] += row.number
+    for place, number, team in rows:
+        if place.by == "violates":
+            cluster, image = place.cluster_name or place.cluster, shown_image(place.repository, place.digest)
+            counts[cluster, place.namespace, team, place.workload.split("/", 2)[-1], image] += number
     listed = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     rows_, more = cut([(*key, found) for key, found in listed], PLACES, "row", "revet search verdict:violates")
     columns = ("cluster", "namespace", "team", "workload", "image", "containers")

@@ -47,8 +47,8 @@ def provenance(reader: RecordReader, wanted: Wanted, running: Sequence[Running])
 def _chosen(running: Sequence[Running]) -> Iterator[Subject]:
     counts: Counter[tuple[bool, str, str]] = Counter()
     for row in running:
-        if row.digest:
-            counts[row.verdict == "violates", row.repository, row.digest] += row.number
+        if row.place.digest:
+            counts[row.place.by == "violates", row.place.repository, row.place.digest] += row.number
     ranked = sorted(counts, key=lambda key: (not key[0], -counts[key], key))
     for _, repository, digest in list(dict.fromkeys((False, r, d) for _, r, d in ranked))[:IMAGES]:
         yield Subject("digest", shown_image(repository, digest), (digest,))
@@ -58,8 +58,8 @@ def _verdicts(running: Sequence[Running]) -> dict[str, str]:
     """Digest -> the worst that is said of it anywhere."""
     worst: dict[str, str] = {}
     for row in running:
-        if _RANK.get(row.verdict, 9) < _RANK.get(worst.get(row.digest, ""), 9):
-            worst[row.digest] = row.verdict
+        if _RANK.get(row.place.by, 9) < _RANK.get(worst.get(row.place.digest, ""), 9):
+            worst[row.place.digest] = row.place.by
     return worst
 
 
