@@ -6,8 +6,6 @@ reader = SqliteReader(connect(path, create=False))
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 import orjson
@@ -16,8 +14,10 @@ from streams.queries.conditions import Condition
 from streams.queries.port import ALL_HISTORY, MAX_PAGE, Group, Hit, Page
 from streams.queries.sql import Parameter, narrows, where
 from streams.sinks.fields import FIELDS, HISTORY, HISTORY_PREFIX
-from verifier.errors import InputError, PlaceUnavailable
+from streams.sqlite import NOTHING_RECORDED, explained
+from verifier.errors import InputError
 
+_UNREADABLE: Final = "the record cannot be read"
 _HISTORY: Final = tuple(HISTORY_PREFIX + name for name in HISTORY)
 
 
@@ -39,7 +39,7 @@ class SqliteReader:
             test += f" AND (time, id) {'<' if newest_first else '>'} (?, ?)"
             parameters += _position(after)
         query = f"SELECT home, id, time, body FROM record WHERE {test} ORDER BY time {order}, id {order} LIMIT ?"  # noqa: S608  # names of the field table, parameters for the rest
-        with _explained():
+        with explained(_UNREADABLE, missing=NOTHING_RECORDED):
             rows = self._connection.execute(query, [*parameters, limit + 1]).fetchall()
         hits = tuple(Hit(h, i, t, orjson.loads(body)) for h, i, t, body in rows[:limit])
         return Page(hits, f"{hits[-1].time}:{hits[-1].id}" if len(rows) > limit else "")
@@ -50,7 +50,7 @@ class SqliteReader:
         values = ", ".join(f"coalesce({_value(field)}, '')" for field in by)
         numbers = ", ".join(str(n) for n in range(1, len(by) + 1))
         query = f"SELECT {values}, count(*) FROM record WHERE {test} GROUP BY {numbers} ORDER BY {numbers}"  # noqa: S608  # as above
-        with _explained():
+        with explained(_UNREADABLE, missing=NOTHING_RECORDED):
             rows = self._connection.execute(query, parameters).fetchall()
         return [Group(tuple(map(str, row[:-1])), row[-1]) for row in rows]
 
@@ -73,16 +73,3 @@ def _position(after: str) -> list[Parameter]:
     if not colon or not time.removeprefix("-").isdigit():
         raise InputError(f"{after[:60]!r} is no position of this record")
     return [int(time), id_]
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """A missing table means that nothing was ever recorded here; anything else is the file's trouble."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            raise InputError("nothing has been recorded in this state file yet") from error
-        raise PlaceUnavailable("state-unavailable", f"the record cannot be read: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise PlaceUnavailable("state-unavailable", f"the record cannot be read: {error}") from error
