@@ -21,6 +21,9 @@ class LedgerSettings(Section):
     directory: Path | None = Field(default=None, examples=["/mnt/worm/revet-checkpoints"])
     """Folder that checkpoints are added to, and never changed in: best on storage of somebody else than the record's.
     None: on one machine the one beside the state file; in the clustered mode none."""
+    state: Path | None = Field(default=None, examples=["/var/lib/revet/ledger.state"])
+    """File in which `revet serve ledger` keeps how far it is, as private as the key: a start folds what came since, and
+    a topic that was cut or rewritten meanwhile is not signed. None: every start folds the topic whole."""
     keys: tuple[str, ...] = Field(
         default=(),
         examples=["ledger-3f2a9c01=Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="],
