@@ -18,7 +18,7 @@ from streams.engine.wire import to_wire
 from streams.ledger.chain import Chain
 from streams.ledger.place import LedgerPlace, Scope, checked, window_of
 from streams.ledger.resuming import Fold
-from streams.ledger.sealing import Sealer, expiries
+from streams.ledger.sealing import Sealer, expiries, today
 from streams.outputs import output
 from streams.serving.ledgerplace import ClusterPlace
 from streams.serving.process import Process
@@ -124,7 +124,10 @@ class Ledgering:
         if event is not None:
             future = await self._link.send(to_wire(output(event), 1, 0, now // 1000))
             self._wanted = await future + 1
-        await self._keep(await self._publish())
+        day = self._sealer.day(self.chain, now, self._fold.told) if self._place.settings.slack else None
+        if day is not None:
+            await (await self._link.send(to_wire(output(day), 1, 0, now // 1000)))
+        await self._keep(await self._publish(), today(now) if day is not None else None)
 
     async def _publish(self) -> int | None:
         """New checkpoints into the folder; one that cannot be written is told, and tried again. Gives how many batches
@@ -143,10 +146,10 @@ class Ledgering:
         self._process.health.well("ledger")
         return chain.number - (0 if chain.number - 1 in chain.checkpoints else 1)
 
-    async def _keep(self, published: int | None) -> None:
+    async def _keep(self, published: int | None, told: str | None) -> None:
         """How far it is, for the next start; a file that cannot be written is told, and tried again."""
         try:
-            await asyncio.to_thread(self._fold.save, published)
+            await asyncio.to_thread(self._fold.save, published, told)
         except PlaceUnavailable as error:
             self._process.health.trouble("ledger-state", str(error))
         else:

@@ -31,6 +31,9 @@ class LedgerSettings(Section):
     )
     """Whose checkpoints are believed when the ledger is checked: NAME=KEY as `revet ledger init` printed it, or a file
     with one such line each. None: the key of `ledger.key_file`."""
+    slack: str = Field(default="", examples=["ledger"])
+    """Name of a channel of `slack.channels` that is told the newest checkpoint once a day: root, size and how its
+    signature begins. One more place where it stands. Empty: none."""
     seconds: int = Field(default=10, ge=1, le=86400, examples=[10])
     """A batch is closed and signed after so long: what is changed before is not noticed."""
     entries: int = Field(default=10_000, ge=1, le=100_000, examples=[10_000])

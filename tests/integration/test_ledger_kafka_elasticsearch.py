@@ -18,7 +18,7 @@ import pytest
 from streams.codec import decode
 from streams.elastic import connect, url_path
 from streams.engine.port import Output
-from streams.events import DecisionObserved, LedgerChecked, LedgerSealed, LedgerSigned, LedgerWritten, Owner
+from streams.events import DecisionObserved, LedgerChecked, LedgerDay, LedgerSealed, LedgerSigned, LedgerWritten, Owner
 from streams.kafka.reading import KafkaLog
 from streams.ledger import checker
 from streams.ledger.chain import Chain
@@ -58,6 +58,8 @@ def cluster(kafka_server, elastic_server, tmp_path: Path, monkeypatch: pytest.Mo
         "REVET_LEDGER_DIRECTORY": str(tmp_path / "checkpoints"),
         "REVET_LEDGER_SECONDS": "1",
         "REVET_LEDGER_VERIFY_MINUTES": "0",
+        "REVET_LEDGER_STATE": str(tmp_path / "ledger.state"),
+        "REVET_LEDGER_SLACK": "audit",
     }
     made = Cluster(kafka_server.bootstrap, elastic_server.url, tmp_path, 2, **own)
     made.prepare()
@@ -173,6 +175,9 @@ async def test_two_that_seal_make_one_chain(cluster: Cluster) -> None:
     assert chain.number + len(chain.passed_over) == len(headers)
     assert {h.number for h in headers} == set(range(chain.number))
     assert {e.number for e in events if isinstance(e, LedgerSigned)} == set(range(chain.number))
+    sight = [decode(record.value) for record in KafkaLog(cluster.settings.kafka).read(CLUSTER_SIGHT)]
+    days = {event.id for event in sight if isinstance(event, LedgerDay)}
+    assert len(days) == 1, "both say it, under one id"
     refreshed(cluster)
     assert ran("ledger", "verify", "-o", "json").json["fine"]
 

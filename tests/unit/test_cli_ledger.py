@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from alerting.routing import Routes
 from streams.ledger import checker
 from streams.local.ledgering import Keeper, LocalPlace
 from streams.local.node import LocalNode, NodeSettings
@@ -189,6 +190,31 @@ def test_a_keeper_without_a_key_closes_and_says_so(state: Path) -> None:
         node.close()
     assert len(said) == 1
     assert "no Ed25519 key" in said[0]
+
+
+def test_the_line_of_a_day_reaches_the_delivery_ledger_once(state: Path) -> None:
+    """By whatever process, and however often one is started on that day."""
+    begun(state)
+    settings = LedgerSettings(slack="audit")
+    for _ in range(2):
+        node = LocalNode.open(state, NodeSettings(replay=False, routes=Routes(checkpoints="audit")))
+        try:
+            keeper = Keeper(node, LocalPlace(state, settings), lambda _: None)
+            keeper.step(force=True)
+            keeper.step(force=True)
+            while node.engine.run_once():
+                pass
+            rows = [row for row in node.processor.alerter.ledger.rows() if row.destination == "also/audit"]
+            assert len(rows) == 1
+            message = node.processor.alerter.message(rows[0].incident, "also/audit")
+        finally:
+            node.close()
+    assert message is not None
+    newest = min(state.with_name("s.sqlite.checkpoints").glob("batch-*.txt")).read_text().splitlines()
+    shown = {fact.label: fact.value for fact in message.facts}
+    assert shown["root"] == newest[2]
+    assert newest[-1].split()[2].startswith(shown["signature"].removesuffix("…"))
+    assert ran(state, "verify", "-o", "json").json["fine"]
 
 
 def test_wrong_uses_are_told(state: Path) -> None:
