@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 
 from alerting.lifecycle import Reply
 from alerting.presses import ACK, LINK, PROPOSE, button_value
-from alerting.render import Message, Table, render_reply
+from alerting.render import CHECKPOINT, Message, Table, render_reply
 from alerting.text import Untrusted, count, cut, safe, utc
 from verifier.times import SECOND
 
@@ -157,8 +157,11 @@ def _context(mrkdwn: str) -> Block:
 
 
 def _state_line(message: Message) -> str:
+    told = f"{message.short_id} · as of {_date(message.as_of)}"
+    if message.kind == CHECKPOINT:
+        return told
     state = " ".join((*message.marks, message.state.upper()))
-    return f"{state} · {message.severity} · {message.short_id} · as of {_date(message.as_of)}"
+    return f"{state} · {message.severity} · {told}"
 
 
 def _date(micros: int) -> str:
@@ -230,11 +233,12 @@ def _preformatted(lines: Iterable[str]) -> Block:
 
 def _actions(message: Message, links: Links, *, pressable: bool) -> Iterator[Block]:
     """Buttons that do something, where that is of use, and buttons that open something."""
-    wanted = (
-        ("What it means", "docs", docs_url(message, links)),
-        ("Members", "members", kibana_url(message, links, links.members)),
-        ("Timeline", "timeline", kibana_url(message, links, links.timeline)),
-    )
+    wanted = [("What it means", "docs", docs_url(message, links))]
+    if message.kind != CHECKPOINT:
+        wanted += [
+            ("Members", "members", kibana_url(message, links, links.members)),
+            ("Timeline", "timeline", kibana_url(message, links, links.timeline)),
+        ]
     buttons = list(_presses(message)) if pressable else []
     buttons += [
         _button(f"{LINK}{name}", label, {"url": url}) for label, name, url in wanted if url and len(url) <= URL_LIMIT
@@ -267,6 +271,8 @@ def _foot(message: Message, marks: Marks) -> str:
 
 def _show(message: Message) -> str:
     """The command that shows it: of a digest the list of what it stands for."""
+    if message.kind == CHECKPOINT:
+        return "revet ledger verify"
     return "revet incident list" if message.incidents else f"revet incident show {message.short_id}"
 
 

@@ -35,6 +35,8 @@ MAX_NAMED_TEAMS: Final = 3
 MAX_NAMED_NAMESPACES: Final = 5
 MAX_NOTES: Final = 3
 RECORD_DOWN: Final = "what the record holds: the index is unavailable, and links into it lead nowhere until it is back"
+CHECKPOINT: Final = "checkpoint"
+"""Kind of a message that is no incident: the ledger's line of a day (`alerting.daily`)."""
 COLUMNS: Final = ("cluster", "namespace", "workload", "count", "since", "image")
 
 _COMMANDABLE_IMAGE: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]{0,254}@sha256:[0-9a-f]{64}")

@@ -108,6 +108,8 @@ class Routes(BaseModel):
     """False: everything goes to `security` alone; for one terminal, which needs no second copy per team."""
     also: tuple[RouteRule, ...] = ()
     """Who else gets the whole incident."""
+    checkpoints: str = ""
+    """Name of a channel of the settings that gets the ledger's checkpoint once a day; empty: none does."""
     reminders: bool = False
     """Say again what is critical or high and nobody acknowledges; off for a terminal, which may scroll by unseen."""
     escalates: bool = False
@@ -163,7 +165,12 @@ def beside(severity: Severity, clusters: Iterable[ClusterNames], routes: Routes)
     """Further destinations of the whole incident, by the clusters it is in; in the order of the rules."""
     known = list(clusters)
     wanted = (rule.to for rule in routes.also if any(rule.matches(severity, cluster) for cluster in known))
-    return tuple(dict.fromkeys(f"also/{name}" for name in wanted))
+    return tuple(dict.fromkeys(map(channel_destination, wanted)))
+
+
+def channel_destination(name: str) -> str:
+    """The destination that a channel of the settings is, whoever is told there."""
+    return f"also/{name}"
 
 
 def name_beside(destination: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from alerting.channels import Channels
+from alerting.daily import Day, Days
 from alerting.delivery import Ledger
 from alerting.expiry import Expiring, Known, expiring_soon, next_expiry
 from alerting.held import SILENCE, read_key
@@ -34,12 +35,13 @@ from alerting.naming import named
 from alerting.ownfindings import Told
 from alerting.refusals import Refusals
 from alerting.render import Message, render
-from alerting.routing import ClusterNames, Ownership, Routes, beside, team_of
+from alerting.routing import ClusterNames, Ownership, Routes, beside, channel_destination, team_of
 from alerting.sight import FEED_AFTER, Feeds
 from alerting.stalled import Heard, Watch
 from alerting.storm import Storms
-from streams.events import AuditCounted, FeedSeen, LedgerChecked, NamespaceObserved, ProgressSeen
+from streams.events import AuditCounted, FeedSeen, LedgerChecked, LedgerDay, NamespaceObserved, ProgressSeen
 from streams.trustlog import Refused
+from verifier.times import show_instant
 from verifier.trust.state import TrustState
 
 Output = Incident | Lifecycle | Finding | Silence
@@ -51,8 +53,9 @@ WATCH: Final = "alert-watch"
 REFUSALS: Final = "alert-refusals"
 INTEGRITY: Final = "alert-integrity"
 LOSSES: Final = "alert-losses"
+DAYS: Final = "alert-days"
 STORM: Final = "alert-storm"
-KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, INTEGRITY, LOSSES, STORM})
+KINDS: Final = frozenset({BOOK, LEDGER, EXPIRY, OWNER, WATCH, REFUSALS, INTEGRITY, LOSSES, STORM, DAYS})
 """Kinds of rows that are the alerter's."""
 
 
@@ -93,6 +96,7 @@ class Alerter:
         self._refusals = Refusals()
         self._losses = Losses()
         self._integrity = Integrity()
+        self._days = Days()
         self.ledger = Ledger()
         self._storms = Storms(self.routes.storm_after)
         self.owners: dict[tuple[str, str], Ownership] = {}
@@ -136,6 +140,10 @@ class Alerter:
         elif isinstance(event, LedgerChecked):
             check = Check(event.scope, event.time, event.since, event.until, event.problems, event.worst)
             yield from self._told(self._integrity.checked(check, now), now)
+        elif isinstance(event, LedgerDay) and self.routes.checkpoints:
+            line = self._days.take(_day(event), channel_destination(self.routes.checkpoints))
+            if line is not None:
+                self.ledger.accept(line)
 
     def _wired(self, book: IncidentBook) -> IncidentBook:
         """A book that knows of clusters what trust knows."""
@@ -204,9 +212,9 @@ class Alerter:
 
     def message(self, incident: str, destination: str) -> Message | None:
         """What a destination should read now (`alerting.delivery.Content`)."""
-        digest = self._storms.message(incident, self._row)
-        if digest is not None:
-            return digest
+        own = self._storms.message(incident, self._row) or self._days.message(incident)
+        if own is not None:
+            return own
         found = self.book.slice_of(incident, destination)
         return None if found is None else render(named(found, self._name_of), record_is_down=self.record_is_down)
 
@@ -252,7 +260,8 @@ class Alerter:
         if expiry != self._expiry_stored:
             self._expiry_stored = expiry
             rows.append((EXPIRY, "", expiry))
-        for kind, keeper in ((STORM, self._storms), *self._own_rows()):
+        kept: list[tuple[str, Keeper]] = [(STORM, self._storms), *self._own_rows()]
+        for kind, keeper in kept:
             rows += [(kind, key, value) for key, value in keeper.dirty().items()]
             keeper.saved()
         return rows
@@ -264,6 +273,7 @@ class Alerter:
         yield LOSSES, self._losses
         yield REFUSALS, self._refusals
         yield INTEGRITY, self._integrity
+        yield DAYS, self._days
 
     def take_ledger(self) -> list[tuple[str, str, bytes | None]]:
         """What changed in the ledger alone (between deliveries)."""
@@ -315,6 +325,11 @@ def _heard(event: ProgressSeen) -> Heard:
         time=event.time,
         stopping=event.stopping,
     )
+
+
+def _day(event: LedgerDay) -> Day:
+    day = show_instant(event.time)[:10]
+    return Day(event.ledger, day, event.time, event.number, event.size, event.head, event.key, event.signature)
 
 
 def _counted(event: AuditCounted) -> Counted:

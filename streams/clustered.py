@@ -20,7 +20,7 @@ from streams.alerter import KINDS, Alerter
 from streams.codec import NewerSchemaError
 from streams.engine.port import Effects, Record
 from streams.engine.reading import Unreadable, read, trust_record
-from streams.events import FeedSeen, LedgerChecked, Tick, TrustChanged, VerdictReached
+from streams.events import FeedSeen, LedgerChecked, LedgerDay, Tick, TrustChanged, VerdictReached
 from streams.handlers import HANDLERS, finish_sweep, handle, restored, sweep_slice
 from streams.handlers.evidence import RETRY_AFTER, learn
 from streams.outputs import output
@@ -43,6 +43,7 @@ _TELLS_TIME: Final = (
     TrustChanged,
     FeedSeen,
     LedgerChecked,
+    LedgerDay,
     Tick,
 )
 """Records by which the alerter's clock goes."""

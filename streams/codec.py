@@ -32,6 +32,7 @@ from streams.events import (
     EvidenceWanted,
     FeedSeen,
     LedgerChecked,
+    LedgerDay,
     LedgerSealed,
     LedgerSigned,
     LedgerWritten,
@@ -83,6 +84,7 @@ Event = (
     | LedgerSealed
     | LedgerSigned
     | LedgerChecked
+    | LedgerDay
 )
 
 

@@ -449,6 +449,26 @@ class LedgerSigned(msgspec.Struct, frozen=True, tag="ledger-checkpoint", gc=Fals
     note: str
 
 
+class LedgerDay(msgspec.Struct, frozen=True, tag="ledger-day", gc=False):
+    """The newest checkpoint of a day, for people to be told: one of the places where it stands."""
+
+    id: str
+    """Of ledger and day: whoever says it again says the same."""
+    time: int
+    """When, microseconds: the day is this one's, UTC."""
+    ledger: str
+    number: int
+    """Batch."""
+    size: int
+    """Entries up to and with it."""
+    head: bytes
+    """Hash of its header, 32 bytes."""
+    key: str
+    """Name of the key that signed."""
+    signature: str
+    """How the signature begins, in base64 as in the note."""
+
+
 class LedgerChecked(msgspec.Struct, frozen=True, tag="ledger-checked", gc=False):
     """The record was compared with its ledger."""
 

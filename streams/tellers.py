@@ -96,6 +96,7 @@ def routes_of(settings: Settings) -> Routes:
             "reminders": True,
             "escalates": escalates,
             "storm_after": alerting.digest_after,
+            "checkpoints": settings.ledger.slack,
         }
     )
 

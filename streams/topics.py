@@ -27,6 +27,7 @@ from streams.events import (
     EvidenceWanted,
     FeedSeen,
     LedgerChecked,
+    LedgerDay,
     LedgerSealed,
     LedgerSigned,
     LedgerWritten,
@@ -101,7 +102,10 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
-            (FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, AuditCounted, LedgerChecked, Tick),
+            (
+                *(FeedSeen, NamespaceObserved, ConfigurationObserved, ProgressSeen, AuditCounted),
+                *(LedgerChecked, LedgerDay, Tick),
+            ),
             ("collectors", "admission", "judge", "fetcher", "indexer", "alerter", "ledger"),
             ("judge", "alerter", "indexer"),
             keep="newest",
@@ -176,6 +180,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     PullsTaken: lambda e: e.registry,
     AuditCounted: lambda e: f"{e.cluster}/audit-counted/{e.server}",
     LedgerChecked: lambda e: f"ledger/{e.scope}",
+    LedgerDay: lambda e: f"ledger/day/{e.ledger}",
     Tick: lambda _: "clock",
     ProgressSeen: lambda e: f"process/{e.component}/{e.shard if e.shard >= 0 else e.instance}",
     EvidenceFound: lambda e: f"{e.set.repository}@{e.set.digest}",

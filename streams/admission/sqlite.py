@@ -23,6 +23,7 @@ from streams.engine.port import Output, Record
 from streams.engine.reading import read, trust_record
 from streams.engine.sqlite import connect
 from streams.events import EvidenceFound, TrustChanged
+from streams.sqlite import explained, transaction
 from streams.topics import FACTS, TRUST
 from verifier.errors import PlaceUnavailable
 from verifier.trust.state import TrustState
@@ -30,6 +31,7 @@ from verifier.trust.state import TrustState
 Connection = sqlite3.Connection
 UNWRITABLE: Final = "spool-unavailable"
 """Code of what `add` raises."""
+_STATE: Final = "the state file cannot be written"
 PAGE: Final = 4096
 WAL_PAGES: Final = 256
 """Pages of the write-ahead log before they are moved into the file: 1 MiB, so that the file stays near its bound."""
@@ -99,26 +101,19 @@ class Spool:
 
     @contextmanager
     def _alone(self) -> Iterator[sqlite3.Connection]:
-        with transaction(self._connection, self._lock, "the spool") as connection:
+        with alone(self._connection, self._lock, "the spool") as connection:
             yield connection
 
 
 @contextmanager
-def transaction(connection: Connection, lock: threading.Lock, what: str) -> Iterator[Connection]:
-    """A transaction of its own.
+def alone(connection: Connection, lock: threading.Lock, what: str) -> Iterator[Connection]:
+    """A transaction that no other thread of this connection is in.
 
     Raises:
         PlaceUnavailable: `what` is full, or cannot be written.
     """
-    with lock, _translated(what):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    with lock, transaction(connection, f"{what} cannot be written", code=UNWRITABLE):
+        yield connection
 
 
 @contextmanager
@@ -135,12 +130,16 @@ def bounded_file(path: Path, max_bytes: int, schema: str) -> Iterator[Connection
     Raises:
         PlaceUnavailable: it cannot be written, is locked by another process, or is no SQLite file.
     """
-    with _translated(f"the spool {path}"):
+    unwritable = f"the spool {path} cannot be written"
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600, exist_ok=True)  # names of a fleet
+    except OSError as error:
+        raise PlaceUnavailable(UNWRITABLE, f"{unwritable}: {error}") from error
+    with explained(unwritable, code=UNWRITABLE):
         connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
     with closing(connection):
-        with _translated(f"the spool {path}"):
+        with explained(unwritable, code=UNWRITABLE):
             connection.execute(f"PRAGMA page_size={PAGE}")
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -148,14 +147,6 @@ def bounded_file(path: Path, max_bytes: int, schema: str) -> Iterator[Connection
             connection.execute(f"PRAGMA max_page_count={max(16, max_bytes // PAGE)}")
             connection.executescript(schema)
         yield connection
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.Error, OSError) as error:
-        raise PlaceUnavailable(UNWRITABLE, f"{what} cannot be written: {error}") from error
 
 
 # ------------------------------------------------------------------------------------------------ the single machine
@@ -198,7 +189,7 @@ class StateFile:
             NewerSchemaError: an entry was written by a newer revet.
             TrustError: the trust log is out of order.
         """
-        with self._lock, _translated("the state file"):
+        with self._lock, explained(_STATE, code=UNWRITABLE):
             (version,) = self._connection.execute("PRAGMA data_version").fetchone()
             if version == self._version:
                 return False
@@ -237,18 +228,11 @@ class StateFile:
         Raises:
             PlaceUnavailable: the file is locked, full, or cannot be written.
         """
-        with self._write_lock, _translated("the state file"):
-            self._writing.execute("BEGIN IMMEDIATE")
-            try:
-                self._writing.executemany(
-                    "INSERT OR IGNORE INTO log (topic, key, id, time, value) VALUES (?, ?, ?, ?, ?)",
-                    [(k.topic, k.key, k.id, k.time, k.value) for k in kept],
-                )
-                self._writing.execute("COMMIT")
-            except BaseException:
-                if self._writing.in_transaction:
-                    self._writing.execute("ROLLBACK")
-                raise
+        with alone(self._writing, self._write_lock, "the state file") as connection:
+            connection.executemany(
+                "INSERT OR IGNORE INTO log (topic, key, id, time, value) VALUES (?, ?, ?, ?, ?)",
+                [(k.topic, k.key, k.id, k.time, k.value) for k in kept],
+            )
 
 
 __all__ = ["Kept", "Spool", "StateFile", "opened_spool"]

@@ -33,6 +33,7 @@ from streams.ledger.exporting import Exported, ExportFile, export
 from streams.ledger.found import KINDS, Report
 from streams.ledger.place import Begun, LedgerPlace, checked
 from streams.ledger.proving import prove
+from streams.ledger.restoring import Losses, Restore
 from streams.local.ledgering import LocalPlace
 from streams.settings import LedgerSettings
 from verifier.errors import InputError
@@ -42,6 +43,7 @@ from verifier.times import DAY
 SCHEMA_BEGUN: Final = "revet.ledger-key/v1"
 SCHEMA_VERIFY: Final = "revet.ledger-verify/v1"
 SCHEMA_EXPORT: Final = "revet.ledger-export/v1"
+SCHEMA_RESTORE: Final = "revet.ledger-restore/v1"
 SCHEMA_ERASE: Final = "revet.ledger-erase/v1"
 SHOWN: Final = 50
 """Problems that are printed; all of them are in JSON."""
@@ -268,10 +270,23 @@ def _print_report(report: Report) -> None:
         ("written again", f"{report.repeated:,}"),
         ("erased", f"{report.erased:,}"), ("expired", f"{report.expired:,}"), ("refused", f"{report.refused:,}"),
         ("in no batch yet", f"{report.waiting:,}"), ("under way", f"{report.under_way:,}"),
+        ("lost in a restore, accepted", f"{report.lost:,}"),
     ]  # fmt: skip
     print_table(("", "compared"), counted)
+    for restore in report.restores:
+        click.echo(safe(_told(restore)))
     word = "everything is as it was sealed" if report.signed >= 0 else "nothing is signed yet, so nobody can tell"
     click.echo("NOT as it was sealed" if report.counts else word)
+
+
+def _told(restore: Restore) -> str:
+    """An accepted restore, for people; names and reasons are somebody's own words."""
+    what = [count(restore.documents, "document")] if restore.documents else []
+    if restore.abandoned:
+        notes = count(len(restore.abandoned), "checkpoint")
+        what.append(f"{count(restore.entries, 'entry', 'entries')} and {notes} of the log")
+    by = f"{restore.by}: {restore.reason} (signed {restore.key})"
+    return f"restore accepted {show_time(restore.time)}, lost {', '.join(what) or 'nothing'}, by {by}"
 
 
 # ------------------------------------------------------------------------------------------------------------- exports
@@ -344,6 +359,62 @@ def prove_(id_: str, dataset: str, keys: tuple[str, ...], record: Record) -> int
     with place.reading() as (log, store):
         print_json(prove(log, store, place.pinned(keys), id_, dataset))
     return EXIT_OK
+
+
+@command.command(
+    "accept-restore",
+    epilog="Examples:\n\n\b\n"
+    "  $ revet ledger accept-restore --reason 'disk of es-2 died, snapshot of 04:00, ticket 4711'\n"
+    "  $ revet ledger accept-restore --reason 'ticket 4711' --yes -o json\n\n"
+    "Exit code 2: nothing is missing, or something is wrong that a restore does not explain. docs/ledger.md says when.",
+)
+@_reason
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_key_file
+@_keys
+@record_option
+@output_option
+def accept_restore(
+    reason: str, yes: bool, key_file: Path | None, keys: tuple[str, ...], record: Record, output: str
+) -> int:
+    """Accept that a record was put back from a backup, and what was lost with it.
+
+    What is missing now is named in the ledger, one by one, with you, the reason and the key's signature. Checks then
+    say so instead of finding it missing; what goes missing later is found as ever. What the topics still have comes
+    back by `revet index reconcile`: do that first.
+    """
+    place = _place(record, key_file)
+    at = now()
+    losses = place.losses(place.pinned(keys), at, _progress())
+    say(f"revet: lost: {_lost(losses)}")
+    if not yes:
+        click.confirm("Accept this for ever, under your name?", abort=True, err=True)
+    acts = place.accept(losses, local_author(), reason, at)
+    if output == "json":
+        print_json(
+            {
+                "schema": SCHEMA_RESTORE, "acts": acts, "documents": len(losses.documents), "homes": losses.homes,
+                "entries": losses.entries, "checkpoints": len(losses.abandoned), "by": local_author(), "reason": reason,
+            }
+        )  # fmt: skip
+    else:
+        click.echo(f"accepted in {count(acts, 'act')}: {_lost(losses)}")
+        if losses.abandoned and not isinstance(record, StateFile):
+            say("revet: `revet serve ledger` remembers the log as it was: stop it, remove ledger.state, start it")
+    return EXIT_OK
+
+
+def _lost(losses: Losses) -> str:
+    """What was lost, in words."""
+    times = [lost.time for lost in losses.documents]
+    named = ", ".join(f"{home} {number:,}" for home, number in losses.homes.items())
+    parts = []
+    if times:
+        parts = [f"{count(len(times), 'document')} ({named}) of {show_time(min(times))} to {show_time(max(times))}"]
+    if losses.abandoned:
+        ahead, notes = count(losses.entries, "entry", "entries"), count(len(losses.abandoned), "checkpoint")
+        parts.append(f"the end of the log: {ahead} behind what is left, under {notes}")
+    return "; ".join(parts)
 
 
 @command.command(

@@ -11,7 +11,7 @@ not acknowledged is delivered again; whatever cannot be handled ends the process
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from streams.engine.port import Record
@@ -85,9 +85,10 @@ class Link(Protocol):
     def read(self, slot: Slot, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         """Records from `start` (or the oldest there is) up to before `end`, in order. Raises as `ends`."""
 
-    def follow(self, slots: Collection[Slot]) -> AsyncIterator[Followed]:
-        """Every record of these partitions from the oldest on, without end; now and then none, as a sign of life.
-        Raises as `ends`.
+    def follow(self, slots: Collection[Slot], start: Mapping[Slot, int] | None = None) -> AsyncIterator[Followed]:
+        """Every record of these partitions, without end; now and then none, as a sign of life. Raises as `ends`.
+
+        `start`: where to begin; the oldest record of those that are not named.
         """
 
 

@@ -258,12 +258,12 @@ class KafkaLink:
                 if records:
                     yield records
 
-    async def follow(self, slots: Collection[Slot]) -> AsyncIterator[Followed]:
+    async def follow(self, slots: Collection[Slot], start: Mapping[Slot, int] | None = None) -> AsyncIterator[Followed]:
         """See `Link.follow`."""
         async with self._reader(slots) as reader:
             partitions = {self._partition(slot): slot for slot in slots}
-            for partition in partitions:
-                reader.seek(partition, 0)
+            for partition, slot in partitions.items():
+                reader.seek(partition, (start or {}).get(slot, 0))
             while True:
                 found = await reader.getmany(timeout_ms=500, max_records=READ_AT_ONCE)
                 records = [record for batch in found.values() for record in records_of(batch, self._settings.prefix)]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 
 from streams.engine.broker import Followed, Listener, Slot
@@ -163,9 +163,9 @@ class MemoryLink:
         if found:
             yield found
 
-    async def follow(self, slots: Collection[Slot]) -> AsyncIterator[Followed]:
+    async def follow(self, slots: Collection[Slot], start: Mapping[Slot, int] | None = None) -> AsyncIterator[Followed]:
         """See `Link.follow`."""
-        at = dict.fromkeys(slots, 0)
+        at = dict.fromkeys(slots, 0) | dict(start or {})
         while True:
             if self._broker.is_down:
                 yield Followed([], dict(at))

@@ -17,6 +17,7 @@ from streams.codec import encode
 from streams.engine.port import Effects, Output, Processor, Record
 from streams.engine.reading import Unreadable, read
 from streams.events import TrustChanged
+from streams.sqlite import transaction
 from streams.topics import ACTIONS, DEADLETTERS, FACTS, TRUST
 from verifier.canonical import stable_id
 from verifier.errors import InputError, PlaceUnavailable, TrustError
@@ -48,6 +49,8 @@ _STORE: Final = (
     "INSERT INTO state (kind, key, value) VALUES (?, ?, ?)"
     " ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"  # keeps its place, as a dictionary does
 )
+
+UNWRITABLE: Final = "the state file cannot be written"
 
 Connection = sqlite3.Connection
 """What `connect` gives; the only name of the database that leaves files named sqlite.py."""
@@ -125,7 +128,7 @@ class SqliteEngine:
             PlaceUnavailable: the file is locked, full, or cannot be written.
         """
         try:
-            with _transaction(self.connection):
+            with transaction(self.connection, UNWRITABLE):
                 yield
         except BaseException:
             self._ahead.clear()  # what was read ahead may be ahead of a position that was taken back
@@ -367,7 +370,7 @@ def append_trust(connection: sqlite3.Connection, records: Sequence[bytes], at: i
         NewerSchemaError: the newest entry was written by a newer revet, so nothing was written.
         PlaceUnavailable: the file is locked, full, or cannot be written.
     """
-    with _transaction(connection):
+    with transaction(connection, UNWRITABLE):
         reached = _newest_epoch(connection)
         if expects is not None and reached != expects:
             raise TrustError(
@@ -392,18 +395,3 @@ def _append_entry(connection: sqlite3.Connection, epoch: int, record: bytes, at:
         "INSERT INTO log (topic, key, id, time, value) VALUES (?, '', ?, ?, ?)", (TRUST, event.id, at, encode(event))
     )
     return epoch
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    try:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-    except sqlite3.Error as error:
-        raise PlaceUnavailable("state-unavailable", f"the state file cannot be written: {error}") from error

@@ -61,6 +61,22 @@ class Closed(msgspec.Struct, frozen=True):
     """Why its entries are not those that were sealed; empty: they are."""
 
 
+class Tip(msgspec.Struct, frozen=True):
+    """What is kept of a chain so that another process can go on with it: everything but the packs that wait."""
+
+    name: str
+    number: int
+    size: int
+    head: bytes
+    time: Micros
+    last: LedgerSealed | None
+    first_time: Micros
+    latest: Micros
+    expired: dict[str, Micros]
+    notes: tuple[str, ...]
+    """Checkpoints that were not forgotten."""
+
+
 class _Pack(msgspec.Struct):
     id: str
     time: Micros
@@ -83,10 +99,6 @@ class Chain:
         self.head = b""
         self.time: Micros = 0
         """Of the newest header."""
-        self.heads: list[bytes] = []
-        """Header hash of each batch."""
-        self.sizes: list[int] = []
-        """Entries up to and with each batch."""
         self.last: LedgerSealed | None = None
         self.first_time: Micros = 0
         """The earliest time of an entry in a closed batch."""
@@ -99,6 +111,42 @@ class Chain:
         self.passed_over: list[LedgerSealed] = []
         """Headers that continue nothing: of a sealer that was second, or of somebody who may not."""
         self._packs: deque[_Pack] = deque()
+
+    # ------------------------------------------------------------------------------------------------ going on
+
+    def tip(self) -> Tip:
+        """What `resumed` goes on from."""
+        notes = tuple(dict.fromkeys(note.note for found in self.checkpoints.values() for note in found))
+        return Tip(
+            self.name, self.number, self.size, self.head, self.time, self.last, self.first_time, self.latest,
+            dict(self.expired), notes,
+        )  # fmt: skip
+
+    @classmethod
+    def resumed(cls, tip: Tip) -> Chain:
+        """The chain behind its newest header; the packs that waited have to be taken again.
+
+        Raises:
+            InputError: one of its notes is none.
+        """
+        made = cls()
+        made.name, made.number, made.size, made.head, made.time = tip.name, tip.number, tip.size, tip.head, tip.time
+        made.last, made.first_time, made.latest, made.expired = tip.last, tip.first_time, tip.latest, dict(tip.expired)
+        for note in map(read_note, tip.notes):
+            made.checkpoints.setdefault(note.number, []).append(note)
+        return made
+
+    def forget(self, before: int) -> None:
+        """Keep no checkpoints of batches before this one, nor of such as are not there, and nothing that was passed
+        over: whoever only seals needs neither, and must not grow with the log.
+        """
+        self.checkpoints = {n: notes for n, notes in self.checkpoints.items() if before <= n < self.number}
+        self.passed_over.clear()
+
+    @property
+    def packs(self) -> int:
+        """Packs that are in no batch yet."""
+        return len(self._packs)
 
     @property
     def pending(self) -> int:
@@ -170,8 +218,6 @@ class Chain:
         self.first_time = min(self.first_time or header.earliest, header.earliest)
         self.latest = max(self.latest, header.latest)
         self.size = header.first + header.count
-        self.heads.append(head)
-        self.sizes.append(self.size)
         return Closed(header, head, tuple(entry for pack in packs for entry in pack.entries), problem)
 
     def _packs_up_to(self, last: str, entries: int) -> list[_Pack]:

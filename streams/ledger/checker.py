@@ -15,7 +15,8 @@ What is checked, in this order:
  4. a checkpoint is a signed note (Ed25519) that names a header; it must be signed by a key you named, or one that was
     introduced by an entry under such a checkpoint
  5. a document's hash is SHA-256 of its JSON with sorted members, no spaces, no escapes of printable characters
- 6. every document has an entry, and every entry of the window its document, unless it was erased, refused or expired
+ 6. every document has an entry, and every entry of the window its document, unless it was erased, refused or expired,
+    or lost in a restore that an act accepts: such an act is signed by itself, and told
 
 This is written to be read, not to be fast, and shares no line with the program that makes ledgers.
 """
@@ -141,6 +142,11 @@ class Check:
         self.heads: list[bytes] = []
         self.sizes: list[int] = []
         self.signed = -1
+        self.counted = dict(keys)
+        """Every key that counts or counted."""
+        self.contradicting: list[tuple[int, bytes, str, str]] = []
+        """(batch, header hash, what, text) of trusted checkpoints that are not of this log."""
+        self.restores: list[Json] = []
 
     def wrong(self, kind: str, text: str) -> None:
         """Something is not as it was sealed."""
@@ -179,6 +185,7 @@ class Check:
                 size += line["batch"]["count"]
         entries += [(None, entry) for _, pack in packs for entry in pack]
         self.checkpoints(acts)
+        self.accepted(entries)
         return entries
 
     def taken(
@@ -221,21 +228,47 @@ class Check:
                 if signer_of(note, self.keys) is None:
                     self.wrong("checkpoint-foreign", f"batch {number}: a checkpoint by a key that does not count")
                 elif named != head or size != self.sizes[number]:
-                    self.wrong("checkpoint-forked", f"batch {number}: a checkpoint names another batch")
+                    text = f"batch {number}: a checkpoint names another batch"
+                    self.contradicting.append((number, named, "checkpoint-forked", text))
                 else:
                     self.signed = number
                     for entry in waiting:
                         said = json.loads(entry[5])
                         name, key = read_key(said["key"])
-                        self.keys[name] = key
+                        self.keys[name] = self.counted[name] = key
                         self.keys.pop(said.get("retires"), None)
                     waiting = []
         for number in sorted(by_batch):
             for note in by_batch[number]:
-                kind = "tail-cut" if signer_of(note, self.keys) else "checkpoint-foreign"
-                self.wrong(kind, f"a checkpoint of batch {number}, and the log has {len(self.heads)} batches")
+                text = f"a checkpoint of batch {number}, and the log has {len(self.heads)} batches"
+                if signer_of(note, self.keys):
+                    self.contradicting.append((number, read_note(note)[2], "tail-cut", text))
+                else:
+                    self.wrong("checkpoint-foreign", text)
         if self.signed < len(self.heads) - 1:
             self.wrong("unsigned", f"batches from {self.signed + 1} on have no checkpoint of a key that counts")
+
+    def accepted(self, entries: list[tuple[int | None, Entry]]) -> None:
+        """Restores that acts accept, signed by a key that counts or counted; then what contradicts this log is told."""
+        for _, entry in entries:
+            if entry[0] != "restored":
+                continue
+            statement = json.loads(entry[5])["statement"]
+            form, text = statement.partition("\n\n")[0].split("\n")
+            if form != "revet ledger restore v1" or signer_of(statement, self.counted) is None:
+                self.wrong("restore-forged", "an act that accepts a restore is signed by no key that counts")
+            else:
+                self.restores.append(json.loads(text))
+        gone = {(number, head) for one in self.restores for number, head in one["abandoned"]}
+        for number, head, kind, text in self.contradicting:
+            if (number, head.hex()) not in gone:
+                self.wrong(kind, text)
+
+    def is_lost(self, first: int, last: int) -> bool:
+        """Does an act accept a document as lost whose first and newest entry stand there?"""
+        return any(
+            last < one["size"] and any(begin <= first <= end for begin, end in one["lost"]) for one in self.restores
+        )
 
     # ------------------------------------------------------------------ steps 5 and 6
 
@@ -244,11 +277,13 @@ class Check:
     ) -> int:
         """Documents against entries."""
         expected: dict[tuple[str, str], tuple[list[str], int, int | None]] = {}
+        places: dict[tuple[str, str], list[int]] = {}
         excused: set[tuple[str, str]] = set()
         erased: dict[tuple[str, str], str] = {}
         expired: dict[str, int] = {}
-        for batch, (kind, home, name, time, digest, _) in entries:
+        for sequence, (batch, (kind, home, name, time, digest, _)) in enumerate(entries):
             if kind == "record":
+                places.setdefault((home, name), []).append(sequence)
                 expected.setdefault((home, name), ([], time, batch))[0].append(digest)
             elif kind == "erased":
                 erased[home, name] = digest
@@ -274,7 +309,8 @@ class Check:
         for (home, name), (_, time, batch) in expected.items():
             inside = (window[0] is None or time >= window[0]) and (window[1] is None or time < window[1])
             gone = (home, name) not in seen and (home, name) not in erased and (home, name) not in excused
-            if inside and gone and time >= expired.get(home, time):
+            lost = gone and self.is_lost(places[home, name][0], places[home, name][-1])
+            if inside and gone and not lost and time >= expired.get(home, time):
                 self.wrong("record-missing", f"{home} {name} (batch {batch}): it is not there")
         return len(seen)
 
@@ -351,7 +387,8 @@ def checked(check: Check, file: str) -> str:
     bodies = (line["document"] for line in lines_of(file) if "document" in line)
     number = check.documents(entries, bodies, (first["since"], first["until"]))
     batches = f"{len(check.heads)} batches, signed up to batch {check.signed}"
-    return f"{number} documents, {len(entries)} entries, {batches}"
+    told = [f"; a restore was accepted by {one['by']}: {one['reason']}" for one in check.restores]
+    return f"{number} documents, {len(entries)} entries, {batches}{''.join(told)}"
 
 
 def shown(text: str) -> str:

@@ -28,6 +28,7 @@ from streams.ledger.merkle import HASH_BYTES
 from streams.ledger.naming import Naming, Suspect
 from streams.ledger.notes import Checkpoint, LedgerKey, read_note
 from streams.ledger.port import Kept, KeptStore, LedgerLog
+from streams.ledger.restoring import Losses
 from streams.ledger.vouching import Vouching, vouched
 from verifier.errors import InputError
 from verifier.models import Micros
@@ -75,6 +76,8 @@ class Checker:
         self._position = -1
         self._young: set[int] = set()
         """Keys of entries whose documents may be under way."""
+        self.losses = Losses(0)
+        """What is missing and may have been lost in a restore, after `check`."""
 
     def check(self, since: Micros | None, until: Micros | None, now: Micros) -> Report:
         """Compare documents with a time in [since, until), and the whole chain.
@@ -87,16 +90,18 @@ class Checker:
         vouching = self._follow(since, until, now)
         self._scan(since, until)
         left = self._left()
-        naming = Naming(self._log, self._store, self._expired)
+        naming = Naming(self._log, self._store, self._expired, vouching.restores)
         for problem in naming.named(self._suspects, left):
             self._tell(problem)
         chain, counts = self._chain, self._counts
+        self.losses = _losses(chain, vouching, naming)
         return Report(
             ledger=chain.name, since=since, until=until, batches=chain.number, entries=chain.size,
             signed=vouching.signed, keys=tuple(vouching.keys), records=counts.pop("_fine", 0),
             repeated=counts.pop("_repeated", 0), erased=len(self._erased), expired=naming.expired,
             refused=len(self._optional), waiting=chain.pending, under_way=counts.pop("_under_way", 0),
             counts=dict(counts), problems=tuple(self._problems), seconds=time.perf_counter() - began,
+            lost=naming.lost, restores=vouching.restores.acts,
         )  # fmt: skip
 
     def _tell(self, problem: Problem, number: int = 1) -> None:
@@ -256,6 +261,14 @@ class Checker:
             if isinstance(event, LedgerWritten):
                 found |= {hash((e.home, e.id)) for e in event.entries if e.kind == "record"}
         return found
+
+
+def _losses(chain: Chain, vouching: Vouching, naming: Naming) -> Losses:
+    """What is missing, and what the log was cut by."""
+    gone = vouching.abandoned
+    ahead = max((note.size for note in gone), default=0) - chain.size
+    heads = tuple(dict.fromkeys((note.number, note.head.hex()) for note in gone))
+    return Losses(chain.size + chain.pending, tuple(naming.missing), heads, max(0, ahead))
 
 
 def _hashes(joined: bytes) -> tuple[bytes, ...]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from streams.ledger.restoring import Restore
 from verifier.models import Micros
 
 KINDS: Final[dict[str, str]] = {
@@ -26,6 +27,7 @@ KINDS: Final[dict[str, str]] = {
     "checkpoint-foreign": "a checkpoint is signed by a key that does not count",
     "tail-cut": "a trusted checkpoint is ahead of the log",
     "unsigned": "batches are covered by no trusted checkpoint",
+    "restore-forged": "an act that accepts a restore is signed by no key that counts",
     "not-a-ledger": "the log is not one of this ledger",
 }
 
@@ -77,6 +79,10 @@ class Report(msgspec.Struct, frozen=True):
     problems: tuple[Problem, ...]
     """At most `MAX_LISTED`."""
     seconds: float = 0.0
+    lost: int = 0
+    """Documents of the window that are not there, which a signed act accepts as lost in a restore."""
+    restores: tuple[Restore, ...] = ()
+    """Every such act, of the whole ledger: whoever reads a report knows that something was lost."""
 
     @property
     def fine(self) -> bool:

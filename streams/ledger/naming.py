@@ -18,6 +18,7 @@ from streams.ledger.beside import beside_original
 from streams.ledger.entries import body_hash
 from streams.ledger.found import Problem
 from streams.ledger.port import Kept, KeptStore, LedgerLog
+from streams.ledger.restoring import Lost, Restores
 from streams.sinks.document import Body, instant
 from verifier.models import Micros
 
@@ -44,20 +45,29 @@ class _Place(msgspec.Struct):
     sequence: int
     entry: LedgerEntry
     hashes: list[bytes]
+    newest: int
+    """Sequence of the last entry about it."""
 
 
 class Naming:
     """One check's names."""
 
-    def __init__(self, log: LedgerLog, store: KeptStore, expired: Mapping[str, Micros]) -> None:
-        """`expired`: dataset -> documents before this time may have been removed by retention."""
+    def __init__(
+        self, log: LedgerLog, store: KeptStore, expired: Mapping[str, Micros], restores: Restores | None = None
+    ) -> None:
+        """`expired`: dataset -> documents before this time may have been removed by retention. `restores`: what was
+        accepted as lost.
+        """
         self._log, self._store, self._until = log, store, expired
+        self._restores = restores or Restores()
         self._places: dict[int, _Place] = {}
         self._ends: list[int] = []
         """Behind each batch, its last sequence."""
         self._last_there = -1
         """Sequence of the newest entry whose document is there."""
-        self.expired = 0
+        self.expired = self.lost = 0
+        self.missing: list[Lost] = []
+        """Every document that is missing, also of those that are not listed."""
 
     def named(self, suspects: Sequence[Suspect], left: Mapping[int, bytes]) -> Iterator[Problem]:
         """Every problem, by name and place. Raises as the log and the store."""
@@ -85,8 +95,9 @@ class Naming:
                 key = hash((entry.home, entry.id))
                 if entry.kind == "record":
                     if key in wanted or key in left:
-                        place = self._places.setdefault(key, _Place(sequence, entry, []))
+                        place = self._places.setdefault(key, _Place(sequence, entry, [], sequence))
                         place.hashes.append(entry.sha256)
+                        place.newest = sequence
                     if key not in left:
                         self._last_there = sequence
                 sequence += 1
@@ -152,9 +163,11 @@ class Naming:
     # ------------------------------------------------------------------------------------------------ missing
 
     def _missing(self, left: Mapping[int, bytes]) -> Iterator[Problem]:
-        gone = [key for key in left if not self._is_expired(key)]
+        gone = [key for key in left if not self._is_expired(key) and not self._is_lost(key)]
         there = self._elsewhere(gone)
         missing = [key for key in gone if key not in there]
+        places = map(self._places.__getitem__, missing)
+        self.missing = [Lost(place.sequence, place.entry.home, place.entry.time) for place in places]
         for key, kept in there.items():
             place = self._places[key]
             if kept.time != place.entry.time or kept.differs:
@@ -179,6 +192,13 @@ class Naming:
         place = self._places.get(key)
         gone = place is not None and place.entry.time < self._until.get(place.entry.home, -1)
         self.expired += gone
+        return gone
+
+    def _is_lost(self, key: int) -> bool:
+        """Was it accepted as lost, and not written again since?"""
+        place = self._places.get(key)
+        gone = place is not None and self._restores.has_lost(place.sequence, place.newest)
+        self.lost += gone
         return gone
 
     def _elsewhere(self, keys: Sequence[int]) -> dict[int, Kept]:

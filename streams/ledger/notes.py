@@ -134,6 +134,12 @@ def signer(note: str, keys: Iterable[LedgerKey]) -> LedgerKey | None:
     return None
 
 
+def signature_of(note: str, key: LedgerKey) -> str:
+    """What stands behind the name of a key, base64; empty where it did not sign."""
+    lines = (_SIGNATURE.fullmatch(line) for line in note.partition("\n\n")[2].splitlines(keepends=True)[:16])
+    return next((found["value"] for found in lines if found is not None and found["name"] == key.name), "")
+
+
 def _is_by(key: LedgerKey, value: str, data: bytes) -> bool:
     try:
         raw = base64.b64decode(value, validate=True)

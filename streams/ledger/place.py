@@ -25,6 +25,7 @@ from streams.ledger.found import Report
 from streams.ledger.notes import LedgerKey, Signing
 from streams.ledger.places import Folder
 from streams.ledger.port import Kept, KeptStore, LedgerLog
+from streams.ledger.restoring import Losses, restored
 from streams.ledger.sealing import Pace, Sealer
 from streams.settings import LedgerSettings
 from streams.sinks.document import Body, Document
@@ -34,6 +35,8 @@ from verifier.times import DAY
 
 Scope = Literal["recent", "random", "whole"]
 ERASED: Final = "Erased: personal data was removed from this document; its entry in the ledger stays."
+_OF_A_RESTORE: Final = frozenset({"record-missing", "restored", "tail-cut", "checkpoint-forked", "unsigned"})
+"""Problems that a record, or a log, which was put back from an older copy has."""
 _STAYS: Final = ("@timestamp", "ecs.version", "event.id", "event.module", "event.dataset")
 
 
@@ -181,6 +184,44 @@ class LedgerPlace(ABC):
         notes = list(self.folder.notes()) if self.folder is not None else []
         with self.reading() as (log, store):
             return Checker(log, store, pinned, notes, progress, ahead=self.ahead).check(since, until, now)
+
+    # ------------------------------------------------------------------------------------------------ restores
+
+    def losses(self, pinned: Iterable[LedgerKey], now: Micros, progress: Progress = silent) -> Losses:
+        """What a restore has lost: documents, and the end of the log.
+
+        Raises:
+            InputError: nothing is lost, or something else is wrong as well, which no restore explains.
+            As `Checker.check`.
+        """
+        notes = list(self.folder.notes()) if self.folder is not None else []
+        with self.reading() as (log, store):
+            checker = Checker(log, store, pinned, notes, progress, ahead=self.ahead)
+            counts = checker.check(None, None, now).counts
+        other = {kind: number for kind, number in counts.items() if kind not in _OF_A_RESTORE}
+        if other:
+            named = ", ".join(f"{number:,} {kind}" for kind, number in sorted(other.items()))
+            raise InputError(
+                f"a restore does not explain everything: {named}; `revet ledger verify` says what and where"
+            )
+        if not checker.losses.documents and not checker.losses.abandoned:
+            raise InputError("nothing is missing, so there is no restore to accept")
+        return checker.losses
+
+    def accept(self, losses: Losses, by: str, reason: str, now: Micros) -> int:
+        """Accept what was lost: acts, signed by the key at hand, then sealed; gives how many acts.
+
+        Raises:
+            InputError: the key is not at hand. PlaceUnavailable.
+        """
+        signing = self.signing()
+        if signing is None:
+            raise InputError(f"only the ledger's own key can accept a restore, and {self.key_file} is not there")
+        acts = list(restored(losses, self.name(), by, reason, now, signing))
+        for entry in acts:
+            self.append(entry, now)
+        self.seal(Sealer(signing), now)
+        return len(acts)
 
     # ------------------------------------------------------------------------------------------------ erasing
 

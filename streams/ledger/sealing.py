@@ -15,15 +15,19 @@ from typing import Final
 
 import msgspec
 
-from streams.events import LedgerEntry, LedgerSealed, LedgerSigned
+from streams.events import LedgerDay, LedgerEntry, LedgerSealed, LedgerSigned
 from streams.ledger.chain import Chain
 from streams.ledger.entries import act
-from streams.ledger.notes import Signing, note_text, signed_note, signer
+from streams.ledger.notes import Signing, note_text, signature_of, signed_note, signer
 from verifier.models import Micros
-from verifier.times import DAY, SECOND
+from verifier.times import DAY, SECOND, show_instant
 
 CLOCK_SLACK: Final = 60 * SECOND
 """A clock that is so far before the oldest waiting entry has jumped; the batch is not held up by it."""
+
+
+SIGNATURE_SHOWN: Final = 24
+"""Characters of a signature that people are told."""
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -73,3 +77,26 @@ class Sealer:
         text = note_text(chain.name, chain.size, chain.head, header.number, header.time)
         made = f"ledger-checkpoint:{header.number}:{key.key.mark.hex()}:{chain.head.hex()[:24]}"
         return LedgerSigned(made, header.time, header.number, signed_note(text, key))
+
+    def day(self, chain: Chain, now: Micros, told: str) -> LedgerDay | None:
+        """The newest checkpoint, for people, where today's was not told yet; None: it was, or our key signed none.
+
+        `told`: the day of the last one, `today`'s form.
+        """
+        header, key, day = chain.last, self._signing, today(now)
+        if header is None or key is None or day <= told:
+            return None
+        mine = (
+            n for n in chain.checkpoints.get(header.number, ()) if n.head == chain.head and signer(n.note, (key.key,))
+        )
+        note = next(mine, None)
+        if note is None:
+            return None
+        made = f"ledger-day:{chain.name}:{day}"
+        signature = signature_of(note.note, key.key)[:SIGNATURE_SHOWN]
+        return LedgerDay(made, now, chain.name, header.number, chain.size, chain.head, key.key.name, signature)
+
+
+def today(now: Micros) -> str:
+    """`2026-11-22`, UTC."""
+    return show_instant(now)[:10]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -29,11 +29,13 @@ from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
 from streams.sinks.sqlite import COPIED, Briefs, Terms, stray_copy
+from streams.sqlite import NOTHING_RECORDED, explained, transaction
 from streams.topics import LEDGER, OBSERVATIONS
-from verifier.errors import InputError, PlaceUnavailable
+from verifier.errors import InputError
 from verifier.models import Micros
 from verifier.times import SECOND
 
+_UNUSABLE: Final = "the ledger cannot be read or written"
 _HOMES: Final = tuple(HISTORY_PREFIX + name for name in HISTORY)
 _IN_HISTORY: Final = f"home IN ({','.join('?' * len(_HOMES))})"
 
@@ -259,28 +261,12 @@ def _forget_persons(connection: sqlite3.Connection, id_: str) -> None:
         connection.execute("UPDATE log SET value = ? WHERE topic = ? AND id = ?", (encode(nobody), OBSERVATIONS, id_))
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    with _explained():
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+def _explained() -> AbstractContextManager[None]:
+    return explained(_UNUSABLE, missing=NOTHING_RECORDED)
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            raise InputError("nothing has been recorded in this state file yet") from error
-        raise PlaceUnavailable("state-unavailable", f"the ledger cannot be read or written: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise PlaceUnavailable("state-unavailable", f"the ledger cannot be read or written: {error}") from error
+def _transaction(connection: sqlite3.Connection) -> AbstractContextManager[None]:
+    return transaction(connection, _UNUSABLE, missing=NOTHING_RECORDED)
 
 
 __all__ = ["LocalLedger", "SqliteLedgerLog", "SqliteStore", "append_act", "append_event", "begin", "put_in_place"]

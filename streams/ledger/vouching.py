@@ -20,6 +20,7 @@ from streams.events import LedgerEntry
 from streams.ledger.chain import Chain, Closed
 from streams.ledger.found import Problem
 from streams.ledger.notes import Checkpoint, LedgerKey, read_keys, signer
+from streams.ledger.restoring import KIND, Restore, Restores, read_restore
 from verifier.errors import InputError
 from verifier.models import Micros
 from verifier.times import MINUTE
@@ -49,6 +50,13 @@ class Vouching:
         for note in notes:
             self._notes.setdefault(note.number, {})[note.note] = note
         self._acts: list[LedgerEntry] = []
+        self._restores: list[Restore] = []
+        self._contradicting: list[tuple[Checkpoint, LedgerKey]] = []
+        """Trusted checkpoints that name another batch than the log has."""
+        self.restores = Restores()
+        """Acts that accept a restore and count; whole after `ended`."""
+        self.abandoned: tuple[Checkpoint, ...] = ()
+        """Trusted checkpoints of no batch of this log that no act has given up; after `ended`."""
         self.problems: list[Problem] = []
         self.signed = -1
         """Newest batch that a trusted checkpoint names; it covers all before."""
@@ -58,23 +66,31 @@ class Vouching:
     def closed(self, closed: Closed) -> None:
         """The next batch."""
         self._acts += [entry for entry in closed.entries if entry.kind == "key"]
+        self._accept(closed.entries)
         number = closed.header.number
         for note in self._notes.pop(number, {}).values():
             key = signer(note.note, self._active.values())
             if key is None:
                 self._foreign(note)
             elif note.head != closed.head or note.size != closed.header.first + closed.header.count:
-                text = f"{key.name} signed another batch {number} than the one in the log: the log was rewritten"
-                self.problems.append(Problem("checkpoint-forked", text, batch=number))
+                self._contradicting.append((note, key))
             else:
                 self._signed(number, key)
 
     def ended(self, chain: Chain, now: Micros) -> None:
         """There are no more batches: what is ahead of the log, and what nobody signed?"""
+        self._accept(chain.pending_entries())
+        self.restores = Restores([one for one in self._restores if one.ledger == chain.name])
+        forked = [pair for pair in self._contradicting if not self.restores.has_abandoned(pair[0])]
+        for note, key in forked:
+            text = f"{key.name} signed another batch {note.number} than the one in the log: the log was rewritten"
+            self.problems.append(Problem("checkpoint-forked", text, batch=note.number))
         ahead = [
             (note, key) for notes in self._notes.values() for note in notes.values()
             if (key := signer(note.note, self._active.values())) is not None
+            and not self.restores.has_abandoned(note)
         ]  # fmt: skip
+        self.abandoned = tuple(note for note, _ in (*forked, *ahead))
         if ahead:
             note, key = max(ahead, key=lambda pair: pair[0].number)
             have = f"batch {chain.number - 1}" if chain.number else "nothing"
@@ -103,6 +119,17 @@ class Vouching:
             if retires:
                 self._active = {data: known for data, known in self._active.items() if known.name != retires}
         self._acts.clear()
+
+    def _accept(self, entries: Iterable[LedgerEntry]) -> None:
+        """Acts that accept a restore, each signed by a key that counts where it stands."""
+        for entry in entries:
+            if entry.kind == KIND:
+                found = read_restore(entry, tuple(self._active.values()))
+                if found is None:
+                    text = "an act says that a restore was accepted, and no key that counts there has signed it"
+                    self.problems.append(Problem("restore-forged", text, time=entry.time))
+                else:
+                    self._restores.append(found)
 
     def _foreign(self, note: Checkpoint) -> None:
         text = f"a checkpoint of batch {note.number} is signed by no key that counts there"

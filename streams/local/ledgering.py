@@ -23,7 +23,7 @@ from streams.ledger.custody import default_folder, default_key_file
 from streams.ledger.place import LedgerPlace, Scope, checked, window_of
 from streams.ledger.places import Folder
 from streams.ledger.port import KeptStore, LedgerLog
-from streams.ledger.sealing import Sealer
+from streams.ledger.sealing import Sealer, today
 from streams.ledger.sqlite import (
     LocalLedger,
     SqliteLedgerLog,
@@ -128,6 +128,7 @@ class Keeper:
         self._next = 0.0
         self._troubles: dict[str, str] = {}
         self._published = -1
+        self._told = ""
 
     def step(self, *, force: bool = False) -> None:
         """Close and sign what is due. What goes wrong with key or folder is told once, and tried again.
@@ -143,8 +144,14 @@ class Keeper:
             self._sealer = self._sealer or self._place.sealer()
         except InputError as error:
             self._say("key", f"{error}; batches are closed and not signed")
-        ledger.seal(self._sealer or Sealer(None), wall_clock(), force=force)
+        now = wall_clock()
+        sealer = self._sealer or Sealer(None)
+        ledger.seal(sealer, now, force=force)
         chain = ledger.follow()
+        day = sealer.day(chain, now, self._told) if self._place.settings.slack else None
+        if day is not None:
+            self._node.engine.append([output(day)])  # told twice a day it is in the log once
+            self._told = today(now)
         if chain.number > self._published and chain.checkpoints:
             try:
                 publish(ledger, self._place.checkpoints)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import msgspec
 
@@ -12,7 +13,7 @@ from alerting.routing import Routes
 from streams.alerter import KINDS, Alerter
 from streams.engine.port import Effects, Output, Record
 from streams.engine.reading import Unreadable, events_of, trust_record
-from streams.events import EvidenceWanted, LedgerChecked, NamespaceObserved, Tick, TrustChanged
+from streams.events import EvidenceWanted, LedgerChecked, LedgerDay, NamespaceObserved, Tick, TrustChanged
 from streams.handlers import HANDLERS, Event, finish_sweep, handle, restored, sweep_slice
 from streams.local.kept import KEPT_KINDS, KeptState
 from streams.outputs import output
@@ -24,6 +25,9 @@ from verifier.trust.state import TrustState
 
 RECORD = "record"
 """Name of the sink that takes documents; not a topic."""
+
+_FOR_PEOPLE: Final = (NamespaceObserved, IncidentAction, IncidentContext, SilenceAction, LedgerChecked, LedgerDay)
+"""What the alerter hears as it came."""
 
 
 class LocalProcessor:
@@ -118,7 +122,7 @@ class LocalProcessor:
             yield output(event.letter)
             return
         yield from (_document(d) for d in self._documents(event))
-        if isinstance(event, (NamespaceObserved, IncidentAction, IncidentContext, SilenceAction, LedgerChecked)):
+        if isinstance(event, _FOR_PEOPLE):
             yield from self._alert(event)
         if type(event) in HANDLERS:
             yield from self._follow(handle(self.state, self._timely(event)))

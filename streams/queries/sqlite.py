@@ -7,8 +7,6 @@ reader = SqliteReader(connect(path, create=False))
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -19,8 +17,10 @@ from streams.queries.sql import Parameter, covers, names_fields, narrows, where
 from streams.sinks.briefs import BRIEFS, Brief
 from streams.sinks.fields import FIELDS, HISTORY, HISTORY_PREFIX
 from streams.sinks.sqlite import has_brief
-from verifier.errors import InputError, PlaceUnavailable
+from streams.sqlite import NOTHING_RECORDED, explained
+from verifier.errors import InputError
 
+_UNREADABLE: Final = "the record cannot be read"
 _HISTORY: Final = tuple(HISTORY_PREFIX + name for name in HISTORY)
 WALKED: Final = 1000
 """A page of so many is one of many: the index by time goes on where it ended, a brief would be looked through anew."""
@@ -40,7 +40,7 @@ class SqliteReader:
             raise InputError(f"a page has 1 to {MAX_PAGE} documents, not {limit}")
         position = _position(after) if after else []
         by_index = narrows(where) or not names_fields(where) or (after and limit >= WALKED)
-        with _explained():
+        with explained(_UNREADABLE, missing=NOTHING_RECORDED):
             brief = None if by_index else self._brief(home, where)
             if brief is not None:
                 rows = self._briefly(brief, where, position, limit + 1, newest_first=newest_first)
@@ -53,7 +53,7 @@ class SqliteReader:
 
     def groups(self, home: str, where: Condition, by: tuple[str, ...]) -> list[Group]:
         """See `RecordReader.groups`."""
-        with _explained():
+        with explained(_UNREADABLE, missing=NOTHING_RECORDED):
             brief = self._brief(home, where)
             if brief is not None and brief.words.keys() >= set(by):
                 return self._counted(brief, where, by)
@@ -123,16 +123,3 @@ def _position(after: str) -> list[Parameter]:
     if not colon or not time.removeprefix("-").isdigit():
         raise InputError(f"{after[:60]!r} is no position of this record")
     return [int(time), id_]
-
-
-@contextmanager
-def _explained() -> Iterator[None]:
-    """A missing table means that nothing was ever recorded here; anything else is the file's trouble."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "no such table" in str(error):
-            raise InputError("nothing has been recorded in this state file yet") from error
-        raise PlaceUnavailable("state-unavailable", f"the record cannot be read: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise PlaceUnavailable("state-unavailable", f"the record cannot be read: {error}") from error

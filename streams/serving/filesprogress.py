@@ -10,7 +10,6 @@ file, or to send twice, costs time and nothing else: ids are deterministic.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from streams.files import replace_file
 from verifier.errors import InputError, PlaceUnavailable
 
 SCHEMA: Final = "revet.files/v1"
@@ -80,14 +80,8 @@ class FilesProgress:
         if not self._changed:
             return
         data = msgspec.json.format(msgspec.json.encode(_Kept(SCHEMA, self._destination, self._sources)), indent=1)
-        beside = self._path.with_name(self._path.name + ".new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with beside.open("wb") as file:
-                file.write(data + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(self._path)
+            replace_file(self._path, data + b"\n")
         except OSError as error:
             message = f"{self._path}: {error.strerror or error}; name a file that can be written with --progress"
             raise PlaceUnavailable("state-unavailable", message) from error

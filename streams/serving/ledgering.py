@@ -1,7 +1,8 @@
 """`revet serve ledger`: closes batches of entries, signs them, publishes checkpoints, compares the record with them.
 
 One works; another one beside it is harmless: of two headers for one batch the first in the topic counts, for everybody,
-and whoever was second goes on behind it. Nothing is kept here: a start folds the topic anew.
+and whoever was second goes on behind it. How far it is stands in `ledger.state`, so that a start folds what came since;
+without the file a start folds the topic whole (`streams.ledger.resuming`).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Final
 from streams.clock import wall_clock
 from streams.engine.broker import Slot
 from streams.engine.link import KafkaLink
-from streams.engine.reading import Unreadable, read
 from streams.engine.wire import to_wire
 from streams.ledger.chain import Chain
 from streams.ledger.place import LedgerPlace, Scope, checked, window_of
-from streams.ledger.sealing import Sealer, expiries
+from streams.ledger.resuming import Fold
+from streams.ledger.sealing import Sealer, expiries, today
 from streams.outputs import output
 from streams.serving.ledgerplace import ClusterPlace
 from streams.serving.process import Process
@@ -59,32 +60,56 @@ class Ledgering:
 
     def __init__(self, process: Process, place: LedgerPlace, link: KafkaLink) -> None:
         self._process, self._place, self._link = process, place, link
-        self.chain = Chain()
+        settings = process.settings
+        folder = place.folder.path if place.folder is not None else None
+        self._fold = Fold(settings.ledger.state, settings.kafka.topic(LEDGER), folder)
         self._sealer: Sealer = place.sealer()
         self._reached = 0
         """Position behind the newest record of the topic that was folded."""
         self._wanted = 0
         """Position that has to be reached before anything else is written: what we wrote ourselves is read back."""
-        self._published = 0
-        """Batches whose checkpoints are in the folder."""
+        self._is_ready = False
         if place.signing() is None:
             process.log.warning("ledger-unsigned", why="ledger.key_file is not there: batches are closed, not signed")
 
     async def run(self) -> None:
         """Follow the topic and do what is due. Ends when the process does."""
         self._wanted = (await self._link.ends([_SLOT]))[_SLOT]
-        async for followed in self._link.follow([_SLOT]):
+        if await self._refused():
+            return
+        async for followed in self._link.follow([_SLOT], {_SLOT: self._fold.start}):
             for record in followed.records:
-                event = read(record)
-                self.chain.take(None if isinstance(event, Unreadable) else event)
+                self._fold.take(record)
             self._reached = followed.positions[_SLOT]
             self._process.health.progress("ledger", 0, self._reached)
             self._process.health.waiting(self.chain.pending, "ledger", 0)
-            if self._process.stop.is_set():
+            if self._process.stop.is_set() or await self._refused():
                 return
             if self._reached >= self._wanted:
-                self._process.health.ready()
+                self._ready()
                 await self._step()
+
+    def _ready(self) -> None:
+        """What was there at the start is folded."""
+        self._process.health.ready()
+        if not self._is_ready:
+            self._is_ready = True
+            folded = self._reached - self._fold.start
+            self._process.log.info("ready", batches=self.chain.number, entries=self.chain.size, folded=folded)
+
+    @property
+    def chain(self) -> Chain:
+        """As far as the topic was folded."""
+        return self._fold.chain
+
+    async def _refused(self) -> bool:
+        """Is the topic not the one that was sealed from here? Then nothing is written; checks go on and say so."""
+        why = self._fold.trouble(self._wanted)
+        if why:
+            self._process.health.trouble("ledger-state", why)
+            self._process.log.error("ledger-topic-differs", reason=why)
+            await self._process.stopping()
+        return bool(why)
 
     async def _step(self) -> None:
         """At most one record is written, and then read back, before the next."""
@@ -99,22 +124,36 @@ class Ledgering:
         if event is not None:
             future = await self._link.send(to_wire(output(event), 1, 0, now // 1000))
             self._wanted = await future + 1
-        await self._publish()
+        day = self._sealer.day(self.chain, now, self._fold.told) if self._place.settings.slack else None
+        if day is not None:
+            await (await self._link.send(to_wire(output(day), 1, 0, now // 1000)))
+        await self._keep(await self._publish(), today(now) if day is not None else None)
 
-    async def _publish(self) -> None:
-        """New checkpoints into the folder; one that cannot be written is told, and tried again."""
-        folder = self._place.folder
-        if folder is None or self._published >= self.chain.number:
-            return
-        notes = [n.note for batch, found in self.chain.checkpoints.items() if batch >= self._published for n in found]
+    async def _publish(self) -> int | None:
+        """New checkpoints into the folder; one that cannot be written is told, and tried again. Gives how many batches
+        are there; None: there is no folder.
+        """
+        folder, published, chain = self._place.folder, self._fold.published, self.chain
+        if folder is None or published >= chain.number:
+            return None if folder is None else published
+        notes = [n.note for batch, found in chain.checkpoints.items() if batch >= published for n in found]
         try:
             for note in notes:
                 await asyncio.to_thread(folder.publish, note)
         except PlaceUnavailable as error:
             self._process.health.trouble("ledger", str(error))
-            return
+            return published
         self._process.health.well("ledger")
-        self._published = self.chain.number - (0 if self.chain.number - 1 in self.chain.checkpoints else 1)
+        return chain.number - (0 if chain.number - 1 in chain.checkpoints else 1)
+
+    async def _keep(self, published: int | None, told: str | None) -> None:
+        """How far it is, for the next start; a file that cannot be written is told, and tried again."""
+        try:
+            await asyncio.to_thread(self._fold.save, published, told)
+        except PlaceUnavailable as error:
+            self._process.health.trouble("ledger-state", str(error))
+        else:
+            self._process.health.well("ledger-state")
 
     # ------------------------------------------------------------------ checks
 

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streams.admission.sqlite import Connection, bounded_file, transaction
+from streams.admission.sqlite import Connection, alone, bounded_file
 from streams.engine.wire import WireRecord
 from streams.serving.pipes import PackedRecord, packed
 
@@ -53,12 +53,12 @@ class BatchSpool:
             PlaceUnavailable: the disk, or the spool, is full, or the file cannot be written.
         """
         body = _ENCODER.encode([packed(record) for record in records])
-        with transaction(self._connection, self._lock, _WHAT) as connection:
+        with alone(self._connection, self._lock, _WHAT) as connection:
             connection.execute("INSERT INTO batches (size, body) VALUES (?, ?)", (len(body), body))
 
     def oldest(self, after: int, limit: int) -> list[Waiting]:
         """Batches behind a position. Raises as `add`."""
-        with transaction(self._connection, self._lock, _WHAT) as connection:
+        with alone(self._connection, self._lock, _WHAT) as connection:
             rows = connection.execute(
                 "SELECT position, body FROM batches WHERE position > ? ORDER BY position LIMIT ?", (after, limit)
             ).fetchall()
@@ -66,12 +66,12 @@ class BatchSpool:
 
     def remove(self, position: int) -> None:
         """Forget a batch that is durable elsewhere. Raises as `add`."""
-        with transaction(self._connection, self._lock, _WHAT) as connection:
+        with alone(self._connection, self._lock, _WHAT) as connection:
             connection.execute("DELETE FROM batches WHERE position = ?", (position,))
 
     def waiting(self) -> tuple[int, int]:
         """How many batches wait, and their bytes. Raises as `add`."""
-        with transaction(self._connection, self._lock, _WHAT) as connection:
+        with alone(self._connection, self._lock, _WHAT) as connection:
             number, size = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM batches").fetchone()
         return int(number), int(size)
 

@@ -21,6 +21,9 @@ class LedgerSettings(Section):
     directory: Path | None = Field(default=None, examples=["/mnt/worm/revet-checkpoints"])
     """Folder that checkpoints are added to, and never changed in: best on storage of somebody else than the record's.
     None: on one machine the one beside the state file; in the clustered mode none."""
+    state: Path | None = Field(default=None, examples=["/var/lib/revet/ledger.state"])
+    """File in which `revet serve ledger` keeps how far it is, as private as the key: a start folds what came since, and
+    a topic that was cut or rewritten meanwhile is not signed. None: every start folds the topic whole."""
     keys: tuple[str, ...] = Field(
         default=(),
         examples=["ledger-3f2a9c01=Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE="],
@@ -28,6 +31,9 @@ class LedgerSettings(Section):
     )
     """Whose checkpoints are believed when the ledger is checked: NAME=KEY as `revet ledger init` printed it, or a file
     with one such line each. None: the key of `ledger.key_file`."""
+    slack: str = Field(default="", examples=["ledger"])
+    """Name of a channel of `slack.channels` that is told the newest checkpoint once a day: root, size and how its
+    signature begins. One more place where it stands. Empty: none."""
     seconds: int = Field(default=10, ge=1, le=86400, examples=[10])
     """A batch is closed and signed after so long: what is changed before is not noticed."""
     entries: int = Field(default=10_000, ge=1, le=100_000, examples=[10_000])

@@ -64,6 +64,8 @@ class Settings(Section):
         missing = [rule.to for rule in self.owners.also if self.slack.wanted and rule.to not in self.slack.channels]
         if missing:
             raise ValueError(f"owners.also: slack.channels names no channel {missing[0]!r}")
+        if self.slack.wanted and self.ledger.slack and self.ledger.slack not in self.slack.channels:
+            raise ValueError(f"ledger.slack: slack.channels names no channel {self.ledger.slack!r}")
         return self
 
     @property

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -58,8 +58,8 @@ class AnyLink:
     def read(self, slot: Slot, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         return self.link.read(slot, start, end)
 
-    def follow(self, slots: Collection[Slot]) -> AsyncIterator[Followed]:
-        return self.link.follow(slots)
+    def follow(self, slots: Collection[Slot], start: Mapping[Slot, int] | None = None) -> AsyncIterator[Followed]:
+        return self.link.follow(slots, start)
 
 
 class SlowLink(AnyLink):

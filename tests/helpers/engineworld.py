@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import secrets
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, TypeVar
@@ -197,8 +197,8 @@ class MortalLink:
     def read(self, slot: Slot, start: int, end: int) -> AsyncIterator[Sequence[Record]]:
         return self._link.read(slot, start, end)
 
-    def follow(self, slots: Collection[Slot]) -> AsyncIterator[Followed]:
-        return self._link.follow(slots)
+    def follow(self, slots: Collection[Slot], start: Mapping[Slot, int] | None = None) -> AsyncIterator[Followed]:
+        return self._link.follow(slots, start)
 
 
 class MortalSource:

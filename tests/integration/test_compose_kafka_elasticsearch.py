@@ -69,14 +69,15 @@ def test_the_whole_file_comes_up_plays_the_demo_and_stops(broker, elastic_server
         assert same(lambda: on_record(running.run), one_process(tmp_path / "one.sqlite")), running.told()
         assert send_audit_events(running) == 200
         assert [name for name in PROCESSES if not running.healthy(name)] == []
+        assert sealed(running) >= 0
         key = (tmp_path / "volumes" / "administrators" / "administrators").read_text()
-        for job in ("administrator", "topics", "index-setup"):  # `docker compose up` again
+        for job in ("administrator", "topics", "index-setup", "ledger-begin"):  # `docker compose up` again
             assert running.run(job, *running.services[job]["command"]).returncode == 0, job
         assert (tmp_path / "volumes" / "administrators" / "administrators").read_text() == key
         assert {name: running.stop(name) for name in PROCESSES} == dict.fromkeys(PROCESSES, 0), running.told()
 
 
-PROCESSES = ("audit", "judge", "fetch", "index", "alert")
+PROCESSES = ("audit", "judge", "fetch", "index", "alert", "ledger", "reports")
 Row = tuple[str, ...]
 FIELDS = (
     "orchestrator.cluster.id",
@@ -121,6 +122,19 @@ def same(look: Callable[[], set[Row]], expected: set[Row]) -> bool:
             pytest.fail(f"only in one process: {sorted(expected - found)}; only here: {sorted(found - expected)}")
         time.sleep(2)
     return True
+
+
+def sealed(running: Running) -> int:
+    """Waits until what is on record is as it was sealed, as somebody without the private key sees it."""
+    deadline = time.monotonic() + 60
+    while True:
+        done = running.run("cli", "ledger", "verify", "-o", "json")
+        if done.returncode == 0 or time.monotonic() > deadline:
+            assert done.returncode == 0, (done.stdout[-2000:], done.stderr)
+            report = json.loads(done.stdout)
+            assert report["records"] > 0
+            return int(report["signed"])
+        time.sleep(2)
 
 
 def send_audit_events(running: Running) -> int:

@@ -79,6 +79,15 @@ def templates(objects: list[dict]) -> dict[str, dict]:
     }
 
 
+def claims(objects: list[dict]) -> dict[str, set[str]]:
+    """Volumes that a stateful set claims."""
+    return {
+        f"{one['kind']} {one['metadata']['name']}": {c["metadata"]["name"] for c in one["spec"]["volumeClaimTemplates"]}
+        for one in objects
+        if "volumeClaimTemplates" in one.get("spec", {})
+    }
+
+
 def as_pod(template: dict) -> dict:
     """A claim's volume is added by the controller of stateful sets; here it is an empty one."""
     spec = copy.deepcopy(template["spec"])
@@ -108,6 +117,7 @@ def test_the_namespace_admits_every_pod_and_nothing_weaker(installed, objects):
 
 
 def test_every_process_is_a_command_and_runs_with_nothing_it_does_not_need(objects):
+    claimed = claims(objects)
     for name, template in templates(objects).items():
         (container,) = template["spec"]["containers"]
         command: Command | None = cli
@@ -120,8 +130,7 @@ def test_every_process_is_a_command_and_runs_with_nothing_it_does_not_need(objec
         assert container["resources"]["limits"].keys() == {"memory"}, name
         assert template["spec"].get("automountServiceAccountToken", False) is (name in WATCHERS), name
         mounted = {mount["name"] for mount in container["volumeMounts"]}
-        claims = {"spool"} if name.startswith("StatefulSet") else set()
-        assert mounted == {volume["name"] for volume in template["spec"]["volumes"]} | claims, name
+        assert mounted == {volume["name"] for volume in template["spec"]["volumes"]} | claimed.get(name, set()), name
 
 
 def test_every_pod_is_named_by_a_policy_that_closes_it(objects):
@@ -228,3 +237,20 @@ def test_pull_secrets_are_read_only_where_somebody_said_so(installed):
 
 def test_one_more_cluster_is_two_files():
     assert {file.name for file in (DEPLOY / "examples" / "prod-eu").iterdir()} == {"kustomization.yaml", "revet.yaml"}
+
+
+def test_only_the_ledger_has_the_key_that_signs(require):
+    """Whoever holds it can sign another history: no other process sees it."""
+    hub = rendered(require("kube") / "kubectl", "hub")
+    holders = {
+        name
+        for name, template in templates(hub).items()
+        if any(v.get("secret", {}).get("secretName") == "revet-ledger" for v in template["spec"]["volumes"])
+    }
+    assert holders == {"StatefulSet revet-ledger"}
+    policies = {
+        o["metadata"]["name"]: o["spec"]
+        for o in hub
+        if o["kind"] == "NetworkPolicy" and "revet-ledger" in str(o["spec"]["podSelector"])
+    }
+    assert policies.keys() == {"revet-record"}, "it speaks to Kafka and Elasticsearch, and to nobody else"

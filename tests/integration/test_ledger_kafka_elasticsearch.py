@@ -18,10 +18,11 @@ import pytest
 from streams.codec import decode
 from streams.elastic import connect, url_path
 from streams.engine.port import Output
-from streams.events import DecisionObserved, LedgerChecked, LedgerSealed, LedgerSigned, LedgerWritten, Owner
+from streams.events import DecisionObserved, LedgerChecked, LedgerDay, LedgerSealed, LedgerSigned, LedgerWritten, Owner
 from streams.kafka.reading import KafkaLog
 from streams.ledger import checker
 from streams.ledger.chain import Chain
+from streams.ledger.checking import AHEAD
 from streams.outputs import output
 from streams.serving import ledgering
 from streams.serving.ledgerplace import ClusterPlace, KafkaLedgerLog, follow
@@ -57,6 +58,8 @@ def cluster(kafka_server, elastic_server, tmp_path: Path, monkeypatch: pytest.Mo
         "REVET_LEDGER_DIRECTORY": str(tmp_path / "checkpoints"),
         "REVET_LEDGER_SECONDS": "1",
         "REVET_LEDGER_VERIFY_MINUTES": "0",
+        "REVET_LEDGER_STATE": str(tmp_path / "ledger.state"),
+        "REVET_LEDGER_SLACK": "audit",
     }
     made = Cluster(kafka_server.bootstrap, elastic_server.url, tmp_path, 2, **own)
     made.prepare()
@@ -172,6 +175,9 @@ async def test_two_that_seal_make_one_chain(cluster: Cluster) -> None:
     assert chain.number + len(chain.passed_over) == len(headers)
     assert {h.number for h in headers} == set(range(chain.number))
     assert {e.number for e in events if isinstance(e, LedgerSigned)} == set(range(chain.number))
+    sight = [decode(record.value) for record in KafkaLog(cluster.settings.kafka).read(CLUSTER_SIGHT)]
+    days = {event.id for event in sight if isinstance(event, LedgerDay)}
+    assert len(days) == 1, "both say it, under one id"
     refreshed(cluster)
     assert ran("ledger", "verify", "-o", "json").json["fine"]
 
@@ -281,7 +287,11 @@ async def test_retention_is_an_act(cluster: Cluster) -> None:
             where = url_path(str(hit["_index"]), "_doc", str(hit["_id"]))
             server.call("DELETE", where, params={"refresh": "true"})
     found = ran("ledger", "verify", "-o", "json").json
-    assert (found["counts"], found["records"]) == ({}, 5)
+    assert (found["counts"], found["records"], found["under_way"]) == ({}, 5, 5)  # too young to be missed
+    place = ClusterPlace(cluster.settings)
+    place.seal(place.sealer(), NOW)  # the act itself may wait for its batch
+    report = place.check(place.pinned(), None, None, time.time_ns() // 1000 + AHEAD + SECOND)
+    assert (report.counts, report.records, report.under_way, report.expired) == ({}, 5, 0, 5)
 
 
 def _told(cluster: Cluster) -> list[LedgerChecked]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from alerting.routing import Routes
 from streams.ledger import checker
 from streams.local.ledgering import Keeper, LocalPlace
 from streams.local.node import LocalNode, NodeSettings
@@ -189,6 +190,90 @@ def test_a_keeper_without_a_key_closes_and_says_so(state: Path) -> None:
         node.close()
     assert len(said) == 1
     assert "no Ed25519 key" in said[0]
+
+
+def test_the_line_of_a_day_reaches_the_delivery_ledger_once(state: Path) -> None:
+    """By whatever process, and however often one is started on that day."""
+    begun(state)
+    settings = LedgerSettings(slack="audit")
+    for _ in range(2):
+        node = LocalNode.open(state, NodeSettings(replay=False, routes=Routes(checkpoints="audit")))
+        try:
+            keeper = Keeper(node, LocalPlace(state, settings), lambda _: None)
+            keeper.step(force=True)
+            keeper.step(force=True)
+            while node.engine.run_once():
+                pass
+            rows = [row for row in node.processor.alerter.ledger.rows() if row.destination == "also/audit"]
+            assert len(rows) == 1
+            message = node.processor.alerter.message(rows[0].incident, "also/audit")
+        finally:
+            node.close()
+    assert message is not None
+    newest = min(state.with_name("s.sqlite.checkpoints").glob("batch-*.txt")).read_text().splitlines()
+    shown = {fact.label: fact.value for fact in message.facts}
+    assert shown["root"] == newest[2]
+    assert newest[-1].split()[2].startswith(shown["signature"].removesuffix("…"))
+    assert ran(state, "verify", "-o", "json").json["fine"]
+
+
+def test_a_restore_is_accepted_by_name_and_every_check_says_so(state: Path) -> None:
+    key = begun(state)
+    assert "nothing is missing" in ran(state, "accept-restore", "--reason", "x", "--yes", code=2).err
+    (first, second) = [row[0] for row in sql(state, "SELECT id FROM record WHERE home = 'revet.admission' LIMIT 2")]
+    sql(state, "DELETE FROM record WHERE id IN (?, ?)", first, second)
+    asked = revet("ledger", "accept-restore", "--reason", "x", "--state", state, stdin="n\n")
+    assert asked.code == 130, "aborted, as every question of revet is"
+    assert "2 documents (revet.admission 2)" in asked.err
+    assert ran(state, "verify", "-o", "json", code=1).json["counts"] == {"record-missing": 2}
+    made = ran(state, "accept-restore", "--reason", "disk \x1b[31mdied", "--yes", "-o", "json").json
+    assert (made["schema"], made["documents"], made["acts"]) == ("revet.ledger-restore/v1", 2, 1)
+    found = ran(state, "verify", "--key", key, "-o", "json").json
+    assert (found["fine"], found["lost"], found["restores"][0]["reason"]) == (True, 2, "disk \x1b[31mdied")
+    shown = ran(state, "verify", "--key", key).out
+    assert "restore accepted" in shown
+    assert "\x1b" not in shown
+    ran(state, "export", "e.jsonl", "--key", key)
+    assert checker.main(["e.jsonl", "--key", key]) == 0
+    assert ran(state, "verify", "--export", "e.jsonl", "--key", key, "-o", "json").json["lost"] == 2
+    (third,) = [row[0] for row in sql(state, "SELECT id FROM record WHERE home = 'revet.admission' LIMIT 1")]
+    sql(state, "DELETE FROM record WHERE id = ?", third)
+    ran(state, "export", "f.jsonl", "--key", key)
+    assert checker.main(["f.jsonl", "--key", key]) == 1
+    assert ran(state, "verify", "-o", "json", code=1).json["counts"] == {"record-missing": 1}
+
+
+def test_a_restore_does_not_excuse_what_was_changed(state: Path) -> None:
+    begun(state)
+    target = admission(state)
+    sql(
+        state,
+        "DELETE FROM record WHERE id = (SELECT id FROM record WHERE home = 'revet.admission' AND id != ?)",
+        target,
+    )
+    sql(state, "UPDATE record SET body = replace(body, 'admitted', 'denied  ') WHERE id = ?", target)
+    said = ran(state, "accept-restore", "--reason", "x", "--yes", code=2).err
+    assert "1 record-changed" in said
+    state.with_name("s.sqlite.ledger-key.pem").unlink()
+    assert "--key" in ran(state, "accept-restore", "--reason", "x", "--yes", code=2).err
+
+
+def test_the_files_that_were_put_back_are_gone_on_with(state: Path) -> None:
+    """The whole state file from a backup, as on one machine it is: its log is shorter than what was signed."""
+    key = begun(state)
+    shutil.copy(state, "backup")
+    ran(state, "erase", admission(state), "--reason", "r", "--yes")
+    ran(state, "seal")
+    for suffix in ("-wal", "-shm"):
+        state.with_name(state.name + suffix).unlink(missing_ok=True)
+    shutil.copy("backup", state)
+    assert ran(state, "verify", "-o", "json", code=1).json["counts"] == {"tail-cut": 1}
+    assert "1 entry behind what is left" in ran(state, "accept-restore", "--reason", "backup", "--yes").out
+    found = ran(state, "verify", "--key", key, "-o", "json").json
+    assert (found["fine"], found["restores"][0]["entries"]) == (True, 1)
+    ran(state, "export", "e.jsonl", "--key", key)
+    notes = [word for file in Path("s.sqlite.checkpoints").glob("*.txt") for word in ("--checkpoint", str(file))]
+    assert checker.main(["e.jsonl", "--key", key, *notes]) == 0
 
 
 def test_wrong_uses_are_told(state: Path) -> None:

@@ -12,8 +12,8 @@ from tests.helpers.compose import IMAGE, ROOT, load, seconds
 pytestmark = pytest.mark.needs("compose-check")
 
 SERVERS = {"kafka", "elasticsearch", "kibana", "registry"}
-JOBS = {"administrator", "topics", "index-setup"}
-PROCESSES = {"audit", "judge", "fetch", "index", "alert"}
+JOBS = {"administrator", "topics", "index-setup", "ledger-begin"}
+PROCESSES = {"audit", "judge", "fetch", "index", "alert", "ledger", "reports"}
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,18 @@ def test_only_what_changes_trust_sees_the_private_key(whole):
         if any(volume["source"] == "administrator-key" for volume in service.get("volumes", ()))
     }
     assert holders == {"administrator", "cli", "demo-trust"}
+
+
+def test_only_the_ledger_sees_its_private_key(whole):
+    holders = {
+        name
+        for name, service in whole.items()
+        if any(volume["source"] == "ledger" for volume in service.get("volumes", ()))
+    }
+    assert holders == {"ledger-begin", "ledger"}
+    settings = load_settings(None, {k: str(v) for k, v in whole["ledger"]["environment"].items() if v is not None}, {})
+    private = (settings.ledger.key_file, settings.ledger.state, settings.ledger.directory)
+    assert {str(file).split("/")[1] for file in private} == {"data"}
 
 
 def test_every_setting_is_one(whole):

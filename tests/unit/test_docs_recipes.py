@@ -112,7 +112,7 @@ ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "ClaimObserved", 
 NOT_KEPT = {
     *("PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "ProgressSeen"),
     *("IncidentAction", "IncidentContext", "SilenceAction", "AuditCounted", "PullsTaken"),
-    *("LedgerWritten", "LedgerSealed", "LedgerSigned", "LedgerChecked"),
+    *("LedgerWritten", "LedgerSealed", "LedgerSigned", "LedgerChecked", "LedgerDay"),
 }
 """Events without documents of their own: another document covers them, or they are questions between our own parts."""
 

@@ -14,7 +14,7 @@ from streams.ledger.custody import begun, load_key, lost, new_key, pinned_keys, 
 from streams.ledger.entries import body_hash, entries_of, packed
 from streams.ledger.notes import Signing, note_text, read_note, signed_note, signer
 from streams.ledger.places import Folder
-from streams.ledger.sealing import Pace, Sealer
+from streams.ledger.sealing import Pace, Sealer, today
 from tests.helpers.ledgered import NAME, START, SqlitePlace, chain_of, decisions
 from verifier.errors import InputError, PlaceUnavailable
 from verifier.times import DAY, HOUR, SECOND
@@ -43,6 +43,24 @@ def test_a_batch_waits_for_its_time_or_its_number(key: Signing) -> None:
     assert sealer.batch(chain, START + 10 * SECOND) is not None
     assert Sealer(key, Pace(entries=5, seconds=10)).batch(chain, START) is not None
     assert sealer.batch(chain, START, force=True) is not None
+
+
+def test_the_line_of_a_day_is_of_the_newest_checkpoint_of_our_key(key: Signing, tmp_path: Path) -> None:
+    chain, sealer = filled(key), Sealer(key)
+    assert sealer.day(chain, START, "") is None, "nothing is closed"
+    chain.take(sealer.batch(chain, START, force=True))
+    assert sealer.day(chain, START, "") is None, "nothing is signed"
+    chain.take(sealer.checkpoint(chain))
+    said = sealer.day(chain, START, "")
+    assert said is not None
+    assert (said.number, said.size, said.head, said.key) == (0, 11, chain.head, key.key.name)
+    (note,) = chain.checkpoints[0]
+    assert f"{key.key.name} {said.signature}" in note.note
+    assert sealer.day(chain, START + DAY, today(START)) is not None
+    assert sealer.day(chain, START, today(START)) is None
+    assert sealer.day(chain, START - DAY, today(START)) is None, "a clock that jumped back tells nothing again"
+    assert Sealer(new_key(tmp_path / "other.pem")).day(chain, START, "") is None
+    assert Sealer(None).day(chain, START, "") is None
 
 
 def test_a_clock_that_jumped_back_holds_nothing_up(key: Signing) -> None:

@@ -21,6 +21,7 @@ from streams.events import (
     ContainerChanged,
     EvidenceWanted,
     LedgerChecked,
+    LedgerDay,
     LedgerEntry,
     LedgerSealed,
     LedgerSigned,
@@ -106,6 +107,7 @@ NEW = {
     "LedgerSealed": LedgerSealed("ledger-batch:0:1", 1, 0, 0, 1, b"\1" * 32, b"", 2, 2, "ledger:1"),
     "LedgerSigned": LedgerSigned("ledger-checkpoint:0:1", 1, 0, "note"),
     "LedgerChecked": LedgerChecked("ledger:recent:1", 1, "recent", 0, 2, 1, 1, "record-missing: revet.trust v1:t"),
+    "LedgerDay": LedgerDay("ledger-day:l:2026-11-22", 1, "l", 3, 40, b"\1" * 32, "ledger-1", "AbCd"),
 }
 """Kinds that the newest version adds."""
 

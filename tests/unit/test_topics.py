@@ -9,6 +9,7 @@ from streams.events import (
     AuditCounted,
     DeadLetter,
     LedgerChecked,
+    LedgerDay,
     NamespaceObserved,
     Observation,
     ProgressSeen,
@@ -55,7 +56,14 @@ def test_an_event_is_in_one_topic():
 
 def test_collectors_write_the_observations():
     """And, as every process, that they live; what API servers count; in a recording also what time it is."""
-    assert written_by("collectors") == {*get_args(Observation), ProgressSeen, AuditCounted, LedgerChecked, Tick}
+    assert written_by("collectors") == {
+        *get_args(Observation),
+        ProgressSeen,
+        AuditCounted,
+        LedgerChecked,
+        LedgerDay,
+        Tick,
+    }
 
 
 def test_the_judge_writes_what_handlers_give():
