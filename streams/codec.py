@@ -36,6 +36,7 @@ from streams.events import (
     LedgerSigned,
     LedgerWritten,
     NamespaceObserved,
+    PastSeen,
     PodObserved,
     ProgressSeen,
     PullsTaken,
@@ -60,6 +61,7 @@ Event = (
     | ConfigurationObserved
     | ClaimObserved
     | FeedSeen
+    | PastSeen
     | DeadLetter
     | EvidenceWanted
     | EvidenceFound

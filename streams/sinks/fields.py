@@ -194,6 +194,9 @@ _ROWS: Final = (
     _row("provenance.image.asked", "keyword", "admission claim",
          "Every image of the request: as submitted, as stored, normalised, and its digest when it names one. Of a claim"
          " every image it names.", "asked", terms=True),
+    _row("provenance.image.unresolved", "keyword", "admission",
+         "Repositories of images that were asked for without a digest: what their tags meant then is not known here.",
+         "unresolved", terms=True),
     _row("provenance.image.count", "long", "admission", "Images in the request."),
     _row("provenance.images", "object", "admission", "Images of the request, for reading."),
     # admission
@@ -215,7 +218,9 @@ _ROWS: Final = (
     _row("provenance.admission.audited", "keyword", "admission", "Violations that were only recorded.", "audited"),
     _row("provenance.admission.mutated_by", "keyword", "admission", "Webhooks that changed the object."),
     _row("provenance.admission.impersonated_by", "keyword", "admission", "Real user behind an impersonation."),
-    _row("provenance.admission.truncated", "boolean", "admission", "The audit event was cut."),
+    _row("provenance.admission.truncated", "boolean", "admission", "The audit event was cut.", "truncated"),
+    _row("provenance.looked_back", "boolean", "admission configuration namespace namespaces feeds",
+         "Read out of an archive by a look-back, and judged by nobody.", "looked_back"),
     # what other engines say
     _row("provenance.claim.result", "keyword", "claim", "`pass`, `fail`, `warn`, `error`, `skip`.", "claim"),
     _row("provenance.claim.engine", "keyword", "claim", "Engine that says it, as it names itself.", "claim_engine"),
