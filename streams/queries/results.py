@@ -337,11 +337,11 @@ SCHEMAS: Final[dict[type, str]] = {
     EvidenceAnswer: "revet.evidence/v1",
 }
 
-TIMES: Final = frozenset({"time", "first_seen", "at", "known_at", "start", "end", "since", "last", "changed"})
+TIMES: Final = frozenset({"time", "first_seen", "at", "known_at", "start", "end", "since", "first", "last", "changed"})
 """Members that are instants: RFC 3339 in JSON."""
 
 TIME_COLUMNS: Final = TIMES | {
-    *("started", "ended", "judged", "until", "existed_by", "blind_from", "blind_to", "last_told", "first", "newest")
+    *("started", "ended", "judged", "until", "existed_by", "blind_from", "blind_to", "last_told", "newest")
 }
 """Columns of a question's answer that are instants."""
 
