@@ -1,103 +1,20 @@
 """Archives of audit logs, read long afterwards: the same answers in any order, and nobody is told."""
 
-import gzip
 import json
 import random
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.collectors import Stream, read_stream
-from streams.collectors.lookback import LookBack
-from streams.engine.sqlite import connect
 from streams.events import DeadLetter, EvidenceWanted, FeedSeen, PastSeen, PodObserved
 from streams.handlers import HANDLERS
-from streams.queries.blast import blast_radius
-from streams.queries.results import as_json
-from streams.queries.sqlite import SqliteReader
-from streams.queries.subjects import resolve
+from tests.helpers.archives import GONE, NOW, PINNED, SIGNED, Case, archive, told
 from tests.helpers.audit_events import event, pod
 from tests.helpers.command import DEMO, LAYOUT, revet
 from tests.helpers.statefile import Shop
-
-IMAGES = json.loads((DEMO / "images.json").read_text())
-SIGNED = next(i for i in IMAGES if i["signers"] and i["signers"][0]["key"] == "build-2026")
-REPOSITORY = SIGNED["reference"].rpartition(":")[0]
-PINNED = f"{REPOSITORY}@{SIGNED['digest']}"
-GONE = "registry.example.com/gone/tool@sha256:" + "9" * 64
-FIRST = datetime(2026, 3, 1, 8, tzinfo=UTC)
-NOW = 1_795_300_000_000_000
-
-
-def admitted(number, *images, verb="create", namespace="pay", at=None, level="RequestResponse", **more):
-    time = (at or FIRST + timedelta(hours=7 * number)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    stored = pod(*images, name=f"api-{number}", namespace=namespace, uid=f"u-{number}")
-    objects = {} if level == "Metadata" else {"requestObject": stored, "responseObject": stored}
-    return event(
-        verb,
-        auditID=f"a-{number}",
-        level=level,
-        reference={"name": f"api-{number}", "namespace": namespace},
-        requestReceivedTimestamp=time,
-        stageTimestamp=time,
-        **objects,
-        **more,
-    )
-
-
-def denied(number, *images):
-    refused = {"code": 403, "message": 'admission webhook "revet.example.com" denied the request: unsigned'}
-    return admitted(number, *images, responseStatus={"metadata": {}, "status": "Failure", **refused})
-
-
-def archive():
-    """Four months: by digest, by tag, without images, denied, failed open, marked break-glass, and a read."""
-    open_ = {"failed-open.validating.webhook.admission.k8s.io/round_0_index_0": "revet.example.com"}
-    notes = {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": ""}
-    events = [admitted(n, PINNED, namespace="pay" if n % 2 else "pay-staging") for n in range(40)]
-    events += [admitted(100 + n, f"{REPOSITORY}:1") for n in range(5)]
-    events += [admitted(200 + n, level="Metadata") for n in range(3)]
-    events += [denied(300, PINNED), admitted(301, GONE), admitted(302, PINNED, annotations=notes | open_)]
-    events.append(event("get", auditID="r", requestReceivedTimestamp="2026-06-20T10:59:59.000000Z"))
-    return events
-
-
-class Case:
-    """An archive written to files and read by the command; `asked` is what a look into its state gives."""
-
-    def __init__(self, folder):
-        self.folder, self.state = folder, folder / "look.sqlite"
-
-    def read(self, *files, code=0):
-        names = [argument for file in files for argument in ("--replay", f"prod-eu={file}")]
-        more = ("--trust", DEMO / "keys", "--evidence", LAYOUT, "--state", self.state, "-o", "json")
-        ran = revet("run", "--look-back", *names, *more)
-        assert ran.code == code, ran.err
-        return ran.json if code == 0 else ran
-
-    def write(self, name, events, packed=False):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = "".join(json.dumps(one) + "\n" for one in events).encode()
-        path.write_bytes(gzip.compress(data) if packed else data)
-        return path
-
-    def asked(self):
-        connection = connect(self.state, create=False)
-        try:
-            reader = SqliteReader(connection)
-            subjects = (f"digest:{SIGNED['digest']}", "key:build-2026", f"image:{REPOSITORY}")
-            return [as_json(blast_radius(reader, resolve(reader, text))) for text in subjects]
-        finally:
-            connection.close()
-
-    def rows(self, query):
-        with sqlite3.connect(self.state) as connection:
-            return connection.execute(query).fetchall()
 
 
 @pytest.fixture
@@ -192,20 +109,6 @@ def test_answers_are_the_same_in_any_order_of_the_files(case, whole, seed):
     others = "home NOT LIKE '%trust%' AND home NOT LIKE '%evidence'"  # both are of the runs, not of the archives
     count = f"SELECT home, count(*) FROM record WHERE {others} GROUP BY home"  # our own words
     assert case.rows(count) == whole.rows(count)
-
-
-def told(parts):
-    """What a look-back makes of files, without a file: kinds and ids, as sets."""
-    look = LookBack("c1", NOW)
-    found = []
-    for part in parts:
-        stream = Stream(cluster="c1", source="file")
-        data = b"".join(json.dumps(one).encode() + b"\n" for one in part)
-        for raw in read_stream([data], source="file"):
-            observed = stream.observe(raw)
-            found += look.of(stream.decoded, observed)
-        found += look.of(None, stream.close())
-    return found
 
 
 @settings(max_examples=60, deadline=None)
