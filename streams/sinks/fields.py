@@ -116,7 +116,7 @@ _ROWS: Final = (
     _row("event.reason", "keyword", f"{_ALL}", "Why, in words.", "why"),
     _row("event.severity", "long", "finding findings incident incidents", "0 (info) to 4 (critical), for sorting."),
     _row("event.sequence", "long", f"{_JUDGED} lifecycle incident incidents", "Order of versions of one thing."),
-    _row("event.original", "unindexed", "verification trust", "The record itself, byte for byte."),
+    _row("event.original", "unindexed", "verification trust evidence", "The record itself, byte for byte."),
     _row("related.hash", "keyword", f"{_IMAGE} admission claim trust deadletter deadletters incident incidents",
          "Every digest it is about, as `sha256:…` and as bare hex: either paste works.", "hash"),
     _row("related.user", "keyword", "admission configuration trust incident incidents", "Every user it is about."),

@@ -15,10 +15,10 @@ from streams.settings import Settings
 from streams.shared import Shared
 from streams.sinks.fields import HOMES
 from streams.topics import HISTORY, OBSERVATIONS
-from streams.trustlog import gate_of
 from tests.helpers import parity
 from tests.helpers.archives import Case, archive, asked, told
 from tests.helpers.elasticspace import Space
+from tests.helpers.trustadmins import ALICE, gate
 
 pytestmark = [pytest.mark.needs("elasticsearch"), pytest.mark.slow]
 
@@ -49,8 +49,7 @@ def on_brokers(observed, written_ms: int) -> list[Record]:
 
 
 def documents(records, topics=(HISTORY, OBSERVATIONS)):
-    settings = Settings()
-    made = Documenting(Shared(gate_of(settings.administrators)), settings.owners.routes())
+    made = Documenting(Shared(gate(ALICE)), Settings().owners.routes())
     return [versioned for record in records if record.topic in topics for versioned in made.of(record)]
 
 
