@@ -260,8 +260,9 @@ class Alerter:
         if expiry != self._expiry_stored:
             self._expiry_stored = expiry
             rows.append((EXPIRY, "", expiry))
-        kept: list[tuple[str, Keeper]] = [(STORM, self._storms), *self._own_rows()]
-        for kind, keeper in kept:
+        rows += [(STORM, key, value) for key, value in self._storms.dirty().items()]
+        self._storms.saved()
+        for kind, keeper in self._own_rows():
             rows += [(kind, key, value) for key, value in keeper.dirty().items()]
             keeper.saved()
         return rows

@@ -37,6 +37,7 @@ from streams.events import (
     LedgerSigned,
     LedgerWritten,
     NamespaceObserved,
+    PastSeen,
     PodObserved,
     ProgressSeen,
     PullsTaken,
@@ -61,6 +62,7 @@ Event = (
     | ConfigurationObserved
     | ClaimObserved
     | FeedSeen
+    | PastSeen
     | DeadLetter
     | EvidenceWanted
     | EvidenceFound

@@ -213,6 +213,16 @@ class FeedSeen(msgspec.Struct, frozen=True, tag="feed", gc=False):
     since: int
 
 
+class PastSeen(msgspec.Struct, frozen=True, tag="past", gc=False):
+    """What an archive says of long ago (a look-back): on record, and part of nothing that is judged or told."""
+
+    id: str
+    """Of what it says: whoever saw it live has it on record under the same."""
+    time: int
+    what: DecisionObserved | NamespaceObserved | ConfigurationObserved | FeedSeen
+    """A feed of an archive is told of by the hour: `since` is its beginning, `time` its end."""
+
+
 class EvidenceFound(msgspec.Struct, frozen=True, tag="evidence", gc=False):
     """The fetcher asked every place about (repository, digest): the set, the facts, and when each was first seen."""
 
@@ -312,7 +322,14 @@ class DeadLetter(msgspec.Struct, frozen=True, tag="deadletter", gc=False):
 
 
 Observation = (
-    PodObserved | DecisionObserved | NamespaceObserved | ConfigurationObserved | ClaimObserved | FeedSeen | DeadLetter
+    PodObserved
+    | DecisionObserved
+    | NamespaceObserved
+    | ConfigurationObserved
+    | ClaimObserved
+    | FeedSeen
+    | PastSeen
+    | DeadLetter
 )
 """What collectors produce."""
 

@@ -32,6 +32,7 @@ from streams.events import (
     LedgerSigned,
     LedgerWritten,
     NamespaceObserved,
+    PastSeen,
     PodObserved,
     ProgressSeen,
     PullsTaken,
@@ -70,6 +71,7 @@ class Topic(NamedTuple):
 
 OBSERVATIONS: Final = "revet.observations"
 CLAIMS: Final = "revet.claims"
+HISTORY: Final = "revet.history"
 TRUST: Final = "revet.trust"
 FACTS: Final = "revet.facts"
 REQUESTS: Final = "revet.evidence-requests"
@@ -100,6 +102,11 @@ TOPICS: Final[dict[str, Topic]] = {
             CLAIMS, "cluster/namespace/object", "keyed", (ClaimObserved,), ("collectors",), ("indexer",),
             indexed=(ClaimObserved,),
         ),
+        # What archives say of long ago: apart for the same reason, and so that no alert is raised about what is over.
+        Topic(
+            HISTORY, "cluster/namespace/owner", "keyed", (PastSeen,), ("collectors",), ("indexer",),
+            indexed=(PastSeen,),
+        ),
         Topic(
             CLUSTER_SIGHT, "cluster/what", "broadcast",
             (
@@ -120,7 +127,10 @@ TOPICS: Final[dict[str, Topic]] = {
             ("judge", "fetcher", "indexer", "admission"), keep="newest", indexed=(EvidenceFound,),
         ),
         # By repository: one fetcher learns of an index and answers for the images it lists, in an order.
-        Topic(REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher", "admission"), ("fetcher",)),
+        Topic(
+            REQUESTS, "repository", "keyed", (EvidenceWanted,), ("judge", "fetcher", "admission", "collectors"),
+            ("fetcher",),
+        ),
         Topic(
             ACTIONS, "incident or silence", "single", (IncidentAction, SilenceAction, IncidentContext),
             ("cli", "alerter"), ("alerter",), days=30,
@@ -177,6 +187,7 @@ _KEYS: Final[dict[type, Callable[[Any], str]]] = {
     FeedSeen: lambda e: f"{e.cluster}/feed/{e.feed}",  # the newest of a key is kept: each thing has a key of its own
     NamespaceObserved: lambda e: f"{e.cluster}/namespace/{e.namespace}",
     ConfigurationObserved: lambda e: f"{e.cluster}/configuration/{e.id}",
+    PastSeen: lambda e: key_of(e.what),
     PullsTaken: lambda e: e.registry,
     AuditCounted: lambda e: f"{e.cluster}/audit-counted/{e.server}",
     LedgerChecked: lambda e: f"ledger/{e.scope}",

@@ -56,6 +56,7 @@ ID_FIELDS: Final[dict[str, tuple[str, ...]]] = {
         "occasion",
     ),
     "feed": ("cluster", "feed", "time"),
+    "archive-hour": ("cluster", "since"),
     "deadletter": ("source", "sha256"),
     "container": ("cluster", "pod_uid", "container_kind", "container_name", "digest"),
     "class": ("cluster", "namespace", "service_account", "labels", "image", "digest"),

@@ -14,12 +14,13 @@ from streams.cli import exporting
 from streams.cli.changing import when_given
 from streams.cli.common import now, output_option, print_json, print_table, show_time
 from streams.cli.looking import Record, looking, record_option
+from streams.cli.recordings import print_limits
 from streams.cli.render import safe
 from streams.queries.blast import blast_radius
 from streams.queries.held import NOT_REVOCABLE
 from streams.queries.looking import Look
 from streams.queries.reading import certificates_of, with_values
-from streams.queries.results import BlastRadius, ImageCount, Place, Subject, SubjectKind, as_json
+from streams.queries.results import BlastRadius, History, ImageCount, Place, Subject, SubjectKind, as_json
 from streams.queries.subjects import FIELD_OF
 from streams.sinks.document import instant, shown_image
 from streams.sinks.known import KnownFromTrust
@@ -206,16 +207,32 @@ def print_radius(found: BlastRadius, revocations: tuple[RevocationPut, ...]) -> 
         extent += "" if record.last_good_index is None else f", entries after {record.last_good_index}"
         click.echo(safe(f"  revoked ({record.reason}) as of {show_time(record.effective)}{extent}"))
     click.echo()
+    if found.history is not None:
+        print_limits(found.history.limits)
+        click.echo()
     for line in totals(found):
         click.echo(safe(line))
     for line in split(found, revocations):
         click.echo(safe(line))
+    if found.history is not None:
+        _print_history(found.history)
     if found.containers or found.ended:
         _tables(found)
     if found.blind_spots:
         click.echo("\nnot seen:")
     for sentence in found.blind_spots:
         click.echo(safe(f"  {sentence}"))
+
+
+def _print_history(past: History) -> None:
+    pods = f"{count(past.pods, 'pod')} of {count(past.workloads, 'workload')} by digest"
+    click.echo(f"admitted in the past: {pods}, {past.maybe} more by a tag that may have meant it; denied {past.denied}")
+    if past.first is not None and past.last is not None:
+        click.echo(f"first asked for {show_time(past.first)}, last {show_time(past.last)}")
+    if past.by_namespace:
+        rows = [(p.cluster, p.namespace, p.team, p.pods, p.workloads, p.maybe, p.denied) for p in past.by_namespace]
+        click.echo()
+        print_table(("cluster", "namespace", "owner", "admitted", "workloads", "may be", "denied"), rows)
 
 
 def totals(found: BlastRadius) -> list[str]:

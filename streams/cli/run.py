@@ -35,11 +35,12 @@ from streams.cli.common import (
     show_time,
 )
 from streams.cli.outcomes import folded
+from streams.cli.recordings import print_limits, recordings
 from streams.cli.sources import evidence_source
 from streams.clock import wall_clock
 from streams.collectors.notifications import NotificationOptions, NotificationServer
 from streams.collectors.notified import Changed
-from streams.collectors.server import CLUSTER, Receiver
+from streams.collectors.server import Receiver
 from streams.engine.sqlite import trust_log
 from streams.garbage import settle_collector
 from streams.knowing import Knowing
@@ -48,13 +49,14 @@ from streams.local.lease import Lease, holder
 from streams.local.ledgering import Keeper, LocalPlace
 from streams.local.node import LocalNode, NodeSettings
 from streams.local.plan import plan
-from streams.local.replay import STDIN, Progress, Replay, ReplaySource
+from streams.local.replay import LookBacks, Progress, Replay, ReplaySource
 from streams.local.service import LIVE_BATCH, Service, Summary, summary
 from streams.local.sqlite import note_clock
 from streams.local.watching import watching
 from streams.outputs import output
 from streams.places import EvidenceSource, opened, registry_options
 from streams.queries.context import context_of
+from streams.queries.history import limits
 from streams.queries.sqlite import SqliteReader
 from streams.serving.receiving import receiver_options
 from streams.settings import Settings, host_and_port, load_settings, shown_address
@@ -97,7 +99,13 @@ class Played(msgspec.Struct, frozen=True):
     "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/settings.md."
 )
 @click.option(
-    "--replay", multiple=True, metavar="[CLUSTER=]FILE", help="Play a recording; `-` is standard input. Repeatable."
+    "--replay",
+    multiple=True,
+    metavar="[CLUSTER=]FILE|DIR",
+    help="Play a recording, or every file of a folder; `-` is standard input. Repeatable.",
+)
+@click.option(
+    "--look-back", is_flag=True, help="With --replay: archives in any order are history, which is told to nobody."
 )
 @click.option("--until", type=INSTANT, metavar="TIME", help="Play up to here, and let time pass until then.")
 @click.option("--listen", metavar="HOST:PORT", help="Take events of the API server's audit webhook.")
@@ -133,7 +141,12 @@ class Played(msgspec.Struct, frozen=True):
 )
 @output_option
 def command(
-    replay: tuple[str, ...], until: int | None, settings_file: Path | None, output: str, **flags: object
+    replay: tuple[str, ...],
+    look_back: bool,
+    until: int | None,
+    settings_file: Path | None,
+    output: str,
+    **flags: object,
 ) -> int:
     """The single-machine mode: nothing beside Python and one file.
 
@@ -142,16 +155,22 @@ def command(
     Staying, it judges every trust change within a second.
     """
     settings = load_settings(settings_file, os.environ, _given(flags))
-    sources = [_source(text, settings.cluster) for text in replay]
+    sources = recordings(replay, settings.cluster, "--replay prod-eu=audit.jsonl")
     stays = bool(settings.listen.address or settings.pods.clusters)
     if not sources and not stays:
         raise click.UsageError("nothing to do: give --replay FILE, or --listen HOST:PORT or --watch NAME=FILE to stay")
     if until is not None and stays:
         raise click.UsageError("--until ends a replay; with --listen or --watch time goes on by itself")
+    if look_back and (stays or until is not None or not sources):
+        raise click.UsageError(
+            "--look-back reads archives: give it --replay, and neither --listen, --watch nor --until"
+        )
     state = settings.state or default_state()
     settle_collector()
+    made = _Run(settings, state, sources, until, output)
+    made.look_back = LookBacks(wall_clock()) if look_back else None
     with _lease(state):
-        return asyncio.run(_Run(settings, state, sources, until, output).run())
+        return asyncio.run(made.run())
 
 
 _PLACES: Final[dict[str, tuple[str, ...]]] = {
@@ -181,16 +200,6 @@ def _given(flags: Mapping[str, object]) -> dict[tuple[str, ...], object]:
     if isinstance(mirrors, tuple):
         given["evidence", "mirrors"] = dict(str(text).partition("=")[::2] for text in mirrors)
     return given
-
-
-def _source(text: str, cluster: str) -> ReplaySource:
-    """`prod-eu=audit.jsonl`, or a path alone. A file whose own name has `=` in it is taken as a file."""
-    name, equals, path = text.partition("=")
-    if equals and not Path(text).exists() and CLUSTER.fullmatch(name):
-        cluster, text = name, path
-    if text != str(STDIN) and not Path(text).is_file():
-        raise InputError(f"--replay {text}: no such file; example: --replay prod-eu=audit.jsonl")
-    return ReplaySource(cluster, Path(text))
 
 
 @contextmanager
@@ -242,6 +251,8 @@ class _Run:
         self, settings: Settings, state: Path, sources: list[ReplaySource], until: int | None, output: str
     ) -> None:
         self.settings, self.state, self.sources, self.until, self.output = settings, state, sources, until, output
+        self.look_back: LookBacks | None = None
+        """The recordings are archives, read for what they say of long ago."""
         self.stop = asyncio.Event()
 
     async def run(self) -> int:
@@ -280,8 +291,12 @@ class _Run:
     async def _play(self, place: EvidencePlace) -> Played:
         began = time.perf_counter()
         with self._opened(place, live=False) as node:
-            recording = Replay(self.sources, self.until)
-            await self._apply_trust(node, recording.begins)
+            recording = Replay(self.sources, self.until, self.look_back)
+            if self.look_back is None:
+                await self._apply_trust(node, recording.begins)
+            else:  # trust, pods and the registry are of today
+                node.tick(self.look_back.asked)
+                await self._apply_trust(node, lambda: None)
             progress = Progress(0, 0, 0)
             with _telling() as tell:
                 async with aclosing(recording.play(node)) as steps:
@@ -297,13 +312,17 @@ class _Run:
             seconds = time.perf_counter() - began
             played = Played(progress.items, progress.new, dict(recording.ignored), seconds, finished)
             if finished:
-                self._print(played, summary(node))
+                self._print(played, summary(node), limits(SqliteReader(node.connection)))
             return played
 
-    def _print(self, played: Played, found: Summary) -> None:
+    def _print(self, played: Played, found: Summary, past: tuple[str, ...]) -> None:
         if self.output == "json":
-            print_json({"schema": SCHEMA, "state": str(self.state), "replay": played, "summary": found})
+            told = {"limits": past} if self.look_back is not None else {}
+            print_json({"schema": SCHEMA, "state": str(self.state), "replay": played, "summary": found, **told})
             return
+        if self.look_back is not None:
+            print_limits(past)
+            click.echo()
         rows: list[tuple[str, str]] = [
             ("items read", f"{played.items:,} in {played.seconds:.1f} s"),
             ("observations new", f"{played.new:,}"),

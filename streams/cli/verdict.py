@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Final
 
 import click
@@ -19,12 +18,14 @@ from streams.cli.common import (
     print_json,
     print_table,
     say,
-    state_option,
 )
+from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
-from streams.local.looking import looking
-from streams.local.replaying import Replayed, Replayer
+from streams.local.inputs import LogInputs
+from streams.local.looking import StateLook
 from streams.queries.lists import verdict_document
+from streams.queries.looking import Look
+from streams.replaying import Inputs, RecordInputs, Replayed, Replayer
 
 SCHEMA: Final = "revet.verdict-replay/v1"
 SHOWN: Final = 20
@@ -50,15 +51,15 @@ def command() -> None:
     "  $ revet verdict replay --all",
 )
 @click.argument("verdict", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every verdict of the state; says how many are the same.")
-@state_option
+@click.option("--all", "everything", is_flag=True, help="Every verdict of the record; says how many are the same.")
+@record_option
 @output_option
-def replay(verdict: str | None, everything: bool, state: Path, output: str) -> int:
+def replay(verdict: str | None, everything: bool, record: Record, output: str) -> int:
     """Recompute VERDICT (ids: `revet trace`) from its recorded inputs and compare it byte for byte."""
     if (verdict is None) != everything:
         raise click.UsageError("give the id of a verdict, or --all")
-    with looking(state, now()) as look:
-        replayer = Replayer(look.connection)
+    with looking(record, now()) as look:
+        replayer = Replayer(_inputs(look))
         if verdict is not None:
             return _tell_one(replayer.replay(verdict_document(look.reader, verdict)), output)
         counts: Counter[str] = Counter()
@@ -68,6 +69,11 @@ def replay(verdict: str | None, everything: bool, state: Path, output: str) -> i
             if replayed.result != "same":
                 wrong.append(replayed)
     return _tell_all(counts, wrong, output)
+
+
+def _inputs(look: Look) -> Inputs:
+    """A state file has the inputs themselves; elsewhere the documents of the record hold them."""
+    return LogInputs(look.connection) if isinstance(look, StateLook) else RecordInputs(look.reader)
 
 
 def _tell_one(replayed: Replayed, output: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from streams.events import EvidenceWanted, ObservedContainer
 from streams.handlers.judging import govern, judge
@@ -34,10 +34,29 @@ IMAGE_KEPT: Final = 30 * 24 * 60 * MINUTE
 """Facts are dropped this long after the digest last ran."""
 
 
+class Shown(NamedTuple):
+    """The image of a container, as far as its pod tells."""
+
+    reference: ImageReference
+    digest: str
+    problem: Reason | None
+    """Why nobody can be asked about it."""
+
+
 def class_of(
     state: ShardState, pod: PodRow, container: ObservedContainer, wanted: list[EvidenceWanted]
 ) -> Class | None:
     """The class of an observed container, made and judged when new; None while the container waits for its image."""
+    shown = shown_image(container)
+    if shown is None:
+        return None
+    reference, digest, problem = shown
+    scope = scope_of(state, pod, reference)
+    return _class(state, scope, reference.repository, digest, problem, pod.created or state.now, wanted)
+
+
+def shown_image(container: ObservedContainer) -> Shown | None:
+    """What a container shows of its image; None while it waits for it."""
     reference, problem = _reference(container)
     digest = container.digest
     if not digest and problem is None:
@@ -50,10 +69,7 @@ def class_of(
             problem = reason("digest-unknown")
         else:
             return None
-    if reference is None:
-        reference = ImageReference(registry="", path=container.image[:255])
-    scope = scope_of(state, pod, reference)
-    return _class(state, scope, reference.repository, digest, problem, pod.created or state.now, wanted)
+    return Shown(reference or ImageReference(registry="", path=container.image[:255]), digest, problem)
 
 
 def _reference(container: ObservedContainer) -> tuple[ImageReference | None, Reason | None]:

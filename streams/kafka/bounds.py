@@ -25,6 +25,7 @@ from streams.events import (
     NamespaceObserved,
     Observation,
     ObservedContainer,
+    PastSeen,
     Pod,
     PodObserved,
 )
@@ -46,8 +47,11 @@ T = TypeVar("T")
 
 def fit(observation: Observation) -> tuple[Observation, DeadLetter | None]:
     """The observation as it fits, and the dead letter that says what it was; None when nothing was cut."""
+    if isinstance(observation, PastSeen):
+        past, letter = fit(observation.what)
+        return msgspec.structs.replace(observation, what=past), letter  # cut as what it is about
     data = encode(observation)
-    fitted = observation
+    fitted: Observation = observation
     for cut in _CUTS.get(type(observation), ()):
         if len(encode(fitted)) <= LIMIT:
             break

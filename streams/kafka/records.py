@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from streams.engine.wire import MAX_RECORD_BYTES, WireRecord, partition_of, to_wire
-from streams.events import Observation
+from streams.events import EvidenceWanted, Observation
 from streams.kafka.bounds import fit
 from streams.outputs import output
 from streams.topics import RAW, TOPICS
@@ -34,13 +34,18 @@ LEVEL: Final = 1
 
 
 def records_of(
-    observations: Sequence[Observation], originals: Sequence[bytes], *, source: str, cluster: str, shards: int
+    observations: Sequence[Observation | EvidenceWanted],
+    originals: Sequence[bytes],
+    *,
+    source: str,
+    cluster: str,
+    shards: int,
 ) -> list[WireRecord]:
     """The records of a batch, in its order, originals behind them. Each is at most 64 KiB."""
     records: list[WireRecord] = []
     for observation in observations:
         record = to_wire(output(observation), shards)
-        if len(record.value or b"") > ROOM:
+        if len(record.value or b"") > ROOM and not isinstance(observation, EvidenceWanted):
             fitted, letter = fit(observation)
             record = to_wire(output(fitted), shards)
             if letter is not None:

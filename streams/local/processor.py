@@ -20,7 +20,7 @@ from streams.outputs import output
 from streams.sinks.document import Document
 from streams.sinks.documents import documents
 from streams.sinks.known import KnownFromTrust
-from streams.topics import ACTIONS, CLAIMS, CLUSTER_SIGHT, DEADLETTERS, FACTS, OBSERVATIONS, TRUST
+from streams.topics import ACTIONS, CLAIMS, CLUSTER_SIGHT, DEADLETTERS, FACTS, HISTORY, OBSERVATIONS, TRUST
 from verifier.trust.state import TrustState
 
 RECORD = "record"
@@ -33,7 +33,7 @@ _FOR_PEOPLE: Final = (NamespaceObserved, IncidentAction, IncidentContext, Silenc
 class LocalProcessor:
     """Everything between the durable log and the record."""
 
-    topics = (TRUST, FACTS, ACTIONS, CLUSTER_SIGHT, OBSERVATIONS, CLAIMS, DEADLETTERS)
+    topics = (TRUST, FACTS, ACTIONS, CLUSTER_SIGHT, OBSERVATIONS, CLAIMS, HISTORY, DEADLETTERS)
 
     def __init__(
         self,

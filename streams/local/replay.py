@@ -3,7 +3,8 @@
     sources = [ReplaySource("prod-eu", Path("audit.jsonl")), ReplaySource("prod-eu", Path("pods.jsonl"))]
     async for progress in replay(node, sources): ...
 
-Items of all sources are merged by the newest time each source has told so far. How many items of a source are durable
+Items of all sources are merged by the newest time each source has told so far; in a look-back, where order means
+nothing, one file is read after the other, however many there are. How many items of a source are durable
 is stored with them, together with a mark of the file's beginning: a replay that was killed goes on where it stood, one
 that is run again adds nothing, a file that grew is read on, and another file under an old name is read from its start.
 """
@@ -22,7 +23,8 @@ from typing import Final, Literal
 import msgspec
 
 from streams.collectors import Raw, Stream, read_stream, reduced_original
-from streams.events import Observation
+from streams.collectors.lookback import LookBack
+from streams.events import EvidenceWanted, Observation
 from streams.local.node import LocalNode
 from verifier.errors import InputError
 from verifier.times import parse_instant
@@ -49,6 +51,19 @@ class ReplaySource(msgspec.Struct, frozen=True):
         return f"{self.cluster}={self.path}"
 
 
+class LookBacks:
+    """What a look-back has told so far, of every cluster; the files of one cluster share it."""
+
+    def __init__(self, asked: int) -> None:
+        """`asked`: microseconds UTC, when evidence is asked for."""
+        self.asked = asked
+        self._of: dict[str, LookBack] = {}
+
+    def of(self, cluster: str) -> LookBack:
+        """That of a cluster."""
+        return self._of.setdefault(cluster, LookBack(cluster, self.asked))
+
+
 class ReplayItem(msgspec.Struct, frozen=True):
     """One item of one source with what it says."""
 
@@ -56,7 +71,7 @@ class ReplayItem(msgspec.Struct, frozen=True):
     source: str
     place: int
     """Twice the number of the item; one more for what is said at the end, so that a file that grew is read on."""
-    observations: tuple[Observation, ...]
+    observations: tuple[Observation | EvidenceWanted, ...]
     original: bytes
 
 
@@ -81,8 +96,10 @@ class Progress(msgspec.Struct, frozen=True):
     ignored: dict[str, int] = {}
 
 
-def read_items(source: ReplaySource, ignored: Counter[str]) -> Iterator[ReplayItem]:
+def read_items(source: ReplaySource, ignored: Counter[str], look_back: LookBack | None = None) -> Iterator[ReplayItem]:
     """The items of one source in order, the last sign of life of its feeds at the end; time never goes back within it.
+
+    With `look_back` audit events are history, whose originals stay in the archive they come from.
 
     Raises:
         InputError: the file cannot be read.
@@ -92,10 +109,15 @@ def read_items(source: ReplaySource, ignored: Counter[str]) -> Iterator[ReplayIt
     arrivals = _arrivals(source.path)
     raws: Iterator[Raw] = read_stream(_chunks(source.path), source=source.name, kind=source.kind)
     for number, raw in enumerate(raws, start=1):
-        observations = tuple(stream.observe(raw, received=arrivals.get(_line(raw))))
-        newest = max([newest, *(o.time for o in observations)])
-        yield ReplayItem(newest, source.name, 2 * number, observations, reduced_original(raw, stream.decoded))
-    last = tuple(stream.close())
+        observed = stream.observe(raw, received=arrivals.get(_line(raw)))
+        newest = max([newest, *(o.time for o in observed)])
+        event = stream.decoded
+        if look_back is None:
+            yield ReplayItem(newest, source.name, 2 * number, tuple(observed), reduced_original(raw, event))
+        else:
+            original = reduced_original(raw, None) if event is None else b""
+            yield ReplayItem(newest, source.name, 2 * number, tuple(look_back.of(event, observed)), original)
+    last = tuple(stream.close()) if look_back is None else tuple(look_back.of(None, stream.close()))
     ignored.update({reason: count for reason, count in stream.ignored.items() if reason != "read"})
     if last:
         yield ReplayItem(max([newest, *(o.time for o in last)]), source.name, 2 * number + 1, last, b"")
@@ -141,15 +163,22 @@ def _chunks(path: Path) -> Iterator[bytes]:
 class Replay:
     """Several recordings as one, while it is played. It can be played once."""
 
-    def __init__(self, sources: Sequence[ReplaySource], until: int | None = None) -> None:
-        """Up to and with `until` (microseconds) where it is given; later items stay unread for another time."""
+    def __init__(
+        self, sources: Sequence[ReplaySource], until: int | None = None, look_back: LookBacks | None = None
+    ) -> None:
+        """Up to and with `until` (microseconds) where it is given; later items stay unread for another time.
+
+        With `look_back` audit events are history (`streams.collectors.lookback`).
+        """
         self._sources = sources
         self._until = until
         self.ignored: Counter[str] = Counter()
         """Items that asked for nothing, by reason; whole when everything was played."""
-        self._items: Iterator[ReplayItem] = heapq.merge(
-            *(read_items(s, self.ignored) for s in sources), key=lambda item: item.time
-        )
+        self._items: Iterator[ReplayItem]
+        if look_back is None:
+            self._items = heapq.merge(*(read_items(s, self.ignored) for s in sources), key=lambda item: item.time)
+        else:
+            self._items = chain.from_iterable(read_items(s, self.ignored, look_back.of(s.cluster)) for s in sources)
 
     def begins(self) -> int | None:
         """The first time the recordings tell; None when they tell none.

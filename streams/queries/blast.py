@@ -20,6 +20,7 @@ from streams.queries.asof import NOT_STARTED, ended_between, running_at, verdict
 from streams.queries.conditions import Condition, both, full_name, is_, one_of
 from streams.queries.coverage import coverage
 from streams.queries.held import BY_EVIDENCE, NOT_REVOCABLE, images_of, pods_of
+from streams.queries.history import history
 from streams.queries.port import RecordReader
 from streams.queries.reading import chunks, key_names, signatures_of, text_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, SignatureSplit, Subject, SubjectKind
@@ -88,7 +89,8 @@ def blast_radius(
     def team(row: Counted) -> str:
         return teams(row.cluster, row.namespace)
 
-    clusters = {row.cluster for row in (*running, *ended)}
+    past = history(reader, subject, start=start, end=end if at is None else at, team=teams)
+    clusters = {row.cluster for row in (*running, *ended, *(past.by_namespace if past is not None else ()))}
     seen = coverage(reader, now=now, start=start, end=at if at is not None else end, clusters=clusters)
     return BlastRadius(
         subject=subject,
@@ -107,6 +109,7 @@ def blast_radius(
         images=_images(running, ended),
         signatures=_split(reader, subject, since) if subject.kind in BY_EVIDENCE - NOT_REVOCABLE else None,
         blind_spots=(*seen.blind_spots, *_unknown_starts(reader, affected, at)),
+        history=past,
     )
 
 

@@ -131,6 +131,38 @@ class SignatureSplit(msgspec.Struct, frozen=True):
     after: int = 0
 
 
+class AskedPlace(msgspec.Struct, frozen=True):
+    """Requests of one namespace."""
+
+    cluster: str
+    namespace: str
+    team: str
+    pods: int
+    workloads: int
+    maybe: int
+    denied: int
+
+
+class History(msgspec.Struct, frozen=True):
+    """What archived audit logs say of the images of a subject."""
+
+    limits: tuple[str, ...]
+    """What archives can and cannot show, in sentences."""
+    first: Micros | None
+    last: Micros | None
+    """The first and the last request that named one of them by digest."""
+    pods: int
+    """Pods that were admitted with one of them, by digest."""
+    workloads: int
+    maybe: int
+    """Pods that were admitted with another name of one of the repositories: it may have meant one of them."""
+    denied: int
+    """Requests that named one of them and were denied."""
+    images: int
+    """Digests that were looked for."""
+    by_namespace: tuple[AskedPlace, ...]
+
+
 class BlastRadius(msgspec.Struct, frozen=True):
     """What something touches: what runs (now, or at an instant), and what ran in a window and has ended."""
 
@@ -151,6 +183,8 @@ class BlastRadius(msgspec.Struct, frozen=True):
     images: tuple[ImageCount, ...]
     signatures: SignatureSplit | None
     blind_spots: tuple[str, ...]
+    history: History | None = None
+    """What was let in before revet saw it; None: this record holds no archives, or they say nothing of this kind."""
 
 
 class SearchResult(msgspec.Struct, frozen=True):
@@ -303,11 +337,11 @@ SCHEMAS: Final[dict[type, str]] = {
     EvidenceAnswer: "revet.evidence/v1",
 }
 
-TIMES: Final = frozenset({"time", "first_seen", "at", "known_at", "start", "end", "since", "last", "changed"})
+TIMES: Final = frozenset({"time", "first_seen", "at", "known_at", "start", "end", "since", "first", "last", "changed"})
 """Members that are instants: RFC 3339 in JSON."""
 
 TIME_COLUMNS: Final = TIMES | {
-    *("started", "ended", "judged", "until", "existed_by", "blind_from", "blind_to", "last_told", "first", "newest")
+    *("started", "ended", "judged", "until", "existed_by", "blind_from", "blind_to", "last_told", "newest")
 }
 """Columns of a question's answer that are instants."""
 

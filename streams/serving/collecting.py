@@ -205,8 +205,8 @@ class UnderWay:
         _tell(self._process, self._door)
 
 
-async def files(process: Process, sources: Sequence[ReplaySource], progress: Path) -> None:
-    """Send recordings, from where the last run was; back when all of them are durable.
+async def files(process: Process, sources: Sequence[ReplaySource], progress: Path, *, look_back: bool = False) -> None:
+    """Send recordings, from where the last run was; back when all of them are durable. With `look_back` as history.
 
     Raises:
         InputError: a file cannot be read; PlaceError: as `collector_door`, or the brokers went away for too long.
@@ -217,7 +217,8 @@ async def files(process: Process, sources: Sequence[ReplaySource], progress: Pat
         process.health.ready()
         way, told = UnderWay(process, door, kept), _Told(process)
         try:
-            async with RecordingReader(sources, kept.of, kafka.partitions) as reader:
+            asked = wall_clock() if look_back else 0
+            async with RecordingReader(sources, kept.of, kafka.partitions, asked) as reader:
                 async for step in reader:
                     way.send(step)
                     await way.settle(IN_FLIGHT)

@@ -41,7 +41,9 @@ class Documenting:
         """
         for document in documents(self._event(record), self._names()):
             version = record.version if document.version is not None and record.version else None
-            yield Versioned(document, version, record.written, f"{record.topic}[{record.partition}]:{record.position}")
+            # What a recording tells again was produced now, and may be on record since it happened.
+            produced = min(record.written, document.time // 1000)
+            yield Versioned(document, version, produced, f"{record.topic}[{record.partition}]:{record.position}")
 
     def _event(self, record: Record) -> object:
         found = self._shared.trust_at(record) if record.topic == TRUST else read(record)

@@ -9,8 +9,10 @@ The other process writes on its standard output as fast as it is read; standard 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +22,7 @@ import msgspec
 
 from streams.garbage import settle_collector
 from streams.kafka.records import records_of
-from streams.local.replay import Replay, ReplayBatch, ReplaySource
+from streams.local.replay import LookBacks, Replay, ReplayBatch, ReplaySource
 from streams.serving.pipes import WIDE, PackedRecord, packed, read_frame, widen, write_frame
 from verifier.errors import InputError, PlaceUnavailable
 
@@ -37,6 +39,8 @@ class _Given(msgspec.Struct):
     """(cluster, path)."""
     kept: dict[str, str]
     shards: int
+    look_back: int = 0
+    """When a look-back asks for evidence, microseconds; 0: it is a replay."""
 
 
 class Step(msgspec.Struct, array_like=True):
@@ -63,12 +67,13 @@ _STEP: Final = msgspec.msgpack.Decoder(Step)
 
 
 def main() -> None:
-    """The other process; its argument is `_Given` as JSON."""
+    """The other process; its argument is the open file that holds `_Given` as JSON: a look-back may name many files."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # who started us hears them too, and ends us
     settle_collector()
     widen(sys.stdout.fileno())
-    given = msgspec.json.decode(sys.argv[1], type=_Given)
+    with os.fdopen(int(sys.argv[1]), "rb") as told:
+        given = msgspec.json.decode(told.read(), type=_Given)
     try:
         tell_all(given, sys.stdout.buffer)
     except BrokenPipeError:
@@ -79,7 +84,7 @@ def tell_all(given: _Given, out: BinaryIO) -> None:
     """Every step of the recordings, and how it ended."""
     sources = [ReplaySource(cluster, Path(path)) for cluster, path in given.sources]
     clusters = {source.name: source.cluster for source in sources}
-    recording = Replay(sources)
+    recording = Replay(sources, look_back=LookBacks(given.look_back) if given.look_back else None)
     end = Step(last=True)
     try:
         for taken in recording.batches(lambda name: given.kept.get(name, ""), BATCH):
@@ -109,17 +114,23 @@ def step_of(taken: ReplayBatch, clusters: dict[str, str], shards: int) -> Step:
 class RecordingReader:
     """The other process, as an iterator."""
 
-    def __init__(self, sources: Sequence[ReplaySource], kept: Callable[[str], str], shards: int) -> None:
+    def __init__(
+        self, sources: Sequence[ReplaySource], kept: Callable[[str], str], shards: int, look_back: int = 0
+    ) -> None:
+        """`look_back`: when evidence is asked for, microseconds; 0: it is a replay."""
         named = [(source.cluster, str(source.path)) for source in sources]
-        self._given = _Given(named, {source.name: kept(source.name) for source in sources}, shards)
+        self._given = _Given(named, {source.name: kept(source.name) for source in sources}, shards, look_back)
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
         """Started."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", _CODE, msgspec.json.encode(self._given).decode(),
-            stdout=asyncio.subprocess.PIPE, limit=4 * WIDE,
-        )  # fmt: skip
+        with tempfile.TemporaryFile() as told:
+            told.write(msgspec.json.encode(self._given))
+            told.seek(0)
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", _CODE, str(told.fileno()), pass_fds=(told.fileno(),),
+                stdout=asyncio.subprocess.PIPE, limit=4 * WIDE,
+            )  # fmt: skip
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import msgspec
+
 from alerting.lifecycle import Lifecycle
 from alerting.models import Finding, Incident, Silence
 from streams.events import (
@@ -22,6 +24,7 @@ from streams.events import (
     EvidenceFound,
     FeedSeen,
     NamespaceObserved,
+    PastSeen,
     TrustChanged,
     VerdictReached,
 )
@@ -57,6 +60,14 @@ _MAKERS: Final[dict[type, Callable[[Any, Known], Iterator[Document]]]] = {
 }
 """One maker per event that is kept. A pod's states are kept as its containers; ticks and requests are not kept."""
 
+
+def _of_past(event: PastSeen, known: Known) -> Iterator[Document]:
+    """The documents of what an archive says, marked: live, they were the same but for the mark."""
+    for made in _MAKERS[type(event.what)](event.what, known):
+        yield msgspec.structs.replace(made, body={**made.body, "provenance.looked_back": True})
+
+
+_MAKERS[PastSeen] = _of_past
 _NOTHING: Final = KnownNothing()
 
 

@@ -116,7 +116,7 @@ _ROWS: Final = (
     _row("event.reason", "keyword", f"{_ALL}", "Why, in words.", "why"),
     _row("event.severity", "long", "finding findings incident incidents", "0 (info) to 4 (critical), for sorting."),
     _row("event.sequence", "long", f"{_JUDGED} lifecycle incident incidents", "Order of versions of one thing."),
-    _row("event.original", "unindexed", "verification trust", "The record itself, byte for byte."),
+    _row("event.original", "unindexed", "verification trust evidence", "The record itself, byte for byte."),
     _row("related.hash", "keyword", f"{_IMAGE} admission claim trust deadletter deadletters incident incidents",
          "Every digest it is about, as `sha256:…` and as bare hex: either paste works.", "hash"),
     _row("related.user", "keyword", "admission configuration trust incident incidents", "Every user it is about."),
@@ -194,6 +194,9 @@ _ROWS: Final = (
     _row("provenance.image.asked", "keyword", "admission claim",
          "Every image of the request: as submitted, as stored, normalised, and its digest when it names one. Of a claim"
          " every image it names.", "asked", terms=True),
+    _row("provenance.image.unresolved", "keyword", "admission",
+         "Repositories of images that were asked for without a digest: what their tags meant then is not known here.",
+         "unresolved", terms=True),
     _row("provenance.image.count", "long", "admission", "Images in the request."),
     _row("provenance.images", "object", "admission", "Images of the request, for reading."),
     # admission
@@ -215,7 +218,9 @@ _ROWS: Final = (
     _row("provenance.admission.audited", "keyword", "admission", "Violations that were only recorded.", "audited"),
     _row("provenance.admission.mutated_by", "keyword", "admission", "Webhooks that changed the object."),
     _row("provenance.admission.impersonated_by", "keyword", "admission", "Real user behind an impersonation."),
-    _row("provenance.admission.truncated", "boolean", "admission", "The audit event was cut."),
+    _row("provenance.admission.truncated", "boolean", "admission", "The audit event was cut.", "truncated"),
+    _row("provenance.looked_back", "boolean", "admission configuration namespace namespaces feeds",
+         "Read out of an archive by a look-back, and judged by nobody.", "looked_back"),
     # what other engines say
     _row("provenance.claim.result", "keyword", "claim", "`pass`, `fail`, `warn`, `error`, `skip`.", "claim"),
     _row("provenance.claim.engine", "keyword", "claim", "Engine that says it, as it names itself.", "claim_engine"),

@@ -56,7 +56,11 @@ def keys(ids: Iterable[str], names: Iterable[str] = ()) -> dict[str, object]:
 def of_evidence(event: EvidenceFound, known: Known) -> Iterator[Document]:
     """What is known of an image now, and that it was asked."""
     body = prepared(_evidence(event, known))
-    told: Body = {"event.kind": "event", "event.action": "evidence-fetched"}
+    told: Body = {
+        "event.kind": "event",
+        "event.action": "evidence-fetched",
+        "event.original": msgspec.json.encode(event).decode(),  # not cut: replays of verdicts need every fact
+    }
     yield document("evidence", event.id, event.time, body, told)
     named = f"{event.set.repository}@{event.set.digest}"
     yield document("images", named, event.time, body, {"event.kind": "state"}, version=event.set.fetched_at)
@@ -228,6 +232,15 @@ def stored_verdict(original: str) -> Verdict:
         msgspec.DecodeError: not one of ours.
     """
     return msgspec.json.decode(original, type=Verdict)
+
+
+def stored_evidence(original: str) -> EvidenceFound:
+    """The answer in `event.original` of a document of evidence.
+
+    Raises:
+        msgspec.MsgspecError: not one of ours.
+    """
+    return msgspec.json.decode(original, type=EvidenceFound)
 
 
 # ------------------------------------------------------------------------------------------------ findings

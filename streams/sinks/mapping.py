@@ -58,7 +58,7 @@ Profile = Literal["full", "reduced"]
 
 Json = dict[str, Any]  # Any: a tree of JSON
 
-MAPPING_VERSION: Final = 4
+MAPPING_VERSION: Final = 5
 """Grows by one with every change of the rendered mappings; a test holds version and hash together. A writer of version
 N works on mappings of N or newer, and refuses older ones."""
 

@@ -26,6 +26,7 @@ from streams.sinks.document import (
     reference_of,
 )
 from streams.sinks.known import Known, Labels
+from verifier.models import ImageReference
 
 _DECISIONS: Final = {
     "admitted": ("image-admission-allowed", "success", "allowed"),
@@ -161,6 +162,7 @@ def _asked(event: DecisionObserved) -> dict[str, object]:
     parsed = [reference for reference in map(reference_of, texts) if reference is not None]
     body: dict[str, object] = {
         "provenance.image.asked": [*texts, *map(str, parsed), *(r.digest for r in parsed)],
+        "provenance.image.unresolved": [r.repository for r in _as_admitted(event) if not r.digest],
         "provenance.image.count": len(event.images),
         "provenance.images": [
             {"container": i.container, "kind": i.kind, "submitted": i.submitted, "stored": i.stored}
@@ -174,6 +176,12 @@ def _asked(event: DecisionObserved) -> dict[str, object]:
         body["container.image.name"] = event.images[0].stored or event.images[0].submitted
         body["provenance.container.kind"] = event.images[0].kind
     return body
+
+
+def _as_admitted(event: DecisionObserved) -> Iterator[ImageReference]:
+    """Images as they were stored, where that is known: a webhook may have put a digest in the place of a tag."""
+    found = (reference_of(image.stored or image.submitted) for image in event.images)
+    return (reference for reference in found if reference is not None)
 
 
 def _decision_sentence(event: DecisionObserved) -> str:

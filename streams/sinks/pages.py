@@ -23,7 +23,7 @@ _GROUPS: Final = (
     ("Where", ("orchestrator.", "kubernetes.", "provenance.cluster", "provenance.workload", "provenance.owner")),
     ("What runs", ("container.", "provenance.container", "provenance.class", "provenance.state", "provenance.run",
                    "provenance.image")),
-    ("Admission", ("provenance.admission",)),
+    ("Admission", ("provenance.admission", "provenance.looked_back")),
     ("What other engines say", ("provenance.claim",)),
     ("Verdicts", ("provenance.verdict", "provenance.previous", "provenance.reason", "provenance.polic", "rule.",
                   "provenance.exemption.id", "provenance.evaluation", "provenance.cause")),

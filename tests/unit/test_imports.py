@@ -244,7 +244,7 @@ def commands(module: Module) -> Iterator[str]:
 SHARED_BY_COMMANDS = frozenset(
     [
         *("common", "looking", "render", "sources", "manifests", "changing", "named_files", "explained"),
-        *("exporting", "trust_files", "trust_root", "trust_signing", "trustplace", "outcomes"),
+        *("exporting", "recordings", "trust_files", "trust_root", "trust_signing", "trustplace", "outcomes"),
     ]
 )
 """Modules of streams/cli that are no command."""

@@ -20,12 +20,14 @@ from streams.events import (
     ClaimObserved,
     ContainerChanged,
     EvidenceWanted,
+    FeedSeen,
     LedgerChecked,
     LedgerDay,
     LedgerEntry,
     LedgerSealed,
     LedgerSigned,
     LedgerWritten,
+    PastSeen,
     PodObserved,
     ProgressSeen,
     PullsTaken,
@@ -77,6 +79,8 @@ def sample(name: str) -> object:
             "v1:c", 2, "c1", "policy-report", "kyverno", "fail", "signed", "check", "no signature", "Pod", "shop",
             "api-1", "u1", ("r.example/a:1",), at_admission=True, said=1, source="reports:c1",
         )  # fmt: skip
+    if name == "PastSeen":
+        return PastSeen("v1:h", 2, FeedSeen("v1:h", 2, "c1", "audit", 1))
     older = FOLDER / f"v{SCHEMA_VERSION - 1}" / f"{name}.msgpack"
     if not older.exists():
         return NEW[name]

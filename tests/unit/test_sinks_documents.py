@@ -31,6 +31,7 @@ from streams.sinks.document import MAX_TEXT, Document, clean, instant, path_id
 from streams.sinks.documents import documents
 from streams.sinks.fields import FIELDS, HOMES
 from streams.sinks.judged import stored_verdict
+from tests.helpers.archives import archive, told
 from tests.helpers.certified import (
     BUILDER,
     CI,
@@ -648,7 +649,8 @@ def test_documents_use_the_table_as_it_says():
 
 
 def written_by_all() -> list[Document]:
-    return [*story().written, *certified_story().written, *played("memory").written]
+    archived = (made for one in told([archive()]) for made in documents(one))
+    return [*story().written, *certified_story().written, *played("memory").written, *archived]
 
 
 def test_dates_numbers_and_truths_stand_alone():

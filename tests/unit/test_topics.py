@@ -2,12 +2,15 @@
 
 from typing import get_args
 
+import pytest
+
 from alerting.models import IncidentAction, IncidentContext, IncidentPart, ShardReached, SilenceAction
 from streams import alerter, handlers
 from streams.clustered import ClusterAlerter, ClusterJudge
 from streams.events import (
     AuditCounted,
     DeadLetter,
+    EvidenceWanted,
     LedgerChecked,
     LedgerDay,
     NamespaceObserved,
@@ -19,7 +22,7 @@ from streams.events import (
 from streams.local.processor import LocalProcessor
 from streams.processors import JudgeProcessor
 from streams.sinks import documents
-from streams.topics import ACTIONS, ALERTS, CLAIMS, CLUSTER_SIGHT, STATE, TOPICS
+from streams.topics import ACTIONS, ALERTS, CLAIMS, CLUSTER_SIGHT, HISTORY, STATE, TOPICS
 
 ROLES = {"admission", "alerter", "cli", "collectors", "fetcher", "indexer", "judge", "ledger"}
 INDEXED: set[type] = set(documents._MAKERS)
@@ -55,15 +58,12 @@ def test_an_event_is_in_one_topic():
 
 
 def test_collectors_write_the_observations():
-    """And, as every process, that they live; what API servers count; in a recording also what time it is."""
-    assert written_by("collectors") == {
-        *get_args(Observation),
-        ProgressSeen,
-        AuditCounted,
-        LedgerChecked,
-        LedgerDay,
-        Tick,
-    }
+    """And, as every process, that they live; what API servers count; in a recording also what time it is.
+
+    A look-back asks for the evidence of images in archives.
+    """
+    beside = {ProgressSeen, AuditCounted, LedgerChecked, LedgerDay, Tick, EvidenceWanted}
+    assert written_by("collectors") == {*get_args(Observation), *beside}
 
 
 def test_the_judge_writes_what_handlers_give():
@@ -91,10 +91,11 @@ def test_the_indexer_reads_every_topic_with_something_for_the_record():
     assert {kind for topic in TOPICS.values() for kind in topic.indexed} == INDEXED
 
 
-def test_what_other_engines_say_reaches_nothing_that_judges_or_tells():
-    assert TOPICS[CLAIMS].readers == ("indexer",)
-    assert not set(TOPICS[CLAIMS].holds) & (HANDLED | ALERTED)
-    assert CLAIMS not in {*JudgeProcessor.topics, *ClusterJudge.topics, *ClusterAlerter.topics}
+@pytest.mark.parametrize("topic", [CLAIMS, HISTORY])
+def test_what_other_engines_and_archives_say_reaches_nothing_that_judges_or_tells(topic):
+    assert TOPICS[topic].readers == ("indexer",)
+    assert not set(TOPICS[topic].holds) & (HANDLED | ALERTED)
+    assert topic not in {*JudgeProcessor.topics, *ClusterJudge.topics, *ClusterAlerter.topics}
 
 
 def test_one_process_reads_what_its_topics_hold():

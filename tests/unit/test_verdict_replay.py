@@ -8,14 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.local.inputs import LogInputs
 from streams.local.looking import looking
 from streams.local.node import LocalNode
-from streams.local.replaying import Replayed, Replayer, compare
 from streams.queries.lists import verdict_document
+from streams.replaying import RecordInputs, Replayed, Replayer, compare
 from streams.sinks.judged import stored_verdict
 from tests.helpers.command import revet
 from tests.helpers.demo_state import copy_of_demo, played_demo
 from tests.helpers.statefile import Shop
+from verifier.errors import InputError
 
 
 def verdicts(state: Path) -> list[tuple[str, dict[str, Any]]]:
@@ -34,12 +36,12 @@ def rewrite(state: Path, verdict: str, body: dict[str, Any]) -> None:
 
 def replay(state: Path, verdict: str) -> Replayed:
     with looking(state, 0) as look:
-        return Replayer(look.connection).replay(verdict_document(look.reader, verdict))
+        return Replayer(LogInputs(look.connection)).replay(verdict_document(look.reader, verdict))
 
 
 def replay_all(state: Path) -> list[Replayed]:
     with looking(state, 0) as look:
-        return list(Replayer(look.connection).replay_all(look.reader))
+        return list(Replayer(LogInputs(look.connection)).replay_all(look.reader))
 
 
 # ------------------------------------------------------------------------------------------------------- what is true
@@ -75,7 +77,7 @@ def test_ungoverned_verdicts_replay_too(tmp_path, recorded):
 
 def test_the_order_of_epochs_asked_for_does_not_matter():
     with looking(played_demo().state, 0) as look:
-        replayer = Replayer(look.connection)
+        replayer = Replayer(LogInputs(look.connection))
         ids = [id_ for id_, _ in verdicts(played_demo().state)]
         results = [replayer.replay(verdict_document(look.reader, id_)).result for id_ in reversed(ids)]
     assert set(results) == {"same"}
@@ -184,6 +186,59 @@ def test_a_trust_log_that_was_changed_makes_verdicts_differ(tmp_path):
         changed = value.replace(b'"compromised_since":1795', b'"compromised_since":1796')
         connection.execute("UPDATE log SET value = ? WHERE position = ?", (changed, position))
     assert any(r.result == "differs" for r in replay_all(state))
+
+
+# ----------------------------------------------------------------------------------------------------- from documents
+
+
+def from_documents(state: Path) -> list[Replayed]:
+    """As beside a cluster, where the documents of the record are all there is."""
+    with looking(state, 0) as look:
+        return list(Replayer(RecordInputs(look.reader)).replay_all(look.reader))
+
+
+def test_every_verdict_replays_from_the_documents_of_the_record_alone(tmp_path):
+    state = copy_of_demo(tmp_path)
+    with sqlite3.connect(state) as connection:
+        connection.execute("DELETE FROM log")
+    found = from_documents(state)
+    assert [(r.id, r.differences, r.missing) for r in found if r.result != "same"] == []
+    assert len(found) == len(verdicts(state))
+    codes = {reason.code for r in found if r.recomputed for reason in r.recomputed.reasons}
+    assert "digest-not-addressable" in codes
+
+
+def rewrite_evidence(state: Path, old: str, new: str) -> int:
+    with sqlite3.connect(state) as connection:
+        rows = connection.execute("SELECT row, body FROM record WHERE home = 'revet.evidence'").fetchall()
+        made = [(body.replace(old, new), row) for row, body in rows]
+        connection.executemany("UPDATE record SET body = ? WHERE row = ?", made)
+        return sum(new != old for (new, _), (_, old) in zip(made, rows, strict=True))
+
+
+def test_a_fact_that_was_changed_in_a_document_makes_verdicts_differ(tmp_path):
+    state = copy_of_demo(tmp_path)
+    assert rewrite_evidence(state, '\\"verified_by\\":[\\"', '\\"verified_by\\":[\\"0')
+    assert any(r.result == "differs" for r in from_documents(state))
+
+
+def test_answers_that_were_not_kept_whole_are_inputs_that_are_missing(tmp_path):
+    """Documents of an older version, and broken ones."""
+    state = copy_of_demo(tmp_path)
+    assert rewrite_evidence(state, '"event.original":"{', '"event.original":"')
+    found = from_documents(state)
+    assert {r.result for r in found} == {"same", "inputs-missing"}
+    assert all("no such answer is in revet.evidence" in told for r in found for told in r.missing)
+
+
+def test_a_trust_log_with_a_gap_in_its_documents_is_refused(tmp_path):
+    state = copy_of_demo(tmp_path)
+    with sqlite3.connect(state) as connection:
+        connection.execute(
+            "DELETE FROM record WHERE home = 'revet.trust' AND body LIKE '%\"provenance.trust.epoch\":3,%'"
+        )
+    with pytest.raises(InputError, match="lacks entries of the trust log"):
+        from_documents(state)
 
 
 # ------------------------------------------------------------------------------------------------------------- command

@@ -1,38 +1,40 @@
-"""Replaying recorded verdicts: the recorded inputs through today's code, and the bytes compared.
+"""Replaying recorded verdicts: the recorded inputs through today's code, and the bytes compared. Pure.
 
-    replayer = Replayer(connection)
+    replayer = Replayer(RecordInputs(reader))           or `streams.local.inputs.LogInputs(connection)`
     replayed = replayer.replay(verdict_document(reader, "v1:…"))
     replayed.result                  same, differs, or inputs-missing
     replayed.differences             where, what is recorded, what came out
 
-A verdict names its inputs: evidence set, facts, trust epoch, policy version, scope, closure, instant. All of them are
-in the log of the state file: trust is folded up to the epoch, evidence out of every answer of the fetcher by then, and
-why an image cannot be asked about at all out of the pods that were observed. Nothing is fetched, no clock is read.
+A verdict names its inputs: evidence set, facts, trust epoch, policy version, scope, closure, instant. A state file has
+all of them in its log. A record beside a cluster has them in its documents: trust in the entries of the trust log,
+evidence in the fetcher's answers, and why an image cannot be asked about in the container it was observed in. Trust is
+folded up to the epoch, evidence out of every answer by then. Nothing is fetched, no clock is read.
 
-The record does not say which of two first sights of one evidence set was known at the instant; the verdict is replayed
-when one of them gives it.
+The record does not say which of two first sights of one evidence set was known at the instant, nor, in documents, which
+kind of image id a runtime told that told no digest; the verdict is replayed when one of them gives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Final, Literal, NamedTuple, Protocol, get_args
 
 import msgspec
 
-from streams.codec import readable
-from streams.engine.sqlite import Connection, trust_log
-from streams.events import EvidenceFound, PodObserved
-from streams.handlers.classes import class_of
+from streams.events import EvidenceFound, ObservedContainer
+from streams.handlers.classes import shown_image
 from streams.handlers.evidence import on_evidence
-from streams.queries.conditions import EVERYTHING
+from streams.queries.conditions import EVERYTHING, Not, both, exists, is_
 from streams.queries.port import Hit, RecordReader, every
+from streams.queries.reading import text_of
 from streams.sinks.fields import HOMES
-from streams.sinks.judged import stored_verdict
-from streams.state import PodRow, ShardState
-from streams.topics import FACTS, OBSERVATIONS, TOPICS
-from verifier.models import VERIFIER_VERSION, Micros, Reason, Verdict
+from streams.sinks.judged import stored_evidence, stored_verdict
+from streams.state import ShardState
+from verifier.errors import InputError
+from verifier.models import VERIFIER_VERSION, ImageIdKind, Micros, Reason, Verdict
 from verifier.policy.selection import CompiledPolicy, compile_policy
+from verifier.times import parse_instant
 from verifier.trust.records import TRUST_RECORD
 from verifier.trust.state import TrustState
 from verifier.verify import ImageEvidence, ungoverned, verify
@@ -75,22 +77,39 @@ class _Seen(NamedTuple):
     evidence: ImageEvidence
 
 
-class Replayer:
-    """Reads the inputs of a state file once, and replays any number of its verdicts."""
+class Inputs(Protocol):
+    """Where the inputs of verdicts are on record. May raise InputError (unreadable) and PlaceUnavailable."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._trust_log = trust_log(connection)
+    facts: str
+    """What holds the fetcher's answers, in words."""
+    observations: str
+    """What holds the pods, in words."""
+
+    def trust(self) -> Sequence[tuple[int, bytes]]:
+        """The trust log: (epoch, canonical JSON) of every entry, in order."""
+
+    def evidence(self, repository: str, digest: str) -> Iterable[EvidenceFound]:
+        """Every answer about an image, in the order it was taken in."""
+
+    def without_digest(self, repository: str) -> Iterable[tuple[Micros, Reason]]:
+        """Why images of a repository that have no digest could not be asked about, and when that was observed."""
+
+
+class Replayer:
+    """Reads inputs once, and replays any number of verdicts."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+        self._trust_log = inputs.trust()
         self._trust = TrustState.empty()
         self._compiled: dict[tuple[str, str], CompiledPolicy] = {}
-        self._evidence: dict[tuple[str, str], list[_Seen]] | None = None
-        self._problems: dict[str, dict[Reason, Micros]] | None = None
+        self._evidence: dict[tuple[str, str], list[_Seen]] = {}
 
     def replay(self, document: Hit) -> Replayed:
         """Judge again what a stored verdict says it judged.
 
         Raises:
-            InputError: the log of the state file cannot be read.
+            InputError: what holds the inputs cannot be read; PlaceUnavailable: it does not answer.
         """
         original = document.body.get("event.original")
         try:
@@ -103,9 +122,9 @@ class Replayer:
             told = f"trust epoch {recorded.epoch}: the trust log ends at {len(self._trust_log)}"
             return _replayed(document, recorded, differences, (told,))
         trust = self._trust_at(recorded.epoch)
-        candidates = self._inputs(recorded)
+        candidates = self._candidates(recorded)
         if not candidates:
-            return _replayed(document, recorded, differences, (_missing(recorded),))
+            return _replayed(document, recorded, differences, (self._missing(recorded),))
         tried: list[Replayed] = []
         for image in candidates:
             recomputed = self._judge(recorded, image, trust)
@@ -154,7 +173,7 @@ class Replayer:
 
     # ------------------------------------------------------------------ inputs
 
-    def _inputs(self, recorded: Verdict) -> list[ImageEvidence]:
+    def _candidates(self, recorded: Verdict) -> list[ImageEvidence]:
         """What may have been known of the image at the instant, newest first; empty when nothing is on record."""
         repository, digest = recorded.scope.image.repository, recorded.closure.running
         if recorded.evidence_set:
@@ -165,73 +184,81 @@ class Replayer:
         bare = ImageEvidence(repository=repository, digest=digest)
         if digest:
             return [bare]
-        problems = [p for p, time in self._problems_of(repository).items() if time <= recorded.instant]
+        told = self._inputs.without_digest(repository)
+        problems = dict.fromkeys(problem for time, problem in told if time <= recorded.instant)
         return [ImageEvidence(repository=repository, digest=digest, problem=p) for p in problems]
 
     def _evidence_of(self, repository: str, digest: str) -> list[_Seen]:
         """What was known of an image after each answer about it, in the order the judge took them in."""
-        if self._evidence is None:
-            self._evidence = {}
+        key = (repository, digest)
+        if key not in self._evidence:
+            found = self._evidence[key] = []
             state = ShardState()  # no class, no workload: it only keeps what is newest, as the judge does
-            for event in self._events(FACTS):
-                if isinstance(event, EvidenceFound):
-                    key = (event.set.repository, event.set.digest)
-                    for _ in on_evidence(state, event):
-                        pass
-                    self._evidence.setdefault(key, []).append(_Seen(event.time, state.images[key].evidence))
-        return self._evidence.get((repository, digest), [])
+            for event in self._inputs.evidence(repository, digest):
+                for _ in on_evidence(state, event):
+                    pass
+                found.append(_Seen(event.time, state.images[key].evidence))
+        return self._evidence[key]
 
-    def _problems_of(self, repository: str) -> dict[Reason, Micros]:
-        """Why images of a repository could not be asked about: reason -> when it was first observed."""
-        if self._problems is None:
-            self._problems = {}
-            for event in self._events(OBSERVATIONS):
-                if isinstance(event, PodObserved):
-                    for found, problem in _without_digest(event):
-                        times = self._problems.setdefault(found, {})
-                        times[problem] = min(event.time, times.get(problem, event.time))
-        return self._problems.get(repository, {})
-
-    def _events(self, topic: str) -> Iterator[object]:
-        rows = self._connection.execute("SELECT value FROM log WHERE topic = ? ORDER BY position", (topic,))
-        return readable(value for (value,) in rows)
+    def _missing(self, recorded: Verdict) -> str:
+        image = f"{recorded.scope.image.repository}@{recorded.closure.running or '(no digest)'}"
+        if recorded.evidence_set:
+            facts = f"evidence set {recorded.evidence_set} with {len(recorded.facts)} facts"
+            return f"{facts} of {image}, by then: no such answer is in {self._inputs.facts}"
+        return f"why nothing can be asked about {image}: no pod in {self._inputs.observations} shows it"
 
 
 def _version(evidence: ImageEvidence) -> str:
     return evidence.set.version if evidence.set is not None else ""
 
 
-def _without_digest(event: PodObserved) -> Iterator[tuple[str, Reason]]:
+def without_digest(containers: Iterable[ObservedContainer]) -> Iterator[tuple[str, Reason]]:
     """(repository, why it cannot be asked about) of containers that have no digest and never will."""
-    pod = event.pod
-    row = PodRow(
-        cluster=pod.cluster,
-        namespace=pod.namespace,
-        name=pod.name,
-        uid=pod.uid,
-        owner=pod.owner,
-        node=pod.node,
-        service_account=pod.service_account,
-        labels=pod.labels,
-        created=pod.created,
-        mirror=pod.mirror,
-        containers=[],
-        seen=[],
-    )
-    for container in pod.containers:
-        if container.digest:
-            continue
-        cls = class_of(ShardState(), row, container, [])
-        if cls is not None and cls.image.evidence.problem is not None:
-            yield cls.row.repository, cls.image.evidence.problem
+    for container in containers:
+        shown = shown_image(container) if not container.digest else None
+        if shown is not None and shown.problem is not None:
+            yield shown.reference.repository, shown.problem
 
 
-def _missing(recorded: Verdict) -> str:
-    image = f"{recorded.scope.image.repository}@{recorded.closure.running or '(no digest)'}"
-    if recorded.evidence_set:
-        facts = f"evidence set {recorded.evidence_set} with {len(recorded.facts)} facts"
-        return f"{facts} of {image}, by then: no such answer is in {FACTS}"
-    return f"why nothing can be asked about {image}: no pod in {TOPICS[OBSERVATIONS].name} shows it"
+class RecordInputs:
+    """The inputs of verdicts in the documents of a record, for as long as its history is kept. Implements `Inputs`."""
+
+    facts = HOMES["evidence"]
+    observations = HOMES["containers"]
+
+    def __init__(self, reader: RecordReader) -> None:
+        self._reader = reader
+
+    def trust(self) -> Sequence[tuple[int, bytes]]:
+        """See `Inputs.trust`. Raises as `RecordReader.find`; InputError: an entry is missing."""
+        hits = sorted(every(self._reader, HOMES["trust"], EVERYTHING), key=_epoch)
+        if [_epoch(hit) for hit in hits] != list(range(1, len(hits) + 1)):
+            raise InputError("the record lacks entries of the trust log: not indexed yet, deleted, or not to be read")
+        return [(_epoch(hit), text_of(hit.body, "event.original").encode()) for hit in hits]
+
+    def evidence(self, repository: str, digest: str) -> Iterator[EvidenceFound]:
+        """See `Inputs.evidence`. What was written before answers were kept whole, or is broken, is left out."""
+        for hit in every(self._reader, self.facts, both(is_("digest", digest), is_("repository", repository))):
+            with suppress(msgspec.MsgspecError):
+                yield stored_evidence(text_of(hit.body, "event.original"))
+
+    def without_digest(self, repository: str) -> Iterator[tuple[Micros, Reason]]:
+        """See `Inputs.without_digest`. A container's document has the image; the kind of id it came with is tried."""
+        where = both(is_("repository", repository), exists("class"), Not(exists("digest")))
+        for hit in every(self._reader, self.observations, where):
+            started = text_of(hit.body, "provenance.run.started")
+            for kind in _ID_KINDS:
+                container = ObservedContainer(
+                    kind=text_of(hit.body, "provenance.container.kind"),  # type: ignore[arg-type]  # written by us
+                    name=text_of(hit.body, "container"),
+                    image=text_of(hit.body, "container.image.name"),
+                    image_id_kind=kind,
+                )
+                for _, problem in without_digest([container]):
+                    yield parse_instant(started) if started else 0, problem
+
+
+_ID_KINDS: Final[tuple[ImageIdKind, ...]] = get_args(ImageIdKind)
 
 
 def _epoch(hit: Hit) -> int:
