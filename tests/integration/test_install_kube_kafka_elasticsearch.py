@@ -150,9 +150,7 @@ def test_a_new_cluster_has_its_first_verdict_in_minutes_and_with_two_files_chang
             found = json.loads(hub.revet("search", f"cluster_name:{NAME}", "--in", "containers", "-o", "json"))
             shown = json.loads(hub.revet("cluster", "show", NAME, "-o", "json"))
     with capsys.disabled():
-        print(
-            f"\nfirst verdicts after {taken:.1f} s, {applied - began:.1f} s of them commands; changed {changed(tmp_path)}"
-        )
+        print(f"\nverdicts after {taken:.1f} s, {applied - began:.1f} s of them commands; changed {changed(tmp_path)}")
     assert {hit["provenance.cluster.environment"] for hit in found["hits"]} == {"prod"}
     assert len(found["hits"]) == 3
     assert shown
