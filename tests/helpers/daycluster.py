@@ -157,6 +157,9 @@ class Installation:
         self.environ: dict[str, str] = {}
         self.uid = ""
         self.disturbed = "nothing yet"
+        self.took: dict[str, float] = {}
+        """Part of the day -> seconds."""
+        self._began = time.monotonic()
         self._ended: list[str] = []
 
     # ------------------------------------------------------------------ what it is made of
@@ -285,9 +288,14 @@ class Installation:
         """Everything that everybody said."""
         return "\n".join([*self._ended, *(process.err + process.out for process in self.processes.values())])
 
+    def done(self, part: str) -> None:
+        """A part of the day is over."""
+        now = time.monotonic()
+        self.took[part], self._began = now - self._began, now
+
     def told(self) -> str:
         """What was disturbed, and the end of what each process said, for a failure."""
-        return f"disturbed: {self.disturbed}\n" + "\n".join(
+        return f"disturbed: {self.disturbed}\n{self.took}\n" + "\n".join(
             f"--- {part}\n{process.err[-1500:]}" for part, process in self.processes.items()
         )
 

@@ -491,24 +491,37 @@ def slack() -> Iterator[Workspace]:
         yield workspace
 
 
-def test_a_day_and_everything_that_is_told_of_it(require, kafka_server, elastic_server, slack, tmp_path: Path) -> None:
+def test_a_day_and_everything_that_is_told_of_it(
+    require, kafka_server, elastic_server, slack, tmp_path: Path, capsys
+) -> None:  # fmt: skip
     servers = Servers(require("kube"), require("registry"), kafka_server.bootstrap, elastic_server.url)
     chosen = list(DISTURBANCES) if FULL else [random.Random(CHOSEN).choice(list(DISTURBANCES))]
     recorded = FINDERS["samples"]()
     with Installation(servers, tmp_path, slack) as day:
+        day.done("set-up")
         wanted = Wanted(recorded=isinstance(recorded, Path))
         if isinstance(recorded, Path):
             day.replay(recorded / "kubernetes" / "recorded")
+        day.done("recorded")
         planted = morning(day)
+        day.done("morning")
         noon(day, wanted)
+        day.done("noon")
         hears_on(day, planted)
+        day.done("heard")
         day.passes(4 * MINUTE)
         everything(day, wanted)
         traced(day)
+        day.done("everything")
         afternoon = Afternoon(day, wanted)
         for name in chosen:
             day.disturbed = f"{name} (REVET_SEED={CHOSEN})"
             DISTURBANCES[name](afternoon)
             afternoon.is_whole()
+            day.done(name)
         evening(day, *afternoon.pods)
+        day.done("evening")
         assert set(day.stop().values()) == {0}
+        day.done("stop")
+    with capsys.disabled():
+        print(f"\nseconds: {', '.join(f'{part} {seconds:.0f}' for part, seconds in day.took.items())}")
