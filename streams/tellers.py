@@ -162,7 +162,9 @@ async def _slack(
     if token is None:
         raise InputError("slack.token: there is none; example: token_file: /run/secrets/slack-token")
     slack_ = settings.slack
-    options = SlackOptions(token, slack_.api, slack_.proxy, links_of(settings), slack_.mentions, pressable=slack_.hears)
+    options = SlackOptions(
+        token, slack_.api, slack_.proxy, links_of(settings), slack_.mentions, slack_.groups, pressable=slack_.hears
+    )
     async with SlackNotifier(options, channels, clock, _Watching(pacing, clock, counter)) as slack:
         yield slack
 

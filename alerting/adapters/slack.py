@@ -11,9 +11,9 @@ simpler one; a channel that takes nothing by the default channel, with a line th
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Final, NamedTuple, Protocol, Self
 
 from alerting.adapters.slackclient import Access, Body, Failure, SlackWeb
@@ -45,6 +45,8 @@ class SlackOptions(NamedTuple):
     links: Links = Links()
     mentions: tuple[str, ...] = ()
     """Who is called when a critical incident opens, gets worse or comes back: ids from the settings."""
+    groups: Mapping[str, str] = MappingProxyType({})
+    """Destination -> the user group of its owners, called there in the place of `mentions`."""
     pressable: bool = False
     """Somebody hears buttons (`alerting.adapters.slacksocket`)."""
     timeout: float = ANSWER_TIMEOUT / SECOND
@@ -134,7 +136,7 @@ class SlackNotifier:
                 possible_duplicate=call.possible_duplicate,
                 previous=call.previous,
                 meant_for="" if channel == own else call.destination,
-                mentions=self._mentions(call.message.severity),
+                mentions=self._mentions(call) if call.message.severity == "critical" else (),
                 pressable=self._options.pressable,
             )
             if channel != own:
@@ -182,7 +184,7 @@ class SlackNotifier:
             return Failed("gone", "its parent stands elsewhere")
         loud = call.reply.broadcast or severity_rank(call.reply.severity) >= severity_rank("critical")
         calls_people = loud and call.reply.purpose in ("reopened", "severity-raised", "reminder")
-        mentions = self._options.mentions if calls_people else ()
+        mentions = self._mentions(call) if calls_people else ()
         given = {
             "channel": call.channel,
             "thread_ts": call.parent,
@@ -224,8 +226,10 @@ class SlackNotifier:
 
     # ------------------------------------------------------------------ sending
 
-    def _mentions(self, severity: str) -> tuple[str, ...]:
-        return self._options.mentions if severity == "critical" else ()
+    def _mentions(self, call: Post | SendReply) -> tuple[str, ...]:
+        """Who is called there, when somebody is."""
+        group = self._options.groups.get(call.destination)
+        return (group,) if group else self._options.mentions
 
     def _laid(self, call: Post | Update, marks: Marks, layout: Layout) -> Laid:
         return lay_out(call.message, layout, self._options.links, marks)

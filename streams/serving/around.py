@@ -1,7 +1,8 @@
 """What stands around the processes, for `revet doctor`: files of the webhook, and the workspace of Slack.
 
-Only what the settings name is looked at. Nothing is written; of Slack one question is asked, which tells nobody
-anything (`auth.test`). No line holds a token or anything of a key.
+Only what the settings name is looked at. Nothing is written; each token of Slack is asked about by one question that
+tells nobody anything (`auth.test`; `apps.connections.open`, whose address is not gone to). No line holds a token or
+anything of a key.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Final
 
 from cryptography import x509
 
+from streams.alerttest import BUTTON_ADVICE
 from streams.clock import wall_clock
 from streams.collectors.certificates import Certificates
 from streams.serving.checks import Check
 from streams.serving.logs import Hiding, secrets_of
 from streams.settings import AdmissionSettings, Settings
 from streams.settings.admission import service_parts
-from streams.tellers import access_of, channels_of
+from streams.tellers import access_of, channels_of, try_buttons
 from verifier.errors import InputError
 from verifier.times import DAY
 
@@ -131,6 +133,17 @@ def slack(settings: Settings) -> Iterator[Check]:
         return
     yield Check("slack", "ok", f"{found.bot} in {found.team}; channels {len(settings.slack.channels)}")
     yield _scopes(found.scopes)
+    yield from _buttons(settings)
+
+
+def _buttons(settings: Settings) -> Iterator[Check]:
+    """Whether an app-level token would let what is pressed be heard. Raises InputError: it cannot be read."""
+    for step, error in asyncio.run(try_buttons(settings)):
+        if error:
+            mend = BUTTON_ADVICE.get(error, "is Socket Mode switched on in the app? see docs/slack.md, Buttons")
+            yield Check("slack", "fail", f"buttons: apps.connections.open: {error}", mend)
+        elif step == "connect":
+            yield Check("slack", "ok", "buttons: the app-level token may open connections")
 
 
 def _scopes(scopes: frozenset[str] | None) -> Check:

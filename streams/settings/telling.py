@@ -19,6 +19,7 @@ Secret = Annotated[SecretStr | None, AfterValidator(not_empty)]
 _CHANNEL: Final = re.compile(r"[CGD][A-Z0-9]{7,20}")
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@/-]{0,70}[A-Za-z0-9])?")
 _USER: Final = re.compile(r"[UW][A-Z0-9]{7,20}")
+_GROUP: Final = re.compile(r"S[A-Z0-9]{7,20}")
 _MENTION: Final = re.compile(r"[SUW][A-Z0-9]{7,20}|here|channel")
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
@@ -77,6 +78,9 @@ class SlackSettings(Section):
     team, `canary`, and any other name for namespaces to choose by a label of `owners.channel_keys`."""
     mentions: tuple[str, ...] = Field(default=(), examples=["S0123ABCD"])
     """Who is called when something critical opens, gets worse or comes back: IDs of user groups or people, `here`."""
+    groups: dict[str, str] = Field(default={}, examples=["team/payments=S0456EFGH"])
+    """Name of a channel -> ID of the user group of whoever owns what is told there, called in the place of
+    `slack.mentions`."""
     api: Address = Field(default="https://slack.com/api/", examples=["https://slack.com/api/"])
     """Where the Web API is."""
     proxy: str = Field(default="", examples=["http://proxy.example:3128"])
@@ -101,6 +105,14 @@ class SlackSettings(Section):
             raise ValueError("expected IDs such as S0123ABCD or U0123ABCD, or here")
         return mentions
 
+    @field_validator("groups")
+    @classmethod
+    def _groups_are_ids(cls, groups: dict[str, str]) -> dict[str, str]:
+        for name, group in groups.items():
+            if not _GROUP.fullmatch(group):
+                raise ValueError(f"{name}: expected the ID of a user group such as S0456EFGH, not its name")
+        return groups
+
     @field_validator("people")
     @classmethod
     def _people_are_ids(cls, people: dict[str, str]) -> dict[str, str]:
@@ -123,6 +135,8 @@ class SlackSettings(Section):
             raise ValueError(
                 "people: where there are buttons somebody has to be named who may press; example: U0123ABCD=ann"
             )
+        if unknown := sorted(self.groups.keys() - self.channels.keys()):
+            raise ValueError(f"groups: {unknown[0]}: channels names none of that name, so nobody would be called there")
         if self.hears and not self.wanted:
             raise ValueError("token: buttons need messages to stand in; give slack.token_file too")
         return self

@@ -7,6 +7,10 @@ received, one record each, and waits for all acknowledgements. `serve audit` get
 body from eight senders, `serve files` the same as a file; both parse, reduce and write observations and compressed
 originals, and count as done when the last is durable. Rounds alternate and the best of each counts, so that a busy
 machine slows neither more than the other. The second row compares with a bare producer of the very records ours write.
+
+The last row is about answers: bodies are sent when they are due, at 5,000 events/s, whoever has not answered yet, as an
+API server does; and an answer is timed from that instant, not from when it could be sent. So a receiver that stands
+still for a second is charged with everything that would have come in that second.
 """
 
 import asyncio
@@ -38,6 +42,10 @@ GOAL = 0.7
 """Of the bare producer's events per second."""
 ACCEPTED = 5_000
 """Events per second over HTTP, durable."""
+ANSWERED = 200
+"""Milliseconds, p99 of an answer at that rate."""
+LONGER = 3
+"""Times `EVENTS` are sent for it: p99 of some 250 answers."""
 EVENTS = 60_000
 BODY = 400
 """Events of a body: the API server's own default (`--audit-webhook-batch-max-size`)."""
@@ -135,6 +143,37 @@ async def _post(url: str, bodies: list[bytes], process: int) -> tuple[float, flo
         return time.perf_counter() - began, cpu_of(process) - cpu
 
 
+def at_rate(environment: dict[str, str], bodies: list[bytes]) -> list[float]:
+    """Seconds until each body was answered 200, when one is due every `BODY / ACCEPTED` seconds."""
+    with Revet("serve", "audit", cwd=ROOT, **environment) as process:
+        address = process.said(r"url=(http://\S+/audit)")
+        return asyncio.run(_when_due(f"{address}/c1", bodies))
+
+
+async def _when_due(url: str, bodies: list[bytes]) -> list[float]:
+    clock = asyncio.get_running_loop().time
+
+    async def one(session: aiohttp.ClientSession, due: float, body: bytes) -> float:
+        await asyncio.sleep(max(0.0, due - clock()))
+        async with session.post(url, data=body) as answer:
+            assert answer.status == 200, answer.status
+        return clock() - due
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        async with session.post(url, data=b"") as answer:  # everything imported
+            assert answer.status == 200
+        began = clock() + 0.1
+        return await asyncio.gather(*(one(session, began + n * BODY / ACCEPTED, b) for n, b in enumerate(bodies)))
+
+
+def _answered(times: list[float]) -> dict[str, object]:
+    found = sorted(times)
+    p50, p99 = (1000 * found[int(len(found) * share)] for share in (0.5, 0.99))
+    return {"name": f"serve audit: answer at {ACCEPTED:,} events/s, p99 in ms, {len(found)} bodies of {BODY}",
+            "ours_per_s": None, "reference_per_s": None, "ratio": None, "goal": ANSWERED, "met": p99 <= ANSWERED,
+            "p50_ms": round(p50, 1), "p99_ms": round(p99, 1), "slowest_ms": round(1000 * found[-1], 1)}  # fmt: skip
+
+
 def from_file(environment: dict[str, str], made: Made, folder: Path) -> tuple[float, float]:
     """(seconds `serve files` says its work took, CPU seconds of all of it)."""
     before = os.times()
@@ -207,6 +246,8 @@ def _rows(bootstrap: str, events: int) -> list[dict[str, object]]:
             keep("http", over_http(environment, made), made.events)
             keep("ours", in_child(settings, Path(folder) / "b", "ours", events), made.events)
             keep("file", from_file(environment, made, Path(folder)), made.in_file)
+        more = write_recording(Path(folder) / "more", events=LONGER * events, images=demo_images(), seed=4)
+        answered = at_rate(environment, list(audit_batches(more, BODY)))
     size = sum(map(len, made.bodies)) // made.events
     unit = f"events/s, {made.events:,} events of {size} bytes in {records:,} records"
     rows = [
@@ -218,7 +259,7 @@ def _rows(bootstrap: str, events: int) -> list[dict[str, object]]:
     rate = 1e6 / best["http"][0]
     accepted = {"name": "serve audit, accepted and durable", "ours_per_s": round(rate), "reference_per_s": None,
                 "ratio": None, "goal": ACCEPTED, "met": rate >= ACCEPTED}  # fmt: skip
-    return [*({**row, "unit": unit} for row in rows), accepted]
+    return [*({**row, "unit": unit} for row in rows), accepted, _answered(answered)]
 
 
 def _row(name: str, ours: tuple[float, float], reference: tuple[float, float], goal: float | None) -> dict[str, object]:

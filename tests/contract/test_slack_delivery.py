@@ -6,12 +6,14 @@ are about the content of channels: one parent of an incident and destination, it
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from alerting.delivery import ANSWER_TIMEOUT, SEND_DEADLINE, Find, Found
 from alerting.models import Severity
 from alerting.quiet import Quiet
-from tests.helpers.slack_server import Workspace
+from tests.helpers.slack_server import Shown, Workspace
 from tests.helpers.slackworld import SECURITY, T0, Died, World, world
 from verifier.times import HOUR, MINUTE, SECOND
 
@@ -452,6 +454,29 @@ async def test_what_nobody_takes_is_said_again_and_then_elsewhere_too() -> None:
         await w.pump(24 * HOUR)
         assert len(_reminders(w)) == 5
         assert "RESOLVED" in w.paper.getvalue()
+
+
+async def test_the_group_of_a_team_is_called_in_its_channel_and_nowhere_else() -> None:
+    """A team with a group of its own, one without, and the channel of all; below a message as in it."""
+
+    def called(said: list[Shown]) -> list[str]:
+        return [group for one in said for group in re.findall(r"S0[A-Z0-9]{7}", str(one.blocks))]
+
+    async with world(teams=2, reminders=True) as w:
+        w.mentions, w.groups = ("S0ONCALL1",), {"team/t0": "S0TEAMT00"}
+        await w.restart()
+        w.reached()
+        for number in range(2):
+            w.own(f"ns{number}", team=f"t{number}")
+            w.part(f"ns{number}", containers=2)
+        await w.pump(30 * SECOND)
+        wanted = {SECURITY: "S0ONCALL1", "C0TEAM000": "S0TEAMT00", "C0TEAM001": "S0ONCALL1"}
+        for channel, group in wanted.items():
+            assert called(w.slack.parents(channel)) == [group]
+        await w.pump(20 * MINUTE)
+        for channel, group in wanted.items():
+            assert called(w.slack.replies(channel)) == [group] * len(w.slack.replies(channel))
+        assert w.slack.replies(SECURITY)
 
 
 async def test_who_takes_it_is_left_alone_for_a_day_and_asked_again_then() -> None:

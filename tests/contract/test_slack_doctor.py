@@ -16,15 +16,17 @@ from streams.serving.checks import Check
 from streams.settings import Settings, SlackSettings
 
 TOKEN = "xoxb-planted-0f0e0d0c"
+APP_TOKEN = "xapp-planted-1f1e1d1c"
 ALL = "chat:write,channels:history,groups:history"
 
 
 class Workspace:
-    """What `auth.test` answers: a body, and the header that says what the token may."""
+    """What `auth.test` answers: a body, and the header that says what the token may; and what an app token is told."""
 
     def __init__(self) -> None:
         self.body: dict[str, Any] = {"ok": True, "team": "Test", "user": "revet"}
         self.scopes: str | None = ALL
+        self.app: dict[str, Any] = {"ok": True, "url": "ws://127.0.0.1:9/never-gone-to?ticket=planted-ticket"}
         self.status = 200
         self.asked: list[tuple[str, str]] = []
         workspace = self
@@ -33,7 +35,8 @@ class Workspace:
             def do_POST(self) -> None:
                 workspace.asked.append((self.path, self.headers.get("Authorization", "")))
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                body = json.dumps(workspace.body).encode()
+                is_app = self.path.endswith("apps.connections.open")
+                body = json.dumps(workspace.app if is_app else workspace.body).encode()
                 self.send_response(workspace.status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
@@ -62,9 +65,10 @@ def workspace() -> Iterator[Workspace]:
 
 def checks(url: str, tmp_path: Path, **slack: Any) -> list[Check]:
     (tmp_path / "token").write_text(TOKEN)
+    (tmp_path / "app-token").write_text(APP_TOKEN)
     known = {"token_file": tmp_path / "token", "api": url, "channels": {"security": "C0SEC0001"}}
     found = list(look(Settings(slack=SlackSettings.model_validate(known | slack))))
-    assert TOKEN not in repr(found)
+    assert not any(secret in repr(found) for secret in (TOKEN, APP_TOKEN, "planted-ticket"))
     return found
 
 
@@ -115,6 +119,43 @@ def test_a_token_file_that_is_not_there_is_a_line(tmp_path):
     (found,) = checks("http://127.0.0.1:9/api/", tmp_path, token_file=tmp_path / "none")
     assert found.status == "fail"
     assert "none" in found.message
+
+
+def with_buttons(workspace: Workspace, tmp_path: Path, **slack: Any) -> list[Check]:
+    app = {"app_token_file": tmp_path / "app-token", "people": {"U0ANN0001": "ann"}}
+    return checks(workspace.url, tmp_path, **app | slack)
+
+
+def test_an_app_level_token_that_would_hear_buttons(workspace, tmp_path):
+    found = with_buttons(workspace, tmp_path)
+    assert [(c.name, c.status) for c in found] == [("slack", "ok")] * 3
+    assert "app-level token" in found[2].message
+    asked = [("/api/auth.test", f"Bearer {TOKEN}"), ("/api/apps.connections.open", f"Bearer {APP_TOKEN}")]
+    assert workspace.asked == asked, "one question each, and nothing is opened"
+
+
+@pytest.mark.parametrize(
+    ("error", "mend"),
+    [
+        ("invalid_auth", "slack.app_token_file"),
+        ("not_allowed_token_type", "xapp-"),
+        ("missing_scope", "connections:write"),
+        ("token_revoked", "slack.app_token_file"),
+        ("something_new", "Socket Mode"),
+    ],
+)
+def test_an_app_level_token_that_would_not(workspace, tmp_path, error, mend):
+    workspace.app = {"ok": False, "error": error}
+    found = with_buttons(workspace, tmp_path)
+    assert [c.status for c in found] == ["ok", "ok", "fail"], "the bot's own token is as it was"
+    assert error in found[2].message
+    assert mend in found[2].mend
+
+
+def test_an_app_token_file_that_is_not_there_is_a_line_beside_the_others(workspace, tmp_path):
+    found = with_buttons(workspace, tmp_path, app_token_file=tmp_path / "none")
+    assert [c.status for c in found] == ["ok", "ok", "fail"]
+    assert "none" in found[2].message
 
 
 def test_without_a_token_nobody_is_asked():

@@ -56,6 +56,11 @@ SAYS = {"audit": r"(listening)", "pods": r"(watching)"}
 CHANNELS = {"security": "C0SEC0001", "team/payments": "C0PAY0001"}
 TEAMS = {"pay": "payments", "web": ""}
 """Namespace -> its team."""
+RECORDED = {
+    "lab-kyverno": ("audit-kyverno.jsonl", "kyverno-pods.jsonl"),
+    "lab-gatekeeper": ("audit-gatekeeper.jsonl",),
+}
+"""Cluster whose day was recorded -> its files, in the folder of recordings."""
 HOOKS = "/apis/admissionregistration.k8s.io/v1"
 POLICY = {
     "apiVersion": "revet/v1",
@@ -152,6 +157,9 @@ class Installation:
         self.environ: dict[str, str] = {}
         self.uid = ""
         self.disturbed = "nothing yet"
+        self.took: dict[str, float] = {}
+        """Part of the day -> seconds."""
+        self._began = time.monotonic()
         self._ended: list[str] = []
 
     # ------------------------------------------------------------------ what it is made of
@@ -256,6 +264,13 @@ class Installation:
         for part in parts:
             self.processes[part].said(SAYS.get(part, r"\b(ready)\b"), 120)
 
+    def replay(self, folder: Path) -> None:
+        """What was recorded of other clusters comes in beside the day; they are enrolled nowhere."""
+        files = [f"{cluster}={folder / name}" for cluster, names in RECORDED.items() for name in names]
+        progress = str(self.folder / "progress.json")
+        sent = run("serve", "files", *files, "--progress", progress, **self.environ)
+        assert sent.returncode == 0, sent.stderr
+
     def kill(self, *parts: str) -> None:
         """As power loss would."""
         for part in parts:
@@ -273,9 +288,14 @@ class Installation:
         """Everything that everybody said."""
         return "\n".join([*self._ended, *(process.err + process.out for process in self.processes.values())])
 
+    def done(self, part: str) -> None:
+        """A part of the day is over."""
+        now = time.monotonic()
+        self.took[part], self._began = now - self._began, now
+
     def told(self) -> str:
         """What was disturbed, and the end of what each process said, for a failure."""
-        return f"disturbed: {self.disturbed}\n" + "\n".join(
+        return f"disturbed: {self.disturbed}\n{self.took}\n" + "\n".join(
             f"--- {part}\n{process.err[-1500:]}" for part, process in self.processes.items()
         )
 
@@ -403,7 +423,8 @@ class Installation:
         """Each once, without those of probes."""
         found = [decode(record.value) for record in KafkaLog(self.kafka.settings.kafka).read(OBSERVATIONS)]
         kept = [event for event in found if isinstance(event, DecisionObserved)]
-        return {event.id: event for event in kept if event.namespace in TEAMS and not event.name.startswith("probe-")}
+        own = (event for event in kept if event.cluster in RECORDED or event.namespace in TEAMS)
+        return {event.id: event for event in own if not event.name.startswith("probe-")}
 
     def heard_since(self, instant: int) -> bool:
         """Has the audit feed been seen half a minute after that instant?"""
@@ -424,4 +445,4 @@ def until(is_so: Callable[[], object], why: Callable[[], str], seconds: float = 
         time.sleep(pause)
 
 
-__all__ = ["CHANNELS", "CLUSTER", "PARTS", "VAP", "WEBHOOK", "Installation", "Servers", "until"]
+__all__ = ["CHANNELS", "CLUSTER", "PARTS", "RECORDED", "VAP", "WEBHOOK", "Installation", "Servers", "until"]

@@ -62,6 +62,7 @@ class World:
         self.paper = io.StringIO()
         self.aside: AsyncNotifier = Direct(ConsoleNotifier(self.paper))
         self.mentions: tuple[str, ...] = ()
+        self.groups: dict[str, str] = {}
         self.timeout = 5.0
         self.steps: list[str] = []
         self.outcomes: list[tuple[str, str]] = []
@@ -78,9 +79,8 @@ class World:
         self.alerter = Alerter(self.routes, self.stalled_after, self.channels)
         self.alerter.restore([(k, key, v) for (k, key), v in self.store.items()], TrustState.empty())
         self.pacing = Pacing(self.channels.of, self.quiet)
-        options = SlackOptions(
-            self.slack.token, self.slack.url, links=LINKS, mentions=self.mentions, timeout=self.timeout
-        )
+        called = {"mentions": self.mentions, "groups": self.groups}
+        options = SlackOptions(self.slack.token, self.slack.url, links=LINKS, timeout=self.timeout, **called)
         self.notifier = SlackNotifier(options, self.channels, lambda: self.now, self)
         self.courier = Courier(Switch(self.notifier, self.aside), self.pacing)
 

@@ -2,9 +2,10 @@
 
 An API server with the printed audit policy, a ValidatingAdmissionPolicy and revet's webhook; a registry with really
 signed images; Kafka, Elasticsearch, a Slack; seven processes of revet between them. What a kubelet would say is said by
-requests; what came past the API server is put into etcd. In the middle something is disturbed: then nothing is lost,
-nothing is doubled, and nobody is told of what did not happen. One disturbance (REVET_SEED=NUMBER for another one), with
-REVET_FAULTS=full each of them.
+requests; what came past the API server is put into etcd. Beside it the recorded days of a cluster with Kyverno and of
+one with Gatekeeper come in from files: what other engines refused is on record, and nobody is told of it. In the middle
+something is disturbed: then nothing is lost, nothing is doubled, and nobody is told of what did not happen. One
+disturbance (REVET_SEED=NUMBER for another one), with REVET_FAULTS=full each of them.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ import pytest
 from streams.queries.lists import search
 from streams.queries.subjects import resolve
 from streams.queries.trace import trace
+from tests.conftest import FINDERS
 from tests.helpers.crew import FULL
-from tests.helpers.daycluster import CHANNELS, CLUSTER, VAP, WEBHOOK, Installation, Servers, until
+from tests.helpers.daycluster import CHANNELS, CLUSTER, RECORDED, VAP, WEBHOOK, Installation, Servers, until
 from tests.helpers.load import documents
 from tests.helpers.slack_server import Workspace, threaded
 from verifier.times import MINUTE, SECOND
@@ -67,6 +69,39 @@ audit admission  pay pods too-late create denied {WEBHOOK}
 """
 """Who told it, namespace, resource, name, operation, outcome, who said no; `dry` run, fail-`open`. Each once."""
 
+RECORDED_DECISIONS = """
+lab-kyverno      payments pods payments-api create admitted
+lab-kyverno      payments pods payments-canary create denied mutate.kyverno.svc-fail
+lab-kyverno      payments pods payments-ghost create errored mutate.kyverno.svc-fail
+lab-kyverno      payments pods payments-down create denied validate.kyverno.svc-fail
+lab-kyverno      checkout pods checkout-web create denied validate.kyverno.svc-fail
+lab-kyverno      checkout pods checkout-web create admitted
+lab-kyverno      inventory pods inventory-sync create admitted audited
+lab-kyverno      inventory pods inventory-ok create admitted
+lab-kyverno      orders pods orders-api create denied ivpol.validate.kyverno.svc-fail
+lab-kyverno      orders pods orders-ok create admitted
+lab-kyverno      orders pods orders-ghost create errored ivpol.mutate.kyverno.svc-fail
+lab-kyverno      payments deployments payments-edge create denied mutate.kyverno.svc-fail
+lab-kyverno      payments deployments payments-api create admitted
+lab-kyverno      payments pods - create denied mutate.kyverno.svc-fail
+lab-kyverno      payments pods/ephemeralcontainers payments-api patch denied mutate.kyverno.svc-fail
+lab-kyverno      payments pods payments-api patch denied mutate.kyverno.svc-fail
+lab-kyverno      payments pods payments-dry create denied mutate.kyverno.svc-fail dry
+lab-kyverno      payments pods payments-late create errored mutate.kyverno.svc-fail
+lab-kyverno      inventory pods inventory-late create errored mutate.kyverno.svc-fail
+lab-gatekeeper   payments pods gk-api create admitted
+lab-gatekeeper   payments pods gk-nginx create denied validation.gatekeeper.sh
+lab-gatekeeper   payments pods gk-two create denied validation.gatekeeper.sh
+lab-gatekeeper   checkout pods gk-warn create admitted
+lab-gatekeeper   inventory pods gk-dry create admitted
+lab-gatekeeper   payments pods gk-dr create denied validation.gatekeeper.sh dry
+lab-gatekeeper   payments pods/ephemeralcontainers gk-api patch denied validation.gatekeeper.sh
+lab-gatekeeper   payments pods - create denied validation.gatekeeper.sh
+"""
+"""The same of the recorded clusters, for each of the 19 and 8 steps that were taken there. `errored`: the engine could
+not tell (no such tag, or it was down). What Gatekeeper's `warn` and `dryrun` found leaves nothing in the audit.
+"""
+
 RUNS = {
     ("Deployment/api", "app", "main", "keyed", "running", "violates"): 2,
     ("Pod/site", "app", "main", "early", "running", "valid"): 1,
@@ -78,6 +113,15 @@ RUNS = {
     ("Pod/unchecked", "app", "main", "bare", "running", "violates"): 1,
 }
 """Workload, container, its kind, image, state, verdict -> how many."""
+
+RECORDED_RUNS = {
+    ("Pod/payments-api", "app", "main", "api", "waiting", ""): 1,
+    ("Pod/checkout-web", "app", "main", "web", "waiting", ""): 1,
+    ("Pod/inventory-sync", "app", "main", "web", "waiting", ""): 1,
+    ("Pod/inventory-ok", "app", "main", "api", "waiting", ""): 1,
+    ("Pod/orders-ok", "app", "main", "api", "waiting", ""): 1,
+}
+"""What Kyverno let in, as the recording ends: nobody played the kubelet. Nothing else came to be."""
 
 FORETOLD = """\
 would begin to violate: 2 containers of 1 workload in 1 namespace of 1 cluster
@@ -139,10 +183,10 @@ def decided(day: Installation) -> Counter[tuple[str, ...]]:
     assert recorded <= known.keys(), "the record has what nobody told"
     found: Counter[tuple[str, ...]] = Counter()
     for event in (event for id_, event in known.items() if id_ in recorded):
-        more = [event.by] if event.outcome == "denied" else []
-        more += ["dry"] * event.dry_run + ["open"] * bool(event.failed_open)
-        source = event.source.partition(":")[0]
-        found[source, event.namespace, event.resource, event.name, event.operation, event.outcome, *more] += 1
+        more = [event.by] if event.outcome != "admitted" else []
+        more += ["dry"] * event.dry_run + ["open"] * bool(event.failed_open) + ["audited"] * bool(event.audited)
+        source = event.cluster if event.cluster in RECORDED else event.source.partition(":")[0]
+        found[source, event.namespace, event.resource, event.name or "-", event.operation, event.outcome, *more] += 1
     return found
 
 
@@ -208,6 +252,18 @@ def same(day: Installation, look: Callable[[], object], wanted: object, seconds:
     until(lambda: look() == wanted, lambda: f"{look()}\n\nwanted\n{wanted}\n{day.told()}", seconds)
 
 
+class Wanted:
+    """Decisions and containers as they were written by hand; what goes on happening is added.
+
+    Args:
+        recorded: the recorded clusters are there too.
+    """
+
+    def __init__(self, *, recorded: bool) -> None:
+        self.decided = rows(DECIDED + RECORDED_DECISIONS * recorded)
+        self.runs: Counter[tuple[str, ...]] = Counter(RUNS | RECORDED_RUNS if recorded else RUNS)
+
+
 # ------------------------------------------------------------------------------------------------------------- the day
 
 
@@ -236,14 +292,14 @@ def morning(day: Installation) -> int:
     return planted
 
 
-def noon(day: Installation) -> None:
+def noon(day: Installation, wanted: Wanted) -> None:
     """The webhook is away, and something comes in; it is back; a key is revoked."""
     day.kill("admission")
     assert day.create("unchecked", "bare").code == 200
     day.runs("unchecked", "bare")
     day.start("admission")
     day.admission_answers()
-    before = {(*row[:-1], "valid") if row[0] == "Deployment/api" else row: number for row, number in RUNS.items()}
+    before = {(*row[:-1], "valid") if row[0] == "Deployment/api" else row: n for row, n in wanted.runs.items()}
     same(day, lambda: runs(day), Counter(before))
     said = day.revet("revoke", "key", "dev", "--reason", "keyCompromise", "--all-signatures", "--yes")
     assert FORETOLD in said, said
@@ -262,10 +318,10 @@ def hears_on(day: Installation, instant: int) -> None:
     until(heard, day.told, 150, pause=3)
 
 
-def everything(day: Installation, more_decided: str = "", more_runs: Counter[tuple[str, ...]] | None = None) -> None:
+def everything(day: Installation, wanted: Wanted) -> None:
     """Nothing is missing, nothing is there that was not written down."""
-    same(day, lambda: decided(day), rows(DECIDED + more_decided))
-    same(day, lambda: runs(day), Counter(RUNS) + (more_runs or Counter()))
+    same(day, lambda: decided(day), wanted.decided)
+    same(day, lambda: runs(day), wanted.runs)
     same(day, lambda: found(day), sorted(FOUND))
     same(day, lambda: incidents(day), sorted(INCIDENTS))
     same(day, lambda: shown(day), messages())
@@ -336,10 +392,8 @@ def _resolved(day: Installation, channel: str) -> int:
 class Afternoon:
     """Small things go on happening while something is disturbed; what they come to is known."""
 
-    def __init__(self, day: Installation) -> None:
-        self.day = day
-        self.decided = ""
-        self.runs: Counter[tuple[str, ...]] = Counter()
+    def __init__(self, day: Installation, wanted: Wanted) -> None:
+        self.day, self.wanted = day, wanted
         self.pods: list[tuple[str, str]] = []
 
     def goes_on(self, image: str = "early") -> None:
@@ -348,13 +402,19 @@ class Afternoon:
         assert self.day.create(good, image, "web").code == 200
         self.day.runs(good, image, "web")
         assert self.day.create(bad, "bare").code == 403
-        self.decided += f"audit admission  web pods {good} create admitted\n"
-        self.decided += f"audit admission  pay pods {bad} create denied {WEBHOOK}\n"
-        self.runs[f"Pod/{good}", "app", "main", image, "running", "valid"] += 1
+        self.wanted.decided += rows(f"""
+audit admission  web pods {good} create admitted
+audit admission  pay pods {bad} create denied {WEBHOOK}
+""")
+        self.wanted.runs[f"Pod/{good}", "app", "main", image, "running", "valid"] += 1
         self.pods.append(("web", good))
 
+    def is_heard(self) -> None:
+        """Everything decided so far has come: an API server that is killed takes with it what it has not sent."""
+        same(self.day, lambda: decided(self.day), self.wanted.decided)
+
     def is_whole(self) -> None:
-        everything(self.day, self.decided, self.runs)
+        everything(self.day, self.wanted)
 
 
 def killed(part: str) -> Callable[[Afternoon], None]:
@@ -375,7 +435,7 @@ def killed(part: str) -> Callable[[Afternoon], None]:
 def api_server_restarted(afternoon: Afternoon) -> None:
     """What it had promised to watchers, and audit events it had not sent, are gone with it."""
     afternoon.goes_on()
-    until(lambda: decided(afternoon.day) == rows(DECIDED + afternoon.decided), afternoon.day.told)
+    afternoon.is_heard()
     afternoon.day.kube.kill_server()
     afternoon.day.kube.start_server()
     afternoon.day.admission_answers()
@@ -393,7 +453,7 @@ def versions_forgotten(afternoon: Afternoon) -> None:
     day = afternoon.day
     day.kill("pods")
     afternoon.goes_on()
-    until(lambda: decided(day) == rows(DECIDED + afternoon.decided), day.told)
+    afternoon.is_heard()
     day.kube.kill_server()
     day.kube.compact()
     day.kube.start_server()
@@ -408,10 +468,8 @@ def registry_down(afternoon: Afternoon) -> None:
     day.registry.kill()
     afternoon.goes_on()
     afternoon.goes_on("late")
-    unknown = Counter(
-        {(*row[:-1], "unverifiable") if row[3] == "late" else row: n for row, n in afternoon.runs.items()}
-    )
-    same(day, lambda: runs(day), Counter(RUNS) + unknown)
+    unknown = {(*row[:-1], "unverifiable") if row[3] == "late" else row: n for row, n in afternoon.wanted.runs.items()}
+    same(day, lambda: runs(day), Counter(unknown))
     day.registry.start()
     day.passes(MINUTE + 10 * SECOND)
 
@@ -433,20 +491,37 @@ def slack() -> Iterator[Workspace]:
         yield workspace
 
 
-def test_a_day_and_everything_that_is_told_of_it(require, kafka_server, elastic_server, slack, tmp_path: Path) -> None:
+def test_a_day_and_everything_that_is_told_of_it(
+    require, kafka_server, elastic_server, slack, tmp_path: Path, capsys
+) -> None:  # fmt: skip
     servers = Servers(require("kube"), require("registry"), kafka_server.bootstrap, elastic_server.url)
     chosen = list(DISTURBANCES) if FULL else [random.Random(CHOSEN).choice(list(DISTURBANCES))]
+    recorded = FINDERS["samples"]()
     with Installation(servers, tmp_path, slack) as day:
+        day.done("set-up")
+        wanted = Wanted(recorded=isinstance(recorded, Path))
+        if isinstance(recorded, Path):
+            day.replay(recorded / "kubernetes" / "recorded")
+        day.done("recorded")
         planted = morning(day)
-        noon(day)
+        day.done("morning")
+        noon(day, wanted)
+        day.done("noon")
         hears_on(day, planted)
+        day.done("heard")
         day.passes(4 * MINUTE)
-        everything(day)
+        everything(day, wanted)
         traced(day)
-        afternoon = Afternoon(day)
+        day.done("everything")
+        afternoon = Afternoon(day, wanted)
         for name in chosen:
             day.disturbed = f"{name} (REVET_SEED={CHOSEN})"
             DISTURBANCES[name](afternoon)
             afternoon.is_whole()
+            day.done(name)
         evening(day, *afternoon.pods)
+        day.done("evening")
         assert set(day.stop().values()) == {0}
+        day.done("stop")
+    with capsys.disabled():
+        print(f"\nseconds: {', '.join(f'{part} {seconds:.0f}' for part, seconds in day.took.items())}")

@@ -235,6 +235,16 @@ def test_pull_secrets_are_read_only_where_somebody_said_so(installed):
         assert not may(installed, "revet-fetch", verb, "secrets", namespace, name), (verb, namespace, name)
 
 
+def test_every_part_of_a_cluster_says_that_it_is_of_the_cluster_by_its_id():
+    """Under another word nobody would find the name, the labels and the declared feeds of the enrolment."""
+    settings = load_settings(DEPLOY / "examples" / "prod-eu" / "revet.yaml", {}, {})
+    named = [settings.cluster, *(place.name for place in settings.pods.places() + settings.reports.places())]
+    named += [sender.cluster for sender in settings.listen.senders]
+    named += [s.cluster for s in load_settings(DEPLOY / "hub" / "revet.yaml", {}, {}).listen.senders]
+    (enrolled,) = set(named)
+    assert f"revet cluster enroll prod-eu --id {enrolled}" in (ROOT / "docs" / "install.md").read_text()
+
+
 def test_one_more_cluster_is_two_files():
     assert {file.name for file in (DEPLOY / "examples" / "prod-eu").iterdir()} == {"kustomization.yaml", "revet.yaml"}
 
