@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from streams.queries.asof import running_at
-from streams.queries.conditions import EVERYTHING, full_name, is_, one_of
+from streams.queries.conditions import EVERYTHING, Condition, both, full_name, is_, one_of
 from streams.queries.port import RecordReader
 from streams.queries.report.common import Wanted, asked_table, cut, figure
 from streams.queries.report.model import Bar, Bars, Figure, Figures, Part, Section, Table, Tone
@@ -40,13 +40,13 @@ class Running(msgspec.Struct, frozen=True):
     team: str
 
 
-def running_now(reader: RecordReader, wanted: Wanted) -> list[Running]:
-    """What runs now, counted by place, image and verdict. Raises as `RecordReader.groups`."""
+def running_now(reader: RecordReader, wanted: Wanted, where: Condition = EVERYTHING) -> list[Running]:
+    """What runs now (of what fulfils `where`), counted by place, image and verdict. Raises as `RecordReader.groups`."""
     teams = Teams(reader, wanted.routes)
     called = _called(reader)
     names: dict[tuple[str, str], str] = {}
     rows: list[Running] = []
-    for group in reader.groups(HOMES["containers"], running_at(None), tuple(map(full_name, _BY))):
+    for group in reader.groups(HOMES["containers"], both(running_at(None), where), tuple(map(full_name, _BY))):
         cluster, namespace, *rest = group.values
         if (cluster, namespace) not in names:
             names[cluster, namespace] = teams(cluster, namespace)
