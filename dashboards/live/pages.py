@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -36,6 +37,8 @@ _LEADS: Final = {
     "signed_by": ("/signer", "name"),
 }
 """Column -> the page its values have."""
+_ONE_IMAGE: Final = re.compile(r"[:@][^/]*$")
+"""A tag or a digest: a bare repository is a container whose digest nobody told yet, and has no page."""
 _SEARCHED: Final = {"policy": "policy", "namespace": "namespace", "pod": "pod", "finding": "finding"}
 """Column -> the field of a search for its values."""
 _IN: Final = {"finding": "findings"}
@@ -65,7 +68,7 @@ def leads(column: str, text: str) -> str:
     """Where a cell leads; empty: nowhere."""
     if len(text) > _LONGEST or text in ("unknown", "-", "nobody known"):
         return ""
-    if column in _LEADS:
+    if column in _LEADS and (column != "image" or _ONE_IMAGE.search(text)):
         path, name = _LEADS[column]
         return place(path, **{name: text})
     if column in _SEARCHED:

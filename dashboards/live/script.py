@@ -50,34 +50,49 @@ SCRIPT: Final = """'use strict';
     }
     if (now.nodeType !== Node.ELEMENT_NODE || now.isEqualNode(then)) return;
     attributes(now, then);
+    const wanted = new Set([...then.childNodes].map(nameOf));
     const named = new Map();
-    for (const child of now.childNodes) {
+    for (const child of [...now.childNodes]) {
       const name = nameOf(child);
-      if (name) named.set(name, [...(named.get(name) || []), child]);
+      if (name && !wanted.has(name)) { child.remove(); changed(now); }
+      else if (name) named.set(name, [...(named.get(name) || []), child]);
     }
     let place = now.firstChild;
-    for (const wanted of [...then.childNodes]) {
-      const name = nameOf(wanted);
-      const found = name ? (named.get(name) || []).shift() : place && alike(place, wanted) ? place : null;
-      if (found && alike(found, wanted)) {
-        if (found === place) place = place.nextSibling;
-        else if (!movable(now, found, place)) place = found.nextSibling;
-        else now.insertBefore(found, place);
-        merge(found, wanted, changed);
+    for (const next of [...then.childNodes]) {
+      const name = nameOf(next);
+      const found = name ? (named.get(name) || []).shift() : place && alike(place, next) ? place : null;
+      if (found && alike(found, next)) {
+        if (found !== place) place = moved(now, found, place);
+        place = found.nextSibling;
+        merge(found, next, changed);
       } else {
-        const made = document.importNode(wanted, true);
+        const made = document.importNode(next, true);
         now.insertBefore(made, place);
         changed(made.nodeType === Node.ELEMENT_NODE ? made : now);
       }
     }
     while (place) { const next = place.nextSibling; place.remove(); changed(now); place = next; }
   };
-  // To move an element takes the focus away from it: of two that change places the other one moves, and what
-  // stands between is taken away where it is and put in again behind.
-  const movable = (parent, found, place) => {
-    if (!found.contains(document.activeElement)) return true;
-    while (place && place !== found) { const next = place.nextSibling; place.remove(); place = next; }
-    return false;
+  // To move an element takes the focus away from it. So one that has it stays, and what stands before it goes: it is
+  // put in again where it is wanted.
+  const moved = (parent, found, place) => {
+    if (found.contains(document.activeElement))
+      while (place && place !== found) { const next = place.nextSibling; place.remove(); place = next; }
+    else parent.insertBefore(found, place);
+    return found;
+  };
+  // What a reader looks at stays where it is on the screen.
+  const held = () => {
+    if (!scrollY) return () => {};
+    const seen = node => {
+      const {top, bottom} = node.getBoundingClientRect();
+      return bottom > 0 && top < innerHeight;
+    };
+    const active = document.activeElement;
+    const anchor = active && main.contains(active) && seen(active) ? active
+      : [...main.querySelectorAll('tr, h2, h3, figure')].find(seen);
+    const was = anchor && anchor.getBoundingClientRect().top;
+    return () => { if (anchor && anchor.isConnected) scrollBy(0, anchor.getBoundingClientRect().top - was); };
   };
 
   const take = text => {
@@ -87,6 +102,7 @@ SCRIPT: Final = """'use strict';
     const active = document.activeElement;
     const around = active && main.contains(active) ? active.closest('.scroll') || active.closest('section') : null;
     const parts = new Set();
+    const hold = held();
     merge(main, then, node => {
       const section = node && node.closest && node.closest('section');
       const heading = section && section.querySelector('h2');
@@ -94,6 +110,7 @@ SCRIPT: Final = """'use strict';
       const row = node && node.closest && node.closest('tr, li');
       if (row) { row.classList.remove('changed'); void row.offsetWidth; row.classList.add('changed'); }
     });
+    hold();
     document.title = fresh.title;
     const lost = around && around.isConnected && !active.isConnected;
     if (lost) {

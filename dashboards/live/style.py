@@ -8,6 +8,7 @@ from dashboards.report.style import STYLE as REPORT
 
 _SERVED: Final = """
 .quiet { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+html { overflow-anchor: none; }  /* the script holds what is looked at, in every browser alike */
 [hidden] { display: none !important; }
 header .top { display: flex; flex-wrap: wrap; gap: .5rem 1.5rem; align-items: baseline;
   justify-content: space-between; }
@@ -22,7 +23,8 @@ form.search .wide { flex: 1 1 24rem; }
 label { display: block; font-size: .9rem; color: var(--soft); }
 input, select, textarea, button { font: inherit; color: var(--ink); background: var(--bg);
   border: 1px solid var(--plain); border-radius: 3px; padding: .35rem .5rem; }
-input, textarea, select { width: 100%; } textarea { font-family: ui-monospace, monospace; font-size: .875rem; }
+input, textarea, select { width: 100%; } input, select, form.search button { min-height: 2.5rem; }
+ textarea { font-family: ui-monospace, monospace; font-size: .875rem; }
 button { background: var(--panel); cursor: pointer; width: auto; } button.main { background: var(--link);
   color: var(--on); border-color: var(--link); }
 form.composer { display: grid; grid-template-columns: minmax(16rem, 26rem) 1fr; gap: 0 2rem; align-items: start; }

@@ -115,7 +115,8 @@ class Blocks(NamedTuple):
         for place, n in enumerate(kept):
             shown = self._shown(block.columns[n], row[n])
             if place == 0:
-                yield e("th", shown, scope="row", class_=_number(n, numeric))
+                named = "short" if block.columns[n] == "incident" else None
+                yield e("th", shown, scope="row", class_=_number(n, numeric) or named)
             else:
                 yield e("td", shown, class_=_number(n, numeric) or _WIDTHS.get(block.columns[n]))
 

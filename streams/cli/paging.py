@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from alerting.routing import Routes
+from alerting.text import utc
 from dashboards.live import CONTENT_SECURITY_POLICY, ICON, SCRIPT, STYLE, Shown, Written, composer, page
 from streams.cli.common import say
 from streams.cli.composing import foretold, keys_in_force, written_yaml
@@ -28,6 +29,7 @@ from streams.local.looking import looking
 from streams.local.page import HTML, PageAnswer, PageAsked, PageOptions, PageServer
 from streams.local.sqlite import Changes
 from streams.queries.columns import COLUMNS
+from streams.queries.conditions import is_
 from streams.queries.kql import QueryError
 from streams.queries.looking import Look
 from streams.queries.report import Wanted, views
@@ -36,6 +38,7 @@ from streams.queries.report.people import People
 from streams.queries.results import Subject
 from streams.queries.subjects import NothingCalledError
 from streams.settings import Settings, host_and_port, shown_address
+from streams.sinks.fields import HOMES
 from verifier.errors import InputError, PlaceError, PlaceUnavailable
 from verifier.times import DAY, MINUTE
 
@@ -97,7 +100,13 @@ class LivePages:
         return self._shown(asked, title, (), note, live=False)
 
     def _shown(
-        self, asked: PageAsked, title: str, sections: tuple[Section, ...], *notes: str, live: bool = True
+        self,
+        asked: PageAsked,
+        title: str,
+        sections: tuple[Section, ...],
+        *notes: str,
+        look: Look | None = None,
+        live: bool = True,
     ) -> Shown:
         hidden = sections if self._place.names else tuple(map(self._people.hidden, sections))
         home = asked.value("in")
@@ -107,7 +116,7 @@ class LivePages:
             path=asked.path,
             sections=hidden,
             notes=notes,
-            about=self._state.name,
+            about=_about(self._state, look),
             query=query,
             home=home if home in COLUMNS else "containers",
             live=live,
@@ -122,7 +131,7 @@ class LivePages:
             return self._shown(asked, title, (), _NOTHING)
         with looking(self._state, wall_clock(), PAGE_SECONDS) as look:
             try:
-                return self._shown(asked, title, make(look, self._wanted(look)))
+                return self._shown(asked, title, make(look, self._wanted(look)), look=look)
             except InputError as error:
                 if "nothing has been recorded" in str(error):
                     return self._shown(asked, title, (), _NOTHING)
@@ -132,20 +141,30 @@ class LivePages:
         """One incident."""
         with looking(self._state, wall_clock(), PAGE_SECONDS) as look:
             name = _named(asked)
-            return self._shown(asked, f"Incident {name}", views.incident(look.reader, self._wanted(look), name))
+            return self._shown(
+                asked, f"Incident {name}", views.incident(look.reader, self._wanted(look), name), look=look
+            )
 
     def image_page(self, asked: PageAsked) -> Shown:
         """One image."""
         with looking(self._state, wall_clock(), PAGE_SECONDS) as look:
-            subject = _image(look, _named(asked))
-            return self._shown(asked, subject.name, views.image(look.reader, self._wanted(look), subject))
+            name = _named(asked)
+            try:
+                subject = _image(look, name)
+            except NothingCalledError:
+                if not look.reader.find(HOMES["containers"], is_("image", name), limit=1).hits:
+                    raise
+                runs = views.found(look.reader, self._wanted(look), _quoted("image", name), "containers")
+                note = "It runs, and no digest of it is known: nothing can be said of its evidence."
+                return self._shown(asked, name, runs, note, look=look)
+            return self._shown(asked, subject.name, views.image(look.reader, self._wanted(look), subject), look=look)
 
     def signer_page(self, asked: PageAsked) -> Shown:
         """One signer."""
         name = _named(asked)
         with looking(self._state, wall_clock(), PAGE_SECONDS) as look:
             found = views.signer(look.reader, self._wanted(look), self._people.name(name), asked.value("issuer"))
-            return self._shown(asked, f"Signer {name}", found)
+            return self._shown(asked, f"Signer {name}", found, look=look)
 
     def search_page(self, asked: PageAsked) -> Shown:
         """What a query finds, and what is called so."""
@@ -160,7 +179,7 @@ class LivePages:
                 if not called:
                     raise
                 sections = ()
-            return self._shown(asked, "Search", (*called, *sections))
+            return self._shown(asked, "Search", (*called, *sections), look=look)
 
     def compose_page(self, asked: PageAsked) -> Shown:
         """The policy composer."""
@@ -209,6 +228,11 @@ _FIXED: Final = {
 }
 
 
+def _about(state: Path, look: Look | None) -> str:
+    recording = look is not None and look.live is None
+    return f"{state.name}, a recording until {utc(look.now)}" if look is not None and recording else state.name
+
+
 def _answer(status: int, shown: Shown) -> PageAnswer:
     return PageAnswer(status, page(shown).encode("utf-8", "replace"), HTML)
 
@@ -218,6 +242,11 @@ def _named(asked: PageAsked) -> str:
     if not name:
         raise InputError("the address names nothing: it needs ?name=")
     return name
+
+
+def _quoted(field: str, text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'{field}:"{escaped}"'
 
 
 def _image(look: Look, name: str) -> Subject:

@@ -234,13 +234,14 @@ def _pairs(values: Mapping[str, object]) -> Pairs:
 
 
 def _same_origin(request: web.Request) -> bool:
-    """Sent by a page of this server: browsers say where a request comes from, and nothing else has to be believed."""
+    """Sent by a page of this server. A browser says where a request comes from, and no page can have it say otherwise;
+    where it does not (no TLS, and not this machine) it names the origin.
+    """
     site = request.headers.get("Sec-Fetch-Site")
-    if site is not None and site != "same-origin":
-        return False
-    origin = request.headers.get("Origin", "").lower()
+    if site is not None:  # `Origin` is then `null`, as Referrer-Policy has it
+        return site == "same-origin"
     host = request.headers["Host"].lower()
-    return origin in (f"http://{host}", f"https://{host}")
+    return request.headers.get("Origin", "").lower() in (f"http://{host}", f"https://{host}")
 
 
 def _tag(answer: PageAnswer) -> str:

@@ -74,8 +74,14 @@ class People:
         left_out = WRITTEN | ({"sentence"} if "who" in block.columns else set())
         kept = [n for n, name in enumerate(block.columns) if name not in left_out]
         columns = tuple(block.columns[n] for n in kept)
-        rows = tuple(tuple(self._cell(block.columns[n], row[n]) for n in kept) for row in block.rows)
-        return msgspec.structs.replace(block, columns=columns, rows=rows)
+        rows = []
+        for row in block.rows:
+            words = [str(row[n]) for n, name in enumerate(block.columns) if name in WRITTEN and row[n]]
+            cells = ((block.columns[n], row[n]) for n in kept)
+            rows.append(
+                tuple(_without(self._cell(name, cell), words if name == "sentence" else ()) for name, cell in cells)
+            )
+        return msgspec.structs.replace(block, columns=columns, rows=tuple(rows))
 
     def _cell(self, column: str, cell: Cell) -> Cell:
         return self.called(cell) if column in PERSONS and isinstance(cell, str) else cell
@@ -100,6 +106,13 @@ class People:
             if len(name) > 1 and name in text:
                 text = re.sub(rf"(?<![\w:/@-]){re.escape(name)}(?![\w:/@-])", self.called(name), text)
         return text
+
+
+def _without(cell: Cell, words: Iterable[str]) -> Cell:
+    """A sentence that repeats what a person wrote, without it."""
+    for written in words:
+        cell = cell.replace(written, "…") if isinstance(cell, str) else cell
+    return cell
 
 
 _OURS: Final = frozenset({"tone", "lanes", "lane", "columns", "caption", "unit"})

@@ -21,7 +21,7 @@ from streams.queries.port import Hit, RecordReader, every
 from streams.queries.reading import key_names, signatures_of
 from streams.queries.report.common import ROWS, Wanted, cut, figure
 from streams.queries.report.happened import happened
-from streams.queries.report.model import Block, Figures, Part, Section, Table
+from streams.queries.report.model import Block, Figures, Part, Section, Sentences, Table
 from streams.queries.report.posture import posture, running_now
 from streams.queries.report.provenance import drawn, worst_verdicts
 from streams.queries.report.seen import seen
@@ -134,13 +134,6 @@ def image(reader: RecordReader, wanted: Wanted, subject: Subject) -> Sections:
 
 def _evidence(reader: RecordReader, subject: Subject) -> tuple[Block, ...]:
     known = evidence(reader, subject).images
-    signed = [
-        (shown_image(s.repository, s.digest), s.signer, s.issuer, s.format, s.kind, s.time, s.time_kind, s.problem)
-        for row in known
-        for s in row.signatures
-    ]
-    rows, more = cut(signed, ROWS, "signature", f"revet evidence show {subject.name}")
-    columns = ("image", "signer", "issuer", "format", "makes", "existed_by", "trusted", "problem")
     asked = [
         (shown_image(row.repository, row.digest), place.get("place", ""), place.get("outcome", ""),
          place.get("code", ""), place.get("detail", ""), "yes" if row.complete else "no", row.fetched)
@@ -149,8 +142,9 @@ def _evidence(reader: RecordReader, subject: Subject) -> tuple[Block, ...]:
     ]  # fmt: skip
     places, left = cut(asked, ROWS, "answer")
     told = ("image", "place", "answer", "code", "detail", "all_answered", "fetched")
+    problems = sorted({problem for row in known for problem in row.problems})
     return (
-        Table("Signatures and attestations, as the newest evidence has them", columns, rows, more),
+        Sentences(tuple(problems), "unknown", "Nothing about this evidence could not be read or asked for."),
         Table("Places that were asked", told, places, left, "nobody asked yet"),
     )
 
