@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
 #
-#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check: what `make test` uses
+#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check, axe: what `make test` uses
 #   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record and the tests marked kube use
 #   scripts/oracles.sh sigstore         timestamp-server, fulcio, rekor-posix: a private keyless stack
 #   scripts/oracles.sh policy           tester, kubectl-kyverno, syft: other verifiers' answers, asked by hand
@@ -9,21 +9,22 @@
 #   scripts/oracles.sh --list           what is there, and what would be built
 #
 # Results go to REVET_ORACLES (default ~/.cache/revet-oracles) and are built again when the version below changes.
-# Modules come from wherever `go` is configured to find them. Without `go` the missing ones are skipped, with a message and
-# exit 0; with CI=true that is a failure. Cold, on two cores: crane and registry seconds, cosign and cosign2 about six minutes
+# Modules come from wherever `go` is configured to find them, packages from wherever `npm` is. Without the one or the other
+# what needs it is skipped, with a message and exit 0; with CI=true that is a failure. Cold, on two cores: crane and registry seconds, cosign and cosign2 about six minutes
 # each, kube about ten, notation half a minute, sigstore five, policy almost half an hour.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
-default=(crane registry cosign cosign2 notation compose-check)
+default=(crane registry cosign cosign2 notation compose-check axe)
 kube=(etcd kube-apiserver kubectl)
 sigstore=(timestamp-server fulcio rekor-posix)
 policy=(tester kubectl-kyverno syft)
 
 # name | how | package | version. `install`: go install. `module`: a module of our own, for what go install refuses
 # (replace directives, or requirements that only a main module can satisfy). `kubernetes`: the same with its staging replaces.
-# `program`: scripts/oracles.d/NAME/main.go, a few lines of ours around that module.
+# `program`: scripts/oracles.d/NAME/main.go, a few lines of ours around that module. `npm`: a file of a package, whose whole
+# archive has to have the integrity named behind it.
 table() {
     cat <<'TABLE'
 crane           install     github.com/google/go-containerregistry/cmd/crane        v0.22.1
@@ -41,6 +42,7 @@ rekor-posix     install     github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/
 tester          module      github.com/sigstore/policy-controller/cmd/tester        v0.15.1
 kubectl-kyverno module      github.com/kyverno/kyverno/cmd/cli/kubectl-kyverno      v1.19.1
 syft            install     github.com/anchore/syft/cmd/syft                        v1.52.0
+axe             npm         axe-core/axe.min.js                                     4.14.1 sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==
 TABLE
 }
 
@@ -93,6 +95,15 @@ build_program() { # MODULE VERSION OUTPUT
     go build -mod=mod "${flags[@]}" -ldflags="$ldflags" -o "$3" .
 }
 
+build_npm() { # PACKAGE/FILE VERSION OUTPUT
+    local package="${1%%/*}" file="${1#*/}" found
+    npm pack --silent --ignore-scripts "$package@$2" >/dev/null
+    found="sha512-$(openssl dgst -sha512 -binary "$package-$2.tgz" | base64 -w0)"
+    [ "$found" = "$(field "$name" 5)" ] || { echo "oracles: $package@$2 is not what it was: $found" >&2; return 1; }
+    tar -xzOf "$package-$2.tgz" "package/$file" >"$3"
+    chmod +x "$3" # as everything here: that is how what is there is told
+}
+
 build_kubernetes() { # PACKAGE VERSION OUTPUT
     local staging="v0.${2#v1.}" gomod module number="${2#v}"
     go mod init revet.test/oracle
@@ -120,7 +131,7 @@ build() ( # NAME; a subshell: its folder, directory and variables end with it
 )
 
 list() {
-    table | while read -r name _ package version; do
+    table | while read -r name _ package version _; do
         if current "$name"; then state="there"; else state="to build"; fi
         printf '%-15s %-9s %s@%s\n' "$name" "$state" "$package" "$version"
     done
@@ -149,16 +160,21 @@ if [ "${#wanted[@]}" -eq 0 ]; then
     echo "oracles: ${names[*]}: there, in $cache"
     exit 0
 fi
-if ! command -v go >/dev/null; then
-    echo "oracles: no go on PATH; skipped: ${wanted[*]}. Tests that need them will be skipped too." >&2
+lacking=() buildable=()
+for name in "${wanted[@]}"; do
+    with=go
+    [ "$(field "$name" 2)" != npm ] || with=npm
+    if command -v "$with" >/dev/null; then buildable+=("$name"); else lacking+=("$name (no $with)"); fi
+done
+if [ "${#lacking[@]}" -gt 0 ]; then
+    echo "oracles: skipped: ${lacking[*]}. Tests that need them will be skipped too." >&2
     [ "${CI:-}" != true ] || exit 1
-    exit 0
 fi
 
 mkdir -p "$cache"
 failed=()
-for name in "${wanted[@]}"; do
-    echo "oracles: building $name $(field "$name" 4) with $(go version | cut -d' ' -f3)"
+for name in "${buildable[@]}"; do
+    echo "oracles: building $name $(field "$name" 4)"
     # Not `build || ...` alone: bash switches `set -e` off inside a function called that way.
     set +e
     (set -e; build "$name")

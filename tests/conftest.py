@@ -169,6 +169,7 @@ def _wheels() -> Path | str:
 
 
 FINDERS: dict[str, Callable[[], Path | str]] = {
+    "axe": _oracle("axe"),
     "chromium": _program("chromium", "chromium-browser", "google-chrome"),
     "compose-check": _oracle("compose-check"),
     "cosign": _oracle("cosign"),

@@ -44,7 +44,7 @@ caption { text-align: left; padding: .25rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid var(--line);
   overflow-wrap: anywhere; min-width: 6.5rem; max-width: 30rem; }
 th.number, td.number { min-width: 4rem; } td.prose { min-width: 15rem; }
-td.name { min-width: 11rem; }
+td.name { min-width: 11rem; } th.short { white-space: nowrap; }
 thead th { background: var(--panel); white-space: nowrap; } tbody th { font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; } time { white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); } .unknown { color: var(--unknown); }

@@ -29,7 +29,7 @@ from streams.cli.render import safe
 from streams.cli.trustplace import Place, place_option
 from streams.local.admissions import Rejudged, rejudge_recorded
 from streams.local.plan import plan
-from streams.local.preview import Counts, NamespaceCounts, PolicyCounts, Preview
+from streams.local.preview import OUTCOMES, Preview, differences
 from verifier.adapters.package_data import public_good_root
 from verifier.errors import PolicyError
 from verifier.policy.check import Problem, check_documents
@@ -164,19 +164,16 @@ def preview(files: tuple[str, ...], prune: bool, since: str | None, state: Place
     return EXIT_VIOLATION if foretold.breaks else EXIT_OK
 
 
-_OUTCOMES: Final = ("valid", "violates", "unverifiable", "ungoverned")
-
-
 def _print(foretold: Preview, names: Sequence[str]) -> None:
     changed = {row.policy for row in foretold.policies}
-    rows = [(row.policy or "all together", *_cells(row)) for row in foretold.policies]
-    print_table(("policy", *_OUTCOMES), rows, title="containers")
+    rows = [(row.policy or "all together", *differences(row)) for row in foretold.policies]
+    print_table(("policy", *OUTCOMES), rows, title="containers")
     same = [name for name in names if name not in changed]
     if same:
         click.echo(safe(f"no difference for what runs: {', '.join(same)}"))
     if foretold.namespaces:
-        spaces = [(n.cluster, n.namespace, n.team, *_cells(n)) for n in foretold.namespaces[:SHOWN]]
-        print_table(("cluster", "namespace", "team", *_OUTCOMES), spaces, title="\nnamespaces")
+        spaces = [(n.cluster, n.namespace, n.team, *differences(n)) for n in foretold.namespaces[:SHOWN]]
+        print_table(("cluster", "namespace", "team", *OUTCOMES), spaces, title="\nnamespaces")
         more(len(foretold.namespaces))
     _print_breaks(foretold)
     opened = Counter(finding.code for finding in foretold.opened)
@@ -210,15 +207,6 @@ def _print_past(past: Rejudged) -> None:
         columns = ("admitted", "namespace", "team", "workload", "image", "policy", "why")
         print_table(columns, rows, title="\nlet in, would not be")
         more(len(past.turned_away))
-
-
-def _cells(row: PolicyCounts | NamespaceCounts) -> list[str]:
-    return [_cell(row.before, row.after, outcome) for outcome in _OUTCOMES]
-
-
-def _cell(before: Counts, after: Counts, outcome: str) -> str:
-    old, new = getattr(before, outcome), getattr(after, outcome)
-    return f"{old:,}" if old == new else f"{old:,} → {new:,}"
 
 
 def _numbers(values: Counter[str]) -> str:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +33,7 @@ from streams.cli.common import (
     show_time,
 )
 from streams.cli.outcomes import folded
+from streams.cli.paging import shown
 from streams.cli.recordings import print_limits, recordings
 from streams.cli.sources import evidence_source
 from streams.clock import wall_clock
@@ -59,7 +58,7 @@ from streams.queries.context import context_of
 from streams.queries.history import limits
 from streams.queries.sqlite import SqliteReader
 from streams.serving.receiving import receiver_options
-from streams.settings import Settings, host_and_port, load_settings, shown_address
+from streams.settings import Settings, host_and_port, is_loopback, load_settings, shown_address
 from streams.tellers import Counter, channels_of, courier_of, pressing_of, routes_of
 from streams.telling import Copied, Courier, Direct
 from verifier.adapters.package_data import public_good_root
@@ -95,7 +94,8 @@ class Played(msgspec.Struct, frozen=True):
 @click.command(
     epilog="Examples:\n\n\b\n"
     "  $ revet run --replay audit.jsonl --replay pods.jsonl --trust trust/ --evidence oci-layout:images\n"
-    "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu --watch prod-eu=$HOME/.kube/config\n\n"
+    "  $ revet run --listen 127.0.0.1:9880 --cluster prod-eu --watch prod-eu=$HOME/.kube/config\n"
+    "  $ revet run --ui 127.0.0.1:8090 --state lookback.sqlite\n\n"
     "Settings come from the command line, else REVET_* variables, else revet.yaml: docs/settings.md."
 )
 @click.option(
@@ -112,6 +112,13 @@ class Played(msgspec.Struct, frozen=True):
 @click.option(
     "--watch", multiple=True, metavar="NAME=KUBECONFIG[#CONTEXT]", help="Watch the pods of a cluster. Repeatable."
 )
+@click.option("--ui", metavar="HOST:PORT", help="Show the record as a live page there; a loopback address.")
+@click.option(
+    "--ui-host", multiple=True, metavar="NAME",
+    help="The page is asked for by this name too, behind something that asks people who they are; with it --ui may be"
+    " another address. Repeatable.",
+)  # fmt: skip
+@click.option("--ui-names", is_flag=True, default=None, help="Name people on the page. Only for the security role.")
 @click.option("--listen-token-file", type=_FILE, metavar="FILE", help="Bearer token that senders must show.")
 @click.option("--cluster", metavar="NAME", help="Cluster of what names none.  [default: local]")
 @click.option(
@@ -152,13 +159,14 @@ def command(
 
     With --replay it plays recordings of audit events and pods in the order of their time, prints a summary and ends.
     With --listen it stays and takes events as they happen; with --watch it stays and reads the pods of clusters.
-    Staying, it judges every trust change within a second.
+    Staying, it judges every trust change within a second. With --ui it shows the record as a page that keeps itself up
+    to date, and stays; alone it only shows what the state file has.
     """
     settings = load_settings(settings_file, os.environ, _given(flags))
     sources = recordings(replay, settings.cluster, "--replay prod-eu=audit.jsonl")
     stays = bool(settings.listen.address or settings.pods.clusters)
-    if not sources and not stays:
-        raise click.UsageError("nothing to do: give --replay FILE, or --listen HOST:PORT or --watch NAME=FILE to stay")
+    if not sources and not stays and not settings.ui.address:
+        raise click.UsageError("nothing to do: give --replay FILE; or --listen, --watch or --ui to stay")
     if until is not None and stays:
         raise click.UsageError("--until ends a replay; with --listen or --watch time goes on by itself")
     if look_back and (stays or until is not None or not sources):
@@ -169,13 +177,33 @@ def command(
     settle_collector()
     made = _Run(settings, state, sources, until, output)
     made.look_back = LookBacks(wall_clock()) if look_back else None
-    with _lease(state):
-        return asyncio.run(made.run())
+    code = EXIT_OK
+    with shown(settings, state) as page:
+        if sources or stays:
+            with _lease(state):
+                code = asyncio.run(made.run())
+        if page and not stays and code == EXIT_OK:
+            say(f"revet: {page} shows {state}; nothing else is done, and commands work beside it")
+            if settings.trust and not sources:
+                say("revet: note: trust is not applied: that needs --replay, --listen or --watch")
+            asyncio.run(_signalled())
+    return code
+
+
+async def _signalled() -> None:
+    """Until somebody ends it."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await ended.wait()
 
 
 _PLACES: Final[dict[str, tuple[str, ...]]] = {
     "listen": ("listen", "address"),
     "watch": ("pods", "clusters"),
+    "ui": ("ui", "address"),
+    "ui_host": ("ui", "hosts"),
+    "ui_names": ("ui", "names"),
     "listen_token_file": ("listen", "token_file"),
     "cluster": ("cluster",),
     "state": ("state",),
@@ -413,9 +441,9 @@ class _Run:
             scheme = "https" if listen.certificate_file else "http"
             say(f"revet: listening on {scheme}://{shown}/audit and /audit/CLUSTER")
             known = listen.senders or listen.token_text()
-            if not _is_loopback(host) and not known:
+            if not is_loopback(host) and not known:
                 say(f"revet: warning: whoever reaches {shown} can send events: --listen-token-file, or listen.senders")
-            elif not _is_loopback(host) and not listen.certificate_file:
+            elif not is_loopback(host) and not listen.certificate_file:
                 say(f"revet: warning: tokens come in clear text to {shown}: listen.certificate_file, or TLS in front")
             yield
 
@@ -493,13 +521,6 @@ def _evidence(settings: Settings) -> EvidenceSource:
         platform=evidence.platform,
     )
     return msgspec.structs.replace(source, registry=registry_options(evidence))
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return re.fullmatch(r"localhost", host) is not None
 
 
 def _counts(numbers: Mapping[str, int]) -> str:

@@ -12,36 +12,17 @@ from streams.cli.changing import when_given
 from streams.cli.common import EXIT_USAGE, now, output_option, print_json, print_table, say, show_time, zoned
 from streams.cli.looking import Record, looking, record_option
 from streams.cli.render import safe
+from streams.queries.columns import HISTORY, TITLES, columns_of
 from streams.queries.conditions import full_name, values_of
 from streams.queries.kql import QueryError
 from streams.queries.lists import search
 from streams.queries.port import MAX_PAGE, Hit
 from streams.queries.results import SearchResult, as_json
-from streams.sinks.fields import FIELDS, SEARCHABLE, SHORT_NAMES, home_of
+from streams.sinks.fields import FIELDS, SEARCHABLE, home_of
 from verifier.errors import InputError
 
-HISTORY: Final = "history"
 CELL_LIMIT: Final = 240
 """Characters of one value in the table; JSON has all of them."""
-
-COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "containers": ("state", "cluster", "namespace", "pod", "container", "image", "verdict", "reason"),
-    "findings": ("state", "severity", "finding", "cluster", "namespace", "workload", "image"),
-    "incidents": ("short_id", "state", "severity", "incident_kind", "subject", "containers"),
-    "images": ("image", "provenance.evidence.complete", "provenance.key.name"),
-    "namespaces": ("cluster", "namespace", "owner"),
-    "feeds": ("cluster", "feed", "since", "last"),
-    "deadletters": ("state", "code", "source"),
-    "admission": ("time", "admission", "cluster", "namespace", "workload", "user", "asked"),
-    "claim": ("time", "claim", "claim_engine", "claim_policy", "cluster", "namespace", "resource", "name", "asked"),
-    "lifecycle": ("time", "action", "cluster", "namespace", "pod", "container", "image"),
-    "verification": ("time", "image", "namespace", "policy", "previous", "verdict", "reason"),
-    "finding": ("time", "action", "finding", "cluster", "namespace", "workload", "image"),
-    "incident": ("time", "action", "short_id", "severity", "subject"),
-    "trust": ("time", "user", "message"),
-    HISTORY: ("time", "dataset", "action", "message"),
-}
-"""Dataset -> columns of its table; others are shown as `history` is."""
 
 
 @click.command(
@@ -104,8 +85,7 @@ def _columns(home: str, fields: str | None) -> tuple[str, ...]:
         InputError: no such field, or no such part of the record.
     """
     if fields is None:
-        short = HISTORY if home == HISTORY else home_of(home).removeprefix("revet-state-").removeprefix("revet.")
-        return tuple(SHORT_NAMES.get(name, name) for name in COLUMNS.get(short, COLUMNS[HISTORY]))
+        return columns_of(home)
     names = [name.strip() for name in fields.split(",") if name.strip()]
     if not names:
         raise InputError("--fields names no field; give --fields pod,image")
@@ -134,14 +114,10 @@ def print_hits(found: SearchResult, columns: Sequence[str]) -> None:
     if not found.hits:
         say("nothing found")
         return
-    titles = [_TITLES.get(name, name) for name in columns]
+    titles = [TITLES.get(name, name) for name in columns]
     print_table(titles, [[_cell(hit, name) for name in columns] for hit in found.hits])
     if found.after:
         say(f"{len(found.hits)} shown; there is more: --after {shlex.quote(found.after)}")
-
-
-_TITLES: Final = {full: short for short, full in reversed(SHORT_NAMES.items())}
-"""Full name -> the first of its short names."""
 
 
 def _cell(hit: Hit, name: str) -> str:

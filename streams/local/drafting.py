@@ -410,7 +410,7 @@ def _folder(repository: str) -> str:
 
 def _text(head: Iterable[str], documents: Iterable[dict[str, Any]]) -> str:
     """Comments, then the documents. Everything that came from a stranger is one escaped line of ASCII."""
-    return _joined(head, map(_yaml, documents))
+    return _joined(head, map(as_yaml, documents))
 
 
 def _joined(head: Iterable[str], texts: Iterable[str]) -> str:
@@ -421,7 +421,7 @@ def _split(name: str, head: Sequence[str], documents: Iterable[dict[str, Any]]) 
     """`_text` of many documents, in as many files as the reader of documents needs."""
     parts: list[list[str]] = [[]]
     size = 0
-    for text in map(_yaml, documents):
+    for text in map(as_yaml, documents):
         if len(parts[-1]) >= MAX_DOCUMENTS or size + len(text) > MAX_FILE_CHARACTERS:
             parts.append([])
             size = 0
@@ -432,7 +432,8 @@ def _split(name: str, head: Sequence[str], documents: Iterable[dict[str, Any]]) 
     return {f"{name}-{number}.yaml": _joined(head, part) for number, part in enumerate(parts, start=1)}
 
 
-def _yaml(document: dict[str, Any]) -> str:
+def as_yaml(document: dict[str, Any]) -> str:
+    """A document as people write it: members in their order, keys of several lines as a block."""
     return str(yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=110))
 
 

@@ -82,12 +82,12 @@ def silences(path: Path) -> list[Silence]:
 
 
 @contextmanager
-def looking(path: Path, wall: Micros) -> Iterator[StateLook]:
-    """Look into a state file; `wall` is the wall clock, for states that live in it.
+def looking(path: Path, wall: Micros, seconds: float | None = None) -> Iterator[StateLook]:
+    """Look into a state file; `wall` is the wall clock, for states that live in it. `seconds`: see `open_reading`.
 
     Raises:
         InputError: there is no state file, or it is something else.
         PlaceUnavailable: it cannot be read now.
     """
-    with open_reading(path) as connection:
+    with open_reading(path, seconds) as connection:
         yield StateLook(connection, wall)

@@ -100,6 +100,16 @@ class NamespaceCounts(msgspec.Struct, frozen=True):
     after: Counts
 
 
+OUTCOMES: Final[tuple[Outcome, ...]] = ("valid", "violates", "unverifiable", "ungoverned")
+"""In the order that counts are shown in."""
+
+
+def differences(row: PolicyCounts | NamespaceCounts) -> list[str]:
+    """Counts by outcome as people read them: `12`, or `12 → 3`."""
+    pairs = ((getattr(row.before, outcome), getattr(row.after, outcome)) for outcome in OUTCOMES)
+    return [f"{old:,}" if old == new else f"{old:,} → {new:,}" for old, new in pairs]
+
+
 class Preview(msgspec.Struct, frozen=True):
     """What the records would come to, had they been applied at `at`."""
 

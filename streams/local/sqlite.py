@@ -7,6 +7,7 @@ never holds the writer up.
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -35,8 +36,9 @@ _RECENT: Final = 2_000
 
 
 @contextmanager
-def open_reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection in one read transaction: what is read belongs together.
+def open_reading(path: Path, seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+    """A read-only connection in one read transaction: what is read belongs together. A question that is not answered
+    `seconds` from now on ends as if the place did not answer.
 
     Raises:
         InputError: there is no state file, or it is something else.
@@ -47,12 +49,49 @@ def open_reading(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as found:
             found.execute("PRAGMA busy_timeout=10000")
+            if seconds is not None:
+                end = time.monotonic() + seconds
+                found.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
             found.execute("BEGIN")
             yield found
     except sqlite3.OperationalError as error:
         raise PlaceUnavailable("state-unavailable", f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is not a revet state file: {error}") from error
+
+
+_STEPS: Final = 20_000
+"""Instructions of SQLite between two looks at the clock: a millisecond or less."""
+
+
+class Changes:
+    """Whether a state file has changed since somebody looked, at the cost of looking at one page of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._file = (0, 0)
+
+    def mark(self) -> str:
+        """Differs from the one before when the file may have changed; of one thread. Raises nothing."""
+        try:
+            found = self._path.stat()
+            if self._connection is None or (found.st_dev, found.st_ino) != self._file:
+                self.close()
+                self._file = (found.st_dev, found.st_ino)
+                where = f"{self._path.absolute().as_uri()}?mode=ro"
+                self._connection = sqlite3.connect(where, uri=True, isolation_level=None)
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        except (OSError, sqlite3.Error):
+            self.close()
+            return f"unreadable/{time.monotonic_ns()}"
+        return f"{self._file}/{version}/{id(self._connection)}"
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 # ------------------------------------------------------------------------------------------------------------ the clock

@@ -14,6 +14,7 @@ from streams.settings.keys import KeySettings
 from streams.settings.kibana import KibanaSettings
 from streams.settings.ledger import LedgerSettings
 from streams.settings.loading import FILE, Loaded, Values, load, load_settings
+from streams.settings.page import UiSettings, is_loopback
 from streams.settings.section import Section, host_and_port, secret_of, shown_address
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
@@ -43,10 +44,12 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "SlackSettings",
+    "UiSettings",
     "Values",
     "WatchedCluster",
     "documented",
     "host_and_port",
+    "is_loopback",
     "leaves",
     "load",
     "load_settings",

@@ -15,6 +15,7 @@ from streams.settings.hub import HubSettings
 from streams.settings.keys import KeySettings
 from streams.settings.kibana import KibanaSettings
 from streams.settings.ledger import LedgerSettings
+from streams.settings.page import UiSettings
 from streams.settings.section import Section
 from streams.settings.single import EvidenceSettings, ListenSettings, NotificationSettings, OwnerSettings
 from streams.settings.telling import AlertingSettings, SlackSettings
@@ -41,6 +42,7 @@ class Settings(Section):
     listen: ListenSettings = ListenSettings()
     pods: PodsSettings = PodsSettings()
     reports: ReportsSettings = ReportsSettings()
+    ui: UiSettings = UiSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     notifications: NotificationSettings = NotificationSettings()
     owners: OwnerSettings = OwnerSettings()

@@ -148,8 +148,21 @@ class Page:
     def pressed(self, key: str) -> None:
         """One key, as a person presses it."""
         code = {"Tab": 9, "Enter": 13}[key]
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code})
+        given = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        text = {"text": "\r"} if key == "Enter" else {}  # without it a form is not sent
+        self.call("Input.dispatchKeyEvent", {"type": "keyDown", **given, **text})
+        self.call("Input.dispatchKeyEvent", {"type": "keyUp", **given})
+
+    def typed(self, text: str) -> None:
+        """Text into what has the focus."""
+        self.call("Input.insertText", {"text": text})
+
+    def until(self, script: str, seconds: float = SECONDS) -> None:
+        """Wait until an expression is true in the page; navigations in between are fine."""
+        end = time.monotonic() + seconds
+        while not self.told(script):
+            assert time.monotonic() < end, (script, self.said, self.told("document.body.innerText.slice(0, 2000)"))
+            time.sleep(0.05)
 
     def drawn(self, top: int = 0, height: int = 900, width: int = 1280) -> bytes:
         """A PNG of a part of the page."""

@@ -104,6 +104,7 @@ DOORS = {
         "streams/collectors/webhook.py",
         "streams/collectors/watch.py",
         "streams/collectors/apiserver.py",
+        "streams/local/page.py",
         "streams/serving/operations.py",
         "streams/kibana.py",
     ),
@@ -244,7 +245,8 @@ def commands(module: Module) -> Iterator[str]:
 SHARED_BY_COMMANDS = frozenset(
     [
         *("common", "looking", "render", "sources", "manifests", "changing", "named_files", "explained"),
-        *("exporting", "recordings", "trust_files", "trust_root", "trust_signing", "trustplace", "outcomes"),
+        *("exporting", "paging", "composing", "recordings", "trust_files", "trust_root"),
+        *("trust_signing", "trustplace", "outcomes"),
     ]
 )
 """Modules of streams/cli that are no command."""

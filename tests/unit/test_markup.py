@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from alerting.text import safe
-from dashboards.markup import ATTRIBUTES, LONGEST, TAGS, e, rendered
+from dashboards.markup import ATTRIBUTES, LONGEST, PLACES, TAGS, Whole, e, place, rendered
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -96,16 +97,50 @@ def test_a_link_into_the_page():
     assert rendered(e("a", "x", href="#trust-1")) == '<a href="#trust-1">x</a>'
 
 
-@pytest.mark.parametrize("tag", ["script", "style", "img", "iframe", "object", "form", "foreignObject", "use", "a b"])
+@pytest.mark.parametrize("tag", ["script", "style", "img", "iframe", "object", "base", "foreignObject", "use", "a b"])
 def test_elements_that_load_or_run_something_cannot_be_made(tag):
     with pytest.raises(ValueError, match="no element"):
         e(tag)
 
 
-@pytest.mark.parametrize("name", ["onclick", "style", "src", "srcset", "action", "xlink:href", "a b"])
+@pytest.mark.parametrize("name", ["onclick", "style", "src", "srcset", "formaction", "xlink:href", "a b"])
 def test_attributes_that_load_or_run_something_cannot_be_made(name):
     with pytest.raises(ValueError, match="no attribute"):
         e("p", **{name: "x"})
+
+
+@pytest.mark.parametrize("attribute", ["href", "action"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "//evil.example",
+        "/\\evil.example",
+        "https://evil.example/",
+        "/a//b",
+        "/a?x=<b>",
+        "/a?x=\u202e",
+        "javascript:x",
+        "a",
+    ],
+)
+def test_a_served_page_leads_to_its_own_server_alone(attribute, address):
+    assert rendered(e("a", **{attribute: address}), PLACES) == f'<a {attribute}="#"></a>'
+
+
+def test_an_address_carries_any_name_and_a_file_leads_nowhere_all_the_same():
+    for name in HOSTILE:
+        made = e("a", "x", href=place("/image", name=name[:500]))
+        ((_, attributes),) = read(rendered(made, PLACES)).tags
+        query = parse_qs(urlsplit(attributes["href"]).query, keep_blank_values=True, errors="replace")
+        assert query["name"] == [name[:500].encode("utf-8", "replace").decode()]
+        assert 'href="#"' in rendered(made)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_somebody_wrote_comes_back_whole_and_as_text(text):
+    found = read(rendered(e("textarea", Whole(text))))
+    assert [tag for tag, _ in found.tags] == ["textarea"]
+    assert found.text == text
 
 
 def test_names_that_pages_may_use_are_plain():

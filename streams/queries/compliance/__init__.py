@@ -21,6 +21,7 @@ from streams.queries.port import Hit, RecordReader, every, one
 from streams.queries.reading import chunks, text_of
 from streams.queries.report.common import Wanted, number
 from streams.queries.report.model import Block, Part, Report, Section, Sentences, Table
+from streams.queries.report.people import People
 from streams.queries.report.seen import seen
 from streams.queries.results import Cell
 from streams.sinks.document import shown_image
@@ -211,12 +212,10 @@ class _People:
 
     def __init__(self, sampling: Sampling) -> None:
         self._names = sampling.names
-        self._numbers: dict[str, int] = {}
+        self._people = People()
 
     def called(self, name: str) -> str:
-        if self._names or not name:
-            return name
-        return f"person {self._numbers.setdefault(name, len(self._numbers) + 1)}"
+        return name if self._names else self._people.called(name)
 
 
 def _limits(sampling: Sampling) -> Section:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from streams.queries.conditions import EVERYTHING, full_name, is_, one_of
+from streams.queries.conditions import EVERYTHING, Condition, full_name, is_, one_of
 from streams.queries.port import RecordReader
 from streams.queries.questions.common import Placed, placed
 from streams.queries.report.common import Wanted, asked_table, cut, figure
@@ -30,10 +30,10 @@ class Running(NamedTuple):
     team: str
 
 
-def running_now(reader: RecordReader, wanted: Wanted) -> list[Running]:
-    """What runs now, counted by place, image and verdict. Raises as `RecordReader.groups`."""
+def running_now(reader: RecordReader, wanted: Wanted, where: Condition = EVERYTHING) -> list[Running]:
+    """What runs now (of what fulfils `where`), counted by place, image and verdict. Raises as `RecordReader.groups`."""
     teams = Teams(reader, wanted.routes)
-    counts = placed(reader, wanted.asked(), EVERYTHING, by="verdict")
+    counts = placed(reader, wanted.asked(), where, by="verdict")
     names = {key: teams(*key) for key in {(place.cluster, place.namespace) for place in counts}}
     return [Running(place, number, names[place.cluster, place.namespace]) for place, number in counts.items()]
 

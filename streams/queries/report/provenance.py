@@ -39,8 +39,8 @@ def provenance(reader: RecordReader, wanted: Wanted, running: Sequence[Running])
     """
     chosen = wanted.images or tuple(_chosen(running))
     told = "The images that were asked for." if wanted.images else "Of what runs: first what violates a policy."
-    verdicts = _verdicts(running)
-    parts = tuple(_drawn(reader, wanted, subject, verdicts) for subject in chosen)
+    verdicts = worst_verdicts(running)
+    parts = tuple(drawn(reader, wanted, subject, verdicts) for subject in chosen)
     return Section("provenance", "Provenance", f"{told} Others: `revet report --image IMAGE`.", parts)
 
 
@@ -54,7 +54,7 @@ def _chosen(running: Sequence[Running]) -> Iterator[Subject]:
         yield Subject("digest", shown_image(repository, digest), (digest,))
 
 
-def _verdicts(running: Sequence[Running]) -> dict[str, str]:
+def worst_verdicts(running: Sequence[Running]) -> dict[str, str]:
     """Digest -> the worst that is said of it anywhere."""
     worst: dict[str, str] = {}
     for row in running:
@@ -75,7 +75,8 @@ class _Answers(msgspec.Struct, frozen=True):
     running: list[dict[str, Cell]]
 
 
-def _drawn(reader: RecordReader, wanted: Wanted, subject: Subject, verdicts: dict[str, str]) -> Part:
+def drawn(reader: RecordReader, wanted: Wanted, subject: Subject, verdicts: dict[str, str]) -> Part:
+    """Where one image comes from and where it went; `verdicts`: digest -> the worst of it. Raises as `provenance`."""
     tables, found = [], {}
     for name, caption in _TABLES.items():
         of = question(name)

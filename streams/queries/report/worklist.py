@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Final
 
+import msgspec
+
 from alerting.text import count
 from streams.queries.lists import incidents
 from streams.queries.port import MAX_PAGE, RecordReader
@@ -24,12 +26,18 @@ _RANK: Final = {name: n for n, name in enumerate(("critical", "high", "medium", 
 
 
 def worklist(reader: RecordReader, wanted: Wanted) -> Section:
-    """Incidents.
+    """Incidents with their timelines.
 
     Raises:
         InputError: nothing was recorded here.
         PlaceUnavailable: the store does not answer.
     """
+    listed, shown = incident_lists(reader, wanted)
+    return msgspec.structs.replace(listed, parts=(*listed.parts, *(one(reader, wanted, row) for row in shown)))
+
+
+def incident_lists(reader: RecordReader, wanted: Wanted) -> tuple[Section, list[IncidentRow]]:
+    """The lists alone, and the incidents that are told first. Raises as `worklist`."""
     active = sorted(incidents(reader, states=("open", "acknowledged"), limit=MAX_PAGE).rows, key=_worst)
     ended = [row for row in incidents(reader, states=("resolved",), limit=LISTED).rows if row.changed >= wanted.start]
     numbers = Counter(row.severity for row in active)
@@ -41,13 +49,8 @@ def worklist(reader: RecordReader, wanted: Wanted) -> Section:
         )
     )
     lists = (figures, _listed("Open incidents, worst first", active), _listed("Incidents that ended", ended))
-    shown = [*active, *ended][:TIMELINES]
-    return Section(
-        "incidents",
-        "Incidents",
-        "Findings of one cause are one incident; its members are counted, not listed.",
-        (Part(lists), *(_one(reader, wanted, row) for row in shown)),
-    )
+    text = "Findings of one cause are one incident; its members are counted, not listed."
+    return Section("incidents", "Incidents", text, (Part(lists),)), [*active, *ended][:TIMELINES]
 
 
 def _worst(row: IncidentRow) -> tuple[object, ...]:
@@ -70,7 +73,8 @@ def _row(row: IncidentRow) -> tuple[Cell, ...]:
     return (row.short_id, row.severity, row.state, row.kind, row.subject, *numbers, opened, row.acknowledged_by, teams)
 
 
-def _one(reader: RecordReader, wanted: Wanted, row: IncidentRow) -> Part:
+def one(reader: RecordReader, wanted: Wanted, row: IncidentRow) -> Part:
+    """One incident: its timeline, notes and silences. Raises as `worklist`."""
     subject = Subject("incident", row.short_id, (row.id,))
     columns = ("time", "what", "who", "why", "severity", "state", "containers", "sentence")
     asked = wanted.asked(subject=subject, limit=STEPS)
