@@ -66,11 +66,11 @@ class Revet:
     def err(self) -> str:
         return "".join(self._err)
 
-    def port(self, timeout: float = 30) -> int:
+    def port(self, timeout: float = 90) -> int:
         """Where it listens, once it does."""
         return int(self.said(r"listening on http://\S*:(\d+)/audit", timeout))
 
-    def said(self, pattern: str, timeout: float = 30) -> str:
+    def said(self, pattern: str, timeout: float = 90) -> str:
         """The first group of what it says on standard error, once it does."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

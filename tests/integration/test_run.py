@@ -127,7 +127,7 @@ def test_a_file_that_grew_is_read_on(recording: Recording, trust: Path, tmp_path
     ],
 )
 def test_what_is_wrong_is_said_with_an_example(args: tuple[str, ...], code: int, says: str, tmp_path: Path) -> None:
-    done = run("run", *args, "--state", str(tmp_path / "s.sqlite"), timeout=30)
+    done = run("run", *args, "--state", str(tmp_path / "s.sqlite"), timeout=100)
     assert done.returncode == code, done.stderr
     assert says in done.stderr.replace("\n", " ")
 
@@ -160,7 +160,7 @@ def test_a_second_process_is_told_who_drives_the_state(recording: Recording, tmp
     lease = Lease.try_acquire(state, "the test")
     assert lease is not None
     with lease:
-        done = run("run", "--replay", str(recording.pods), "--state", str(state), timeout=30)
+        done = run("run", "--replay", str(recording.pods), "--state", str(state), timeout=100)
     assert done.returncode == 4
     assert "the test (pid" in done.stderr
     assert "drives" in done.stderr
