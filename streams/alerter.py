@@ -252,7 +252,8 @@ class Alerter:
         if expiry != self._expiry_stored:
             self._expiry_stored = expiry
             rows.append((EXPIRY, "", expiry))
-        for kind, keeper in ((STORM, self._storms), *self._own_rows()):
+        keepers: list[tuple[str, Saving]] = [(STORM, self._storms), *self._own_rows()]
+        for kind, keeper in keepers:
             rows += [(kind, key, value) for key, value in keeper.dirty().items()]
             keeper.saved()
         return rows
