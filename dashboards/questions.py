@@ -1,7 +1,8 @@
-"""The fifteen questions of an incident responder as saved searches: one of Discover for each. Pure.
+"""The fifteen questions (`streams.queries.questions`) as saved searches: one of Discover for each. Pure.
 
-Each shows everything of its kind, newest first; the subject (a digest, a pod, an incident, a time) is added in the
-search bar, as `example` shows. `search` is the type of saved object that every Kibana since 8 takes and migrates.
+Number and wording are those of `revet ask`; a test holds what a search finds to what is answered there. Each shows
+everything of its kind, newest first; the subject (a digest, a pod, an incident, a time) is added in the search bar, as
+`example` shows. `search` is the type of saved object that every Kibana since 8 takes and migrates.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import msgspec
 from dashboards.charts import TIME, kql
 from dashboards.model import stable, view_id
 from streams.queries.conditions import full_name
+from streams.queries.questions import QUESTIONS, Question
 from streams.sinks.mapping import HOMES, Names
 
 Json = dict[str, Any]  # Any: a tree of JSON
 
 
-class Question(msgspec.Struct, frozen=True):
-    """A question, and where its answer stands."""
+class Search(msgspec.Struct, frozen=True):
+    """Where the answer to a question stands."""
 
     number: int
+    """Of the question."""
     name: str
-    title: str
+    """Names the saved search; never changed, or Kibana would have two."""
     home: str
     """Short name of the home that is searched; `history` for all datasets."""
     query: str
@@ -35,92 +38,97 @@ class Question(msgspec.Struct, frozen=True):
     """What the answer does not tell."""
 
     @property
+    def asks(self) -> Question:
+        """What `revet ask` answers."""
+        return QUESTIONS[self.number - 1]
+
+    @property
     def heading(self) -> str:
         """As Kibana lists it, in the order of the numbers."""
-        return f"revet {self.number:02d} · {self.title}"
+        return f"revet {self.number:02d} · {self.asks.text}"
 
 
 _WHERE: Final = ("cluster", "namespace", "workload")
 _RUNS: Final = (*_WHERE, "pod", "node", "digest", "started", "ended", "team")
 
-QUESTIONS: Final = (
-    Question(
-        1, "signed-by", "Who signed this digest, when, and is that time trusted?", "images", "",
+SEARCHES: Final = (
+    Search(
+        1, "signed-by", "images", "",
         ("digest", "repository", "signed", "signer", "identity", "issuer", "log_entry", "first_seen"),
         'digest:"sha256:…"', "Only signatures that verify under a key or CA in trust have a name here.",
     ),
-    Question(
-        2, "built-from", "From which commit and builder was it built?", "images", "builder:* or commit:*",
+    Search(
+        2, "built-from", "images", "builder:* or commit:*",
         ("digest", "repository", "builder", "commit", "predicate_type", "identity"),
         'digest:"sha256:…"', "What a provenance says, as its signer wrote it; images without one are not listed.",
     ),
-    Question(
-        3, "shares", "Which other digests share that signer, builder or commit?", "images",
+    Search(
+        3, "shares", "images",
         "signed:true or builder:* or commit:*",
         ("key", "identity", "builder", "commit", "repository", "digest"),
         'key:"dev"', "Images that revet has seen run or was asked to verify.",
     ),
-    Question(
-        4, "runs-now", "Where is it running now?", "containers", "state:running", (*_RUNS, "verdict"),
+    Search(
+        4, "runs-now", "containers", "state:running", (*_RUNS, "verdict"),
         'digest:"sha256:…"', "Clusters out of sight show the last look.",
     ),
-    Question(
-        5, "ran-between", "Who ran it between two times?", "containers", "started:*", _RUNS,
+    Search(
+        5, "ran-between", "containers", "started:*", _RUNS,
         'digest:"sha256:…" and started <= "2026-11-20T12:00:00Z" and (ended >= "2026-11-20T10:00:00Z" or not ended:*)',
         "Containers that started and ended while the pod feed was out of sight.",
     ),
-    Question(
-        6, "admitted", "Was it admitted, by which policy, with what message?", "admission", "",
+    Search(
+        6, "admitted", "admission", "",
         (*_WHERE, "admission", "engine", "webhook", "asked", "why", "user.name"),
         'related.hash:"sha256:…"', "Requests by tag stand under the tag; the pod that came of them has the digest.",
     ),
-    Question(
-        7, "created-by", "Who or what created the pod?", "admission", 'resource:"pods"',
+    Search(
+        7, "created-by", "admission", 'resource:"pods"',
         (*_WHERE, "pod", "user.name", "user.roles", "agent", "ip", "decision"),
         'pod_uid:"…"', "A controller creates most pods: who changed its template is an entry of its own.",
     ),
-    Question(
-        8, "unadmitted", "Which running pods have no admission decision?", "containers",
+    Search(
+        8, "unadmitted", "containers",
         "state:running and not decision:* and not static:true", (*_RUNS, "verdict"),
         "namespace:shop", "What ran before the audit feed was there has none either.",
     ),
-    Question(
-        9, "let-in", "Which exemptions, break-glass or failed-open admissions let it in?", "admission",
-        "break_glass:true or failed_open:* or provenance.admission.exempt:* or audited:*",
+    Search(
+        9, "let-in", "admission",
+        "beside_rules:*",
         (*_WHERE, "image", "break_glass", "failed_open", "provenance.admission.exempt", "audited", "user.name"),
         'related.hash:"sha256:…"', "Exemptions of revet itself are entries of the trust log: `record:exemption-put`.",
     ),
-    Question(
-        10, "believed", "What did we believe at a time, and from which inputs?", "verification", "",
+    Search(
+        10, "believed", "verification", "",
         ("digest", "policy", "policy_version", "verdict", "previous", "epoch", "provenance.evidence.set", "trigger"),
         '@timestamp <= "2026-11-20T12:00:00Z" and digest:"sha256:…"',
         "The newest row at or before the time is what was believed; `revet verdict replay ID` computes it again.",
     ),
-    Question(
-        11, "changed", "What changed between the last pass and the first fail?", "verification",
+    Search(
+        11, "changed", "verification",
         "verdict:violates and previous:*",
         ("digest", "namespace", "policy", "previous", "verdict", "reason", "trigger", "changed_by", "epoch"),
         'digest:"sha256:…"', "The entry of the trust log with that epoch tells who and why.",
     ),
-    Question(
-        12, "tag-moved", "When did the tag move, and who still runs the old digest?", "findings",
+    Search(
+        12, "tag-moved", "findings",
         "finding:(tag-moved or digest-drift or mixed-digests)",
         (*_WHERE, "image", "digest", "state", "opened", "closed", "affected"),
         'image:"registry.example/shop/api:1"', "Only where somebody looked at the tag, or pods of one workload differ.",
     ),
-    Question(
-        13, "unverified", "What could not be verified, why, since when?", "findings",
+    Search(
+        13, "unverified", "findings",
         "finding:unverifiable-too-long or finding:stale",
         (*_WHERE, "digest", "policy", "reason", "opened", "state", "team"),
         "namespace:payments and state:open", "What is younger than the deadline of the finding is not listed yet.",
     ),
-    Question(
-        14, "told", "Who was told, when, who acknowledged, silenced, resolved?", "incident", "",
+    Search(
+        14, "told", "incident", "",
         ("short_id", "transition", "user.name", "why", "severity", "containers", "message"),
         'short_id:"INC-…"', "Whether a message arrived is in the delivery ledger: `revet incident show ID`.",
     ),
-    Question(
-        15, "blind", "Were we blind in that window?", "feeds", "",
+    Search(
+        15, "blind", "feeds", "",
         ("cluster", "environment", "feed", "since", "last"),
         'cluster:"prod-eu" and last >= "2026-11-20T10:00:00Z"',
         "Between the end of one stretch and the beginning of the next nothing was seen; a cluster without a row never "
@@ -133,38 +141,39 @@ CORE_VERSION: Final = "8.8.0"
 """Versions the saved object is written in; Kibana migrates it from there (Saved objects API, import)."""
 
 
-def search_id(names: Names, question: Question) -> str:
+def search_id(names: Names, search: Search) -> str:
     """The id of the saved search in any Kibana."""
-    return stable(names, "search", question.name)
+    return stable(names, "search", search.name)
 
 
 def searches(names: Names) -> list[Json]:
     """One saved object per question, as `_import` takes them, a line each."""
-    return [_search(names, question) for question in QUESTIONS]
+    return [_search(names, search) for search in SEARCHES]
 
 
-def _search(names: Names, question: Question) -> Json:
+def _search(names: Names, search: Search) -> Json:
     source = {
-        "query": {"query": kql(question.query) if question.query else "", "language": "kuery"},
+        "query": {"query": kql(search.query) if search.query else "", "language": "kuery"},
         "filter": [],
         "indexRefName": _REFERENCE,
     }
+    asked = f"In a terminal: revet ask {search.asks.name}"
     return {
         "type": "search",
-        "id": search_id(names, question),
+        "id": search_id(names, search),
         "coreMigrationVersion": CORE_VERSION,
         "typeMigrationVersion": SEARCH_VERSION,
         "attributes": {
-            "title": question.heading,
-            "description": f"Narrow it with: {question.example}. Not told: {question.blind}",
-            "columns": [full_name(column) for column in question.columns],
+            "title": search.heading,
+            "description": f"Narrow it with: {search.example}. Not told: {search.blind} {asked}",
+            "columns": [full_name(column) for column in search.columns],
             "sort": [[TIME, "desc"]],
             "grid": {},
-            "hideChart": question.home in STATES,
+            "hideChart": search.home in STATES,
             "isTextBasedQuery": False,
             "kibanaSavedObjectMeta": {"searchSourceJSON": json.dumps(source, separators=(",", ":"))},
         },
-        "references": [{"name": _REFERENCE, "type": "index-pattern", "id": view_id(names, question.home)}],
+        "references": [{"name": _REFERENCE, "type": "index-pattern", "id": view_id(names, search.home)}],
     }
 
 

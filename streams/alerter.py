@@ -260,9 +260,8 @@ class Alerter:
         if expiry != self._expiry_stored:
             self._expiry_stored = expiry
             rows.append((EXPIRY, "", expiry))
-        rows += [(STORM, key, value) for key, value in self._storms.dirty().items()]
-        self._storms.saved()
-        for kind, keeper in self._own_rows():
+        keepers: list[tuple[str, Saving]] = [(STORM, self._storms), *self._own_rows()]
+        for kind, keeper in keepers:
             rows += [(kind, key, value) for key, value in keeper.dirty().items()]
             keeper.saved()
         return rows

@@ -84,7 +84,7 @@ def blast_radius(
     if at is not None:
         ended = [row for row in ended if start is not None or end is not None]
         running = _judged_then(reader, running, at)
-    teams = Teams(reader, routes or Routes())
+    teams = Teams(reader, routes or Routes(), ((row.cluster, row.namespace) for row in (*running, *ended)))
 
     def team(row: Counted) -> str:
         return teams(row.cluster, row.namespace)

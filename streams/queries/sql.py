@@ -130,6 +130,23 @@ def narrows(condition: Condition) -> bool:
     return row.terms or row.column in INDEXED or row.column == "id"
 
 
+def pins(condition: Condition) -> bool:
+    """Does an index find so few documents that nothing is faster, not even to look through a brief?"""
+    if isinstance(condition, AllOf):
+        return any(map(pins, condition.of))
+    if isinstance(condition, AnyOf):
+        return bool(condition.of) and all(map(pins, condition.of))
+    if not isinstance(condition, (Is, OneOf)) or condition.field not in FIELDS:
+        return False
+    few = not isinstance(condition, OneOf) or len(condition.values) <= FEW
+    return few and FIELDS[condition.field].column in _PINNED
+
+
+FEW: Final = 50
+_PINNED: Final = (INDEXED | {"id"}) - {"namespace", "repository"}
+"""Columns of which one value is of a handful of documents; a namespace may be half of a fleet."""
+
+
 def _is(condition: Is, brief: Brief | None) -> Sql:
     return _equal(condition.field, [_stored(condition.field, condition.value)], brief)
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from alerting.routing import Routes, team_of
-from streams.queries.conditions import EVERYTHING
+from streams.queries.conditions import EVERYTHING, one_of
 from streams.queries.port import RecordReader, every
-from streams.queries.reading import text_of
+from streams.queries.reading import CHUNK, text_of
 from streams.sinks.fields import HOMES
 
 
 class Teams:
-    """Reads every namespace once. Raises as `RecordReader.find`."""
+    """Of the namespaces of some (cluster, namespace). Raises as `RecordReader.find`."""
 
-    def __init__(self, reader: RecordReader, routes: Routes) -> None:
+    def __init__(self, reader: RecordReader, routes: Routes, places: Iterable[tuple[str, str]]) -> None:
         self._routes = routes
         self._labels: dict[tuple[str, str], dict[str, str]] = {}
-        for hit in every(reader, HOMES["namespaces"], EVERYTHING):
+        names = {namespace for _, namespace in places}
+        where = one_of("namespace", names) if len(names) <= CHUNK else EVERYTHING
+        for hit in every(reader, HOMES["namespaces"], where):
             labels = hit.body.get("kubernetes.namespace_labels")
             key = (text_of(hit.body, "cluster"), text_of(hit.body, "namespace"))
             self._labels[key] = labels if isinstance(labels, dict) else {}

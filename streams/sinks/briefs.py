@@ -51,10 +51,11 @@ BRIEFS: Final = {
     for brief in (
         _brief(
             "containers",
-            "cluster cluster_name namespace workload_id repository digest class verdict node state",
+            "cluster cluster_name namespace workload_id repository digest image class verdict node state",
             "started ended",
             "decision unverifiable",
         ),
+        _brief("incidents", "incident short_id"),
         _brief("verification", "cluster class policy verdict previous"),
         _brief("admission", "cluster admission"),
         _brief("finding", "cluster provenance.finding.status"),

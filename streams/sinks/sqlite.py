@@ -195,12 +195,17 @@ def _make_briefs(connection: sqlite3.Connection) -> None:
         if has_brief(connection, brief):
             continue
         connection.execute("SAVEPOINT briefs")
-        for event in ("insert", "update", "delete"):
-            connection.execute(f"DROP TRIGGER IF EXISTS {brief.table}_{event}")
-        connection.execute(f"DROP TABLE IF EXISTS {brief.table}")
-        for statement in (*(made for _, made in _BRIEFLY[brief.home]), *filling(brief)):
-            connection.execute(statement)
-        connection.execute("RELEASE briefs")
+        try:
+            for event in ("insert", "update", "delete"):
+                connection.execute(f"DROP TRIGGER IF EXISTS {brief.table}_{event}")
+            connection.execute(f"DROP TABLE IF EXISTS {brief.table}")
+            for statement in (*(made for _, made in _BRIEFLY[brief.home]), *filling(brief)):
+                connection.execute(statement)
+        except BaseException:
+            connection.execute("ROLLBACK TO briefs")
+            raise
+        finally:
+            connection.execute("RELEASE briefs")
 
 
 def _row(document: Document) -> tuple[Any, ...]:

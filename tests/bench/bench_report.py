@@ -12,7 +12,6 @@ one statement.
 from __future__ import annotations
 
 import json
-import re
 import sqlite3
 import sys
 import tempfile
@@ -23,14 +22,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-import orjson
-
 from dashboards.report import page
 from streams.queries.report import Wanted, report
 from streams.queries.sqlite import SqliteReader
 from streams.sinks.document import Document
 from streams.sinks.fields import HOMES
 from streams.sinks.sqlite import SqliteRecord
+from tests.bench.templates import named_in, template
 from tests.helpers.questionday import TWO, at, played
 
 GOAL_SECONDS: Final = 10.0
@@ -43,46 +41,24 @@ all is well.
 """
 CHUNK: Final = 20_000
 
-_ID: Final = re.compile(r"v1:[A-Za-z0-9_-]{21}([A-Za-z0-9_-]{6})")
-_HEX: Final = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{56}\b")
-_PLACE: Final = re.compile(r"\b(shop|lab)\b")
-_REPOSITORY: Final = re.compile(r"r\.example/(?:pay|lab)")
-_NAMED: Final = re.compile(r"uid-|INC-[0-9A-Z]{6}")
-
 
 def documents(containers: int) -> Iterator[Document]:
     """A record with this many containers."""
     day = played("memory").written
     once = [d for d in day if d.home in (HOMES["trust"], HOMES["feeds"])]
     yield from once
-    texts = " ".join(orjson.dumps(d.body).decode() for d in once)
-    same = {*re.findall(r"v1:[A-Za-z0-9_-]{27}", texts), *re.findall(r"\b[0-9a-f]{64}\b", texts)}
-    same.discard(TWO.removeprefix("sha256:"))
+    same = named_in(once) - {TWO.removeprefix("sha256:")}
     newest = {(d.home, d.id): d for d in day if d.home not in (HOMES["trust"], HOMES["feeds"])}
     fine = {(d.home, d.id): d for d in day if d.body.get("provenance.verdict") == "valid"}
-    kept = [(d, orjson.dumps(d.body).decode()) for d in newest.values()]
-    running = [(d, text) for d, text in kept if d.home in (HOMES["containers"], HOMES["lifecycle"])]
-    healthy = [(d, orjson.dumps(d.body).decode()) for d in fine.values() if d.home == HOMES["containers"]]
+    kept = [template(d, same) for d in newest.values()]
+    running = [t for t in kept if t.document.home in (HOMES["containers"], HOMES["lifecycle"])]
+    healthy = [template(d, same) for d in fine.values() if d.home == HOMES["containers"]]
     made = copy = 0
     while made < containers:
-        for document, text in kept if not copy % PER_IMAGE else running if not copy % ILL else healthy:
-            yield copied(document, text, same, copy)
-            made += document.home == HOMES["containers"]
+        for one in kept if not copy % PER_IMAGE else running if not copy % ILL else healthy:
+            yield one.copy(copy, image=copy // PER_IMAGE, place=copy // PER_NAMESPACE)
+            made += one.document.home == HOMES["containers"]
         copy += 1
-
-
-def copied(document: Document, text: str, same: set[str], copy: int) -> Document:
-    """A document about other things: ids and pods of each copy, places and images of some copies together."""
-
-    def changed(value: str) -> str:
-        value = _ID.sub(lambda m: m[0] if m[0] in same else f"{m[0][:-6]}{copy:06x}", value)
-        value = _HEX.sub(lambda m: m[0] if m[0] in same else f"{copy // PER_IMAGE:08x}{m[0][8:]}", value)
-        value = _PLACE.sub(lambda m: f"{m[0]}-{copy // PER_NAMESPACE:x}", value)
-        value = _REPOSITORY.sub(lambda m: f"{m[0]}-{copy // PER_IMAGE:x}", value)
-        return _NAMED.sub(lambda m: f"{m[0]}{copy:x}-", value)
-
-    body = orjson.loads(changed(text))
-    return Document(document.home, changed(document.id), document.time, body, document.version)
 
 
 def run(containers: int = 300_000) -> list[dict[str, object]]:

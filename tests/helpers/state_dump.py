@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+from streams.sinks.briefs import BRIEFS, told
+
 PLACES = frozenset({"row", "position", "place", "batch"})
 """Columns that number rows in the order of writing."""
-APART = frozenset({"raw", "record_terms", "positions", "state", "sqlite_sequence", "meta"})
+BRIEFLY = {"record_words", *(brief.table for brief in BRIEFS.values())}
+APART = frozenset({"raw", "record_terms", "positions", "state", "sqlite_sequence", "meta", *BRIEFLY})
 """Tables that are dumped in a way of their own, or hold only how far somebody has come."""
 
 
@@ -22,6 +25,7 @@ def dump(path: Path, *, working: bool = False) -> dict[str, list[str]]:
         found = {name: sorted(_rows(connection, name)) for name in tables if name not in APART}
         if "record_terms" in tables:
             found["record_terms"] = sorted(_terms(connection))
+            found |= briefs(connection)
         found["raw"] = list(_originals(connection))
         if working:
             kept = "kind <> 'alert-expiry' AND key NOT LIKE '[\"reached%'"
@@ -42,6 +46,17 @@ def _terms(connection: sqlite3.Connection) -> Iterator[str]:
     own = ", ".join(f"t.{name}" for name in columns(connection, "record_terms"))
     query = f"SELECT {own}, r.home, r.id FROM record_terms t JOIN record r ON r.row = t.row"
     yield from map(repr, connection.execute(query))
+
+
+def briefs(connection: sqlite3.Connection) -> dict[str, list[str]]:
+    """Table -> every brief with the id of its document, words as texts."""
+    return {
+        brief.table: sorted(
+            repr((id_, *(connection.execute(told(brief), (row,)).fetchone() or ())))
+            for id_, row in connection.execute("SELECT id, row FROM record WHERE home = ?", (home,)).fetchall()
+        )
+        for home, brief in BRIEFS.items()
+    }
 
 
 def _originals(connection: sqlite3.Connection) -> Iterator[str]:

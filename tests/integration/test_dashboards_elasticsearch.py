@@ -17,7 +17,7 @@ import pytest
 from dashboards.asked import Row, asked, shown
 from dashboards.model import rendered
 from dashboards.pages import pages
-from dashboards.questions import QUESTIONS
+from dashboards.questions import SEARCHES
 from streams.elastic import url_path
 from streams.queries.dsl import compiled
 from streams.queries.kql import parse
@@ -381,11 +381,11 @@ FOUND = {
 """Name of a question -> documents of the day that its saved search finds."""
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
-def test_a_saved_search_finds(kept, question):
-    query = compiled(parse(question.query)).query
-    found = kept.search(kept.space.names.target(question.home), {"size": 0, "query": query, "track_total_hits": True})
-    assert found["hits"]["total"]["value"] == FOUND[question.name]
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search.name)
+def test_a_saved_search_finds(kept, search):
+    query = compiled(parse(search.query)).query
+    found = kept.search(kept.space.names.target(search.home), {"size": 0, "query": query, "track_total_hits": True})
+    assert found["hits"]["total"]["value"] == FOUND[search.name]
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures

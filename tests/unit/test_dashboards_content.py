@@ -13,7 +13,7 @@ from dashboards.charts import Sources, count, metric, terms
 from dashboards.content import RULE_ID, files, made
 from dashboards.model import COLUMNS, Section, dashboard_id, rendered
 from dashboards.pages import pages
-from dashboards.questions import QUESTIONS, STATES, searches
+from dashboards.questions import SEARCHES, STATES, searches
 from streams.queries.kql import QueryError, parse
 from streams.settings import Settings
 from streams.sinks.mapping import HISTORY, HOMES, Names
@@ -220,18 +220,18 @@ def test_a_row_is_as_wide_as_the_grid():
 
 
 def test_there_is_a_saved_search_for_each_of_the_fifteen_questions():
-    assert [question.number for question in QUESTIONS] == list(range(1, 16))
-    assert len({question.name for question in QUESTIONS}) == 15
+    assert [search.number for search in SEARCHES] == list(range(1, 16))
+    assert len({search.name for search in SEARCHES}) == 15
     titles = [one["attributes"]["title"] for one in searches(NAMES)]
     assert titles == sorted(titles), "Kibana lists them by name: that is the order of the questions"
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
-def test_a_question_asks_its_home_for_fields_that_it_has(question):
-    for column in question.columns:
-        assert has(question.home, column), column
-    for text in (question.query, question.example.replace("…", "x")):
-        assert list(kibana_lints.wrong_query(text, question.home, question.name)) == []
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search.name)
+def test_a_question_asks_its_home_for_fields_that_it_has(search):
+    for column in search.columns:
+        assert has(search.home, column), column
+    for text in (search.query, search.example.replace("…", "x")):
+        assert list(kibana_lints.wrong_query(text, search.home, search.name)) == []
         parse(text)
 
 

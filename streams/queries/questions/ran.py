@@ -58,7 +58,7 @@ def running(reader: RecordReader, asked: Asked) -> Found:
         names[place.cluster] = place.cluster_name or place.cluster
     page, after = paged((Keyed((-number, *place), (place, number)) for place, number in counts.items()), asked)
     nodes = _nodes(reader, asked, where, {place for place, _ in page})
-    teams = Teams(reader, asked.routes)
+    teams = Teams(reader, asked.routes, ((place.cluster, place.namespace) for place, _ in page))
     rows: list[Cells] = []
     for place, number in page:
         on = sorted(nodes[place])

@@ -49,7 +49,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def number(reader: RecordReader, home: str, where: Condition = EVERYTHING) -> int:
     """How many documents there are. Raises as `RecordReader.groups`."""
-    return sum(group.count for group in reader.groups(HOMES[home], where, ("orchestrator.cluster.id",)))
+    return sum(group.count for group in reader.groups(HOMES[home], where, ("event.dataset",)))
 
 
 def by_value(reader: RecordReader, home: str, where: Condition, field: str) -> dict[str, int]:

@@ -32,9 +32,10 @@ class Running(NamedTuple):
 
 def running_now(reader: RecordReader, wanted: Wanted, where: Condition = EVERYTHING) -> list[Running]:
     """What runs now (of what fulfils `where`), counted by place, image and verdict. Raises as `RecordReader.groups`."""
-    teams = Teams(reader, wanted.routes)
     counts = placed(reader, wanted.asked(), where, by="verdict")
-    names = {key: teams(*key) for key in {(place.cluster, place.namespace) for place in counts}}
+    places = {(place.cluster, place.namespace) for place in counts}
+    teams = Teams(reader, wanted.routes, places)
+    names = {place: teams(*place) for place in places}
     return [Running(place, number, names[place.cluster, place.namespace]) for place, number in counts.items()]
 
 
