@@ -26,6 +26,9 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     body: Body
     differs: str = ""
     """Which copy of a value, kept beside the body for searching, says something else than the body; empty: none."""
+    text: str = ""
+    """The body as the store keeps it, where it keeps text. Where its hash is the one that was sealed, these are the
+    canonical bytes, and nobody has to make them anew."""
 
 
 class LedgerLog(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -28,12 +28,11 @@ from streams.ledger.port import Kept
 from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
-from streams.sinks.sqlite import COPIED, Terms, stray_copy
+from streams.sinks.sqlite import COPIED, Terms, body_text, stray_copy
 from streams.sqlite import NOTHING_RECORDED, explained, transaction
 from streams.topics import LEDGER, OBSERVATIONS
 from verifier.errors import InputError
 from verifier.models import Micros
-from verifier.times import SECOND
 
 _UNUSABLE: Final = "the ledger cannot be read or written"
 _HOMES: Final = tuple(HISTORY_PREFIX + name for name in HISTORY)
@@ -75,35 +74,36 @@ class SqliteStore:
             test, values = f"{test} AND time < ?", [*values, until]
         with _explained():
             terms = Terms(self._connection)
-        for row, document in self._found(test, values):
+        for row in self._found(test, values):
+            document = _document(row)
             stray = stray_copy(row, document) or ("its terms" if terms.stray(row[0], document) else "")
-            yield Kept(row[1], row[2], row[4], document.body, stray)
+            yield Kept(row[1], row[2], row[4], document.body, stray, row[-1])
 
     def lookup(self, ids: Iterable[tuple[str, str]]) -> Iterator[Kept]:
         """See `KeptStore`."""
         for home, id_ in ids:
-            for row, document in self._found("home = ? AND id = ?", [home, id_]):
+            for row in self._found("home = ? AND id = ?", [home, id_]):
+                document = _document(row)
                 yield Kept(home, id_, row[4], document.body, stray_copy(row, document))
 
-    def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[tuple[Any, ...], Document]]:
+    def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         asked = f"SELECT {', '.join(COPIED)} FROM record WHERE {test}"  # noqa: S608  # our own names
         with _explained():
-            for row in self._connection.execute(asked, values):
-                yield row, _document(row)
+            yield from self._connection.execute(asked, values)
 
 
 def _document(row: tuple[Any, ...]) -> Document:
     """What the body of a row says it is. One that cannot be read is no document, and has another hash as such."""
     try:
         body = orjson.loads(row[-1])
-        at = datetime.fromisoformat(body["@timestamp"]) - _EPOCH
-        time = (at.days * 86_400 + at.seconds) * SECOND + at.microseconds
+        time = (datetime.fromisoformat(body["@timestamp"]) - _EPOCH) // _MICROSECOND
         return Document(body["event.dataset"], body["event.id"], time, body)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return Document("", "", -1, {"event.original": str(row[-1])[:64]})
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class LocalLedger:
@@ -231,7 +231,7 @@ def put_in_place(connection: sqlite3.Connection, document: Document, act: Ledger
         connection.execute("DELETE FROM record_terms WHERE row = ?", row)
         columns = [column for column in COPIED if column not in ("row", "home", "id", "version", "time", "body")]
         emptied = ", ".join(f"{column} = NULL" for column in columns)
-        body = orjson.dumps(document.body).decode()
+        body = body_text(document)
         connection.execute(f"UPDATE record SET {emptied}, body = ? WHERE row = ?", (body, *row))  # noqa: S608  # our own names
         _forget_persons(connection, document.id)
         LocalLedger(connection).append_entries([act], now)

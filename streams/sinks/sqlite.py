@@ -93,7 +93,7 @@ COPIED: Final = ("row", *_COLUMNS)
 def stray_copy(row: tuple[Any, ...], document: Document) -> str:
     """Which column that searches go by says something else than the document; empty: none.
 
-    `row` has the values of `COPIED`; `document` is what stands in its body.
+    `row` has the values of `COPIED`; `document` is what stands in its body. Called for every row of a record.
     """
     wanted = _columns(document, _known_mark)
     if row[1:-1] == wanted:
@@ -110,6 +110,8 @@ class Terms:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._first, self._second = secrets.randbelow(_PRIME), secrets.randbelow(_PRIME)
+        self._known: tuple[tuple[str, dict[str, tuple[int, int]]], ...] = tuple((field, {}) for field in TERM_FIELDS)
+        """Field -> value -> its mark and weight: most values come again and again."""
         (last,) = connection.execute("SELECT max(row) FROM record").fetchone()
         self._sums = sums = array("Q", bytes(8 * (int(last or 0) + 1)))
         for term, row in connection.execute("SELECT mark, row FROM record_terms"):
@@ -118,16 +120,34 @@ class Terms:
 
     def stray(self, row: int, document: Document) -> bool:
         """Has this row other terms than its document gives?"""
-        body = document.body
-        marks = {term for field in TERM_FIELDS if field in body for term, _, _ in _terms(field, document)}
+        body, weights = document.body, dict[int, int]()
+        for field, known in self._known:
+            value = body.get(field)
+            if value is None:
+                continue
+            for text in value if isinstance(value, list) else (value,):
+                if isinstance(text, str):
+                    found = known.get(text)
+                    if found is None:
+                        found = self._learn(field, text, known)
+                    weights[found[0]] = found[1]
         there = self._sums[row] if row < len(self._sums) else 0
-        return there != sum(map(self._weight, marks)) % _PRIME
+        return there != sum(weights.values()) % _PRIME
+
+    def _learn(self, field: str, text: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
+        if len(known) >= _KNOWN:
+            known.clear()
+        term = term_mark(field, text)
+        found = known[text] = (term, self._weight(term))
+        return found
 
     def _weight(self, term: int) -> int:
         return term * (term * self._first + self._second) % _PRIME + 1
 
 
 _PRIME: Final = 2**61 - 1
+_KNOWN: Final = 65_536
+"""Values of a field that are remembered."""
 
 
 @lru_cache(maxsize=65_536)
@@ -149,7 +169,12 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
-    return (*_columns(document, mark), orjson.dumps(document.body).decode())
+    return (*_columns(document, mark), body_text(document))
+
+
+def body_text(document: Document) -> str:
+    """A body as it is kept: JSON with sorted members, whose hash is the one that the ledger seals."""
+    return orjson.dumps(document.body, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _columns(document: Document, marked: Callable[[str], int]) -> tuple[Any, ...]:
