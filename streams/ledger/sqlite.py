@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -28,7 +27,7 @@ from streams.ledger.port import Kept
 from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
-from streams.sinks.sqlite import COPIED, Terms, body_text, stray_copy
+from streams.sinks.sqlite import COPIED, Copies, body_text
 from streams.sqlite import NOTHING_RECORDED, explained, transaction
 from streams.topics import LEDGER, OBSERVATIONS
 from verifier.errors import InputError
@@ -73,18 +72,16 @@ class SqliteStore:
         if until is not None:
             test, values = f"{test} AND time < ?", [*values, until]
         with _explained():
-            terms = Terms(self._connection)
+            copies = Copies(self._connection)
         for row in self._found(test, values):
-            document = _document(row)
-            stray = stray_copy(row, document) or ("its terms" if terms.stray(row[0], document) else "")
-            yield Kept(row[1], row[2], row[4], document.body, stray, row[-1])
+            yield _kept(row, copies)
 
     def lookup(self, ids: Iterable[tuple[str, str]]) -> Iterator[Kept]:
         """See `KeptStore`."""
+        copies = Copies(self._connection, terms=False)
         for home, id_ in ids:
             for row in self._found("home = ? AND id = ?", [home, id_]):
-                document = _document(row)
-                yield Kept(home, id_, row[4], document.body, stray_copy(row, document))
+                yield _kept(row, copies)
 
     def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         asked = f"SELECT {', '.join(COPIED)} FROM record WHERE {test}"  # noqa: S608  # our own names
@@ -92,18 +89,10 @@ class SqliteStore:
             yield from self._connection.execute(asked, values)
 
 
-def _document(row: tuple[Any, ...]) -> Document:
-    """What the body of a row says it is. One that cannot be read is no document, and has another hash as such."""
-    try:
-        body = orjson.loads(row[-1])
-        time = (datetime.fromisoformat(body["@timestamp"]) - _EPOCH) // _MICROSECOND
-        return Document(body["event.dataset"], body["event.id"], time, body)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return Document("", "", -1, {"event.original": str(row[-1])[:64]})
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
+def _kept(row: tuple[Any, ...], copies: Copies) -> Kept:
+    """A row; a body that is no text was not put there by us."""
+    text = row[-1] if isinstance(row[-1], str) else repr(row[-1])
+    return Kept(row[1], row[2], row[4], None, copies.stray(row), text)
 
 
 class LocalLedger:

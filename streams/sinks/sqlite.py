@@ -13,10 +13,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from streams.sinks.document import Document
@@ -53,7 +56,7 @@ _TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, row FROM record WHE
 """A replaced document may leave a term behind; readers look into the body as well (`streams.queries.sql`)."""
 
 _VALUES: Final = tuple(_HOT)
-_MARKED_VALUES: Final = tuple(name for name, _ in _MARKED)
+_MARKED_VALUES: Final = itemgetter(*(_VALUES.index(name) for name, _ in _MARKED))
 
 
 class SqliteRecord:
@@ -87,67 +90,83 @@ class SqliteRecord:
 
 
 COPIED: Final = ("row", *_COLUMNS)
-"""Columns of a row as `stray_copy` takes them, the body last."""
+"""Columns of a row as `Copies` takes them, the body last."""
+_BODY: Final = tuple(dict.fromkeys(("event.dataset", "event.id", "@timestamp", *_VALUES, *TERM_FIELDS)))
+"""Members of a body that something is copied from."""
+_Looked: Final = msgspec.defstruct(
+    "_Looked", [(f"m{n}", object, msgspec.field(default=None, name=name)) for n, name in enumerate(_BODY)], gc=False
+)
+_LOOK: Final = msgspec.json.Decoder(_Looked)
+_COPIED_VALUES: Final = itemgetter(*map(_BODY.index, _VALUES))
+_TERMS_AT: Final = tuple((_BODY.index(field), field) for field in TERM_FIELDS)
+_PRIME: Final = 2**61 - 1
+_KNOWN: Final = 65_536
+"""Values of a field that are remembered."""
 
 
-def stray_copy(row: tuple[Any, ...], document: Document) -> str:
-    """Which column that searches go by says something else than the document; empty: none.
+class Copies:
+    """What stands beside bodies, for searching: does it say what the body says? Asked of every row of a record, so only
+    the members that something is copied from are read.
 
-    `row` has the values of `COPIED`; `document` is what stands in its body. Called for every row of a record.
+    The term table is one walk, eight bytes for each row of the record: a sum of a polynomial in its marks with
+    coefficients by chance, so that nobody can put other terms there that come to the same.
     """
-    wanted = _columns(document, _known_mark)
-    if row[1:-1] == wanted:
-        return ""
-    return next(f"column {c}" for c, there, w in zip(_COLUMNS, row[1:-1], wanted, strict=False) if there != w)
 
-
-class Terms:
-    """The term table, a number for each row: whether a row of history has its terms, and no others.
-
-    One walk over the table, eight bytes for each row of the record. The numbers are sums of a polynomial in the marks
-    with coefficients by chance, so that nobody can put other terms there that come to the same.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, terms: bool = True) -> None:
+        """`terms`: compare them, too; for a few rows the walk is not worth it."""
+        self._terms = terms
         self._first, self._second = secrets.randbelow(_PRIME), secrets.randbelow(_PRIME)
-        self._known: tuple[tuple[str, dict[str, tuple[int, int]]], ...] = tuple((field, {}) for field in TERM_FIELDS)
+        self._known: dict[str, dict[str, tuple[int, int]]] = {field: {} for field in TERM_FIELDS}
         """Field -> value -> its mark and weight: most values come again and again."""
-        (last,) = connection.execute("SELECT max(row) FROM record").fetchone()
+        (last,) = connection.execute("SELECT max(row) FROM record").fetchone() if terms else (0,)
         self._sums = sums = array("Q", bytes(8 * (int(last or 0) + 1)))
-        for term, row in connection.execute("SELECT mark, row FROM record_terms"):
+        for term, row in connection.execute("SELECT mark, row FROM record_terms") if terms else ():
             if 0 <= row < len(sums):
                 sums[row] = (sums[row] + self._weight(term)) % _PRIME
 
-    def stray(self, row: int, document: Document) -> bool:
-        """Has this row other terms than its document gives?"""
-        body, weights = document.body, dict[int, int]()
-        for field, known in self._known:
-            value = body.get(field)
-            if value is None:
-                continue
-            for text in value if isinstance(value, list) else (value,):
-                if isinstance(text, str):
-                    found = known.get(text)
-                    if found is None:
-                        found = self._learn(field, text, known)
-                    weights[found[0]] = found[1]
-        there = self._sums[row] if row < len(self._sums) else 0
-        return there != sum(weights.values()) % _PRIME
+    def stray(self, row: tuple[Any, ...]) -> str:
+        """What beside a body says something else; empty: nothing does. `row` has the values of `COPIED`."""
+        try:
+            found = msgspec.structs.astuple(_LOOK.decode(row[-1]))
+            time = (datetime.fromisoformat(found[2]) - _EPOCH) // _MICROSECOND
+        except (msgspec.DecodeError, TypeError, ValueError):
+            return "body"
+        values = _COPIED_VALUES(found)
+        marks = [_known_mark(value) if type(value) is str else None for value in _MARKED_VALUES(values)]
+        wanted = (found[0], found[1], None, time, *values, *marks)
+        if row[1:-1] != wanted:
+            return next(f"column {c}" for c, has, w in zip(_COLUMNS, row[1:-1], wanted, strict=False) if has != w)
+        if not self._terms:
+            return ""
+        there = self._sums[row[0]] if row[0] < len(self._sums) else 0
+        return "its terms" if there != self._wanted(found) else ""
+
+    def _wanted(self, found: tuple[Any, ...]) -> int:
+        """The sum that a row with these members has."""
+        weights = dict[int, int]()
+        for at, field in _TERMS_AT:
+            value = found[at]
+            if value is not None:
+                known = self._known[field]
+                for text in value if type(value) is list else (value,):
+                    if type(text) is str:
+                        pair = known.get(text) or self._learn(field, text, known)
+                        weights[pair[0]] = pair[1]
+        return sum(weights.values()) % _PRIME
 
     def _learn(self, field: str, text: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
         if len(known) >= _KNOWN:
             known.clear()
         term = term_mark(field, text)
-        found = known[text] = (term, self._weight(term))
-        return found
+        pair = known[text] = (term, self._weight(term))
+        return pair
 
     def _weight(self, term: int) -> int:
         return term * (term * self._first + self._second) % _PRIME + 1
 
 
-_PRIME: Final = 2**61 - 1
-_KNOWN: Final = 65_536
-"""Values of a field that are remembered."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @lru_cache(maxsize=65_536)
@@ -169,25 +188,15 @@ def create_record_tables(connection: sqlite3.Connection) -> None:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
-    return (*_columns(document, mark), body_text(document))
+    values = tuple(map(document.body.get, _VALUES))
+    # Columns hold texts; whatever else somebody put there has no mark.
+    marks = [mark(value) if isinstance(value, str) else None for value in _MARKED_VALUES(values)]
+    return (document.home, document.id, document.version, document.time, *values, *marks, body_text(document))
 
 
 def body_text(document: Document) -> str:
     """A body as it is kept: JSON with sorted members, whose hash is the one that the ledger seals."""
     return orjson.dumps(document.body, option=orjson.OPT_SORT_KEYS).decode()
-
-
-def _columns(document: Document, marked: Callable[[str], int]) -> tuple[Any, ...]:
-    """Everything but the body. Columns hold texts; whatever else somebody put there has no mark."""
-    body = document.body
-    return (
-        document.home,
-        document.id,
-        document.version,
-        document.time,
-        *map(body.get, _VALUES),
-        *[marked(value) if type(value := body.get(name)) is str else None for name in _MARKED_VALUES],
-    )
 
 
 def _terms(field: str, document: Document) -> list[tuple[int, str, str]]:
