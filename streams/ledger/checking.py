@@ -205,7 +205,7 @@ class Checker:
         for number, kept in enumerate(self._store.scan(since, until)):
             key = hash((kept.home, kept.id))
             hashes = known.get(key)
-            is_text = bool(hashes) and sha256(kept.text.encode()).digest() == hashes
+            is_text = bool(hashes) and sha256(kept.text).digest() == hashes
             if is_text and not kept.differs and key not in erased:
                 known[key] = b""
                 fine += 1

@@ -28,7 +28,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     """What it says; None: `text` says it."""
     differs: str = ""
     """Which copy of a value, kept beside the body for searching, says something else than the body; empty: none."""
-    text: str = ""
+    text: bytes = b""
     """The body as the store keeps it, where it keeps text. Where its hash is the one that was sealed, these are the
     canonical bytes, and nobody has to read them."""
 
@@ -41,7 +41,7 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
             found = orjson.loads(self.text)
         except orjson.JSONDecodeError:
             found = None
-        return found if isinstance(found, dict) else {"event.original": self.text[:64]}
+        return found if isinstance(found, dict) else {"event.original": self.text[:64].decode("utf-8", "replace")}
 
 
 class LedgerLog(Protocol):

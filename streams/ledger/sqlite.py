@@ -74,25 +74,20 @@ class SqliteStore:
         with _explained():
             copies = Copies(self._connection)
         for row in self._found(test, values):
-            yield _kept(row, copies)
+            yield Kept(row[1], row[2], row[4], None, copies.stray(row), row[-1])
 
     def lookup(self, ids: Iterable[tuple[str, str]]) -> Iterator[Kept]:
         """See `KeptStore`."""
         copies = Copies(self._connection, terms=False)
         for home, id_ in ids:
             for row in self._found("home = ? AND id = ?", [home, id_]):
-                yield _kept(row, copies)
+                yield Kept(home, id_, row[4], None, copies.stray(row), row[-1])
 
     def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
-        asked = f"SELECT {', '.join(COPIED)} FROM record WHERE {test}"  # noqa: S608  # our own names
+        columns = ", ".join(COPIED[:-1])  # the body as bytes: it is hashed, and may be no text at all
+        asked = f"SELECT {columns}, CAST(ifnull(body, '') AS BLOB) FROM record WHERE {test}"  # noqa: S608  # our own names
         with _explained():
             yield from self._connection.execute(asked, values)
-
-
-def _kept(row: tuple[Any, ...], copies: Copies) -> Kept:
-    """A row; a body that is no text was not put there by us."""
-    text = row[-1] if isinstance(row[-1], str) else repr(row[-1])
-    return Kept(row[1], row[2], row[4], None, copies.stray(row), text)
 
 
 class LocalLedger:
