@@ -82,15 +82,15 @@ class Vouching:
         self._accept(chain.pending_entries())
         self.restores = Restores([one for one in self._restores if one.ledger == chain.name])
         forked = [pair for pair in self._contradicting if not self.restores.has_abandoned(pair[0])]
-        for note, key in forked:
-            text = f"{key.name} signed another batch {note.number} than the one in the log: the log was rewritten"
-            self.problems.append(Problem("checkpoint-forked", text, batch=note.number))
+        for forked_note, by in forked:
+            text = f"{by.name} signed another batch {forked_note.number} than the one in the log: the log was rewritten"
+            self.problems.append(Problem("checkpoint-forked", text, batch=forked_note.number))
         ahead = [
             (note, key) for notes in self._notes.values() for note in notes.values()
             if (key := signer(note.note, self._active.values())) is not None
             and not self.restores.has_abandoned(note)
         ]  # fmt: skip
-        self.abandoned = tuple(note for note, _ in (*forked, *ahead))
+        self.abandoned = tuple(pair[0] for pair in (*forked, *ahead))
         if ahead:
             note, key = max(ahead, key=lambda pair: pair[0].number)
             have = f"batch {chain.number - 1}" if chain.number else "nothing"
