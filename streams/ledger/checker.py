@@ -251,7 +251,7 @@ class Check:
                             continue  # the act that begins a ledger, or anybody's
                         name, key = read_key(said["key"])
                         self.keys[name] = self.counted[name] = key
-                        self.keys.pop(said.get("retires"), None)
+                        self.keys.pop(str(said.get("retires")), None)
                     waiting = []
         for number in sorted(by_batch):
             for note in by_batch[number]:
