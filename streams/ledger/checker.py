@@ -13,7 +13,7 @@ What is checked, in this order:
  2. a batch's root is that of the Merkle tree of RFC 9162 over its leaves, nodes SHA-256(0x01 || left || right)
  3. a header is hashed as SHA-256("revet ledger batch v1", a line break, its JSON), and names the header before
  4. a checkpoint is a signed note (Ed25519) that names a header; it must be signed by a key you named, or one that was
-    introduced by an entry under such a checkpoint
+    introduced by an entry under such a checkpoint, in a statement that such a key has signed
  5. a document's hash is SHA-256 of its JSON with sorted members, no spaces, no escapes of printable characters
  6. every document has an entry, and every entry of the window its document, unless it was erased, refused or expired,
     or lost in a restore that an act accepts: such an act is signed by itself, and told
@@ -120,6 +120,19 @@ def read_key(line: str) -> tuple[str, bytes]:
     """`NAME=KEY` as (name, 32 bytes)."""
     name, _, value = line.partition("=")
     return name, base64.b64decode(value, validate=True)
+
+
+def read_statement(entry: Entry, form: str, keys: dict[str, bytes]) -> Json | None:
+    """Step 4: what an act says that is signed by itself; None where it is of another form, or none of the keys did."""
+    try:
+        statement = str(json.loads(entry[5])["statement"])
+    except (ValueError, KeyError, TypeError):
+        return None  # anybody's words, sealed with the rest
+    lines = statement.partition("\n\n")[0].split("\n")
+    if len(lines) != 2 or lines[0] != form or signer_of(statement, keys) is None:
+        return None
+    said: Json = json.loads(lines[1])
+    return said
 
 
 def instant(text: object) -> int | None:
@@ -233,10 +246,12 @@ class Check:
                 else:
                     self.signed = number
                     for entry in waiting:
-                        said = json.loads(entry[5])
+                        said = read_statement(entry, "revet ledger rotation v1", self.keys)
+                        if said is None:
+                            continue  # the act that begins a ledger, or anybody's
                         name, key = read_key(said["key"])
                         self.keys[name] = self.counted[name] = key
-                        self.keys.pop(said.get("retires"), None)
+                        self.keys.pop(str(said.get("retires")), None)
                     waiting = []
         for number in sorted(by_batch):
             for note in by_batch[number]:
@@ -253,12 +268,11 @@ class Check:
         for _, entry in entries:
             if entry[0] != "restored":
                 continue
-            statement = json.loads(entry[5])["statement"]
-            form, text = statement.partition("\n\n")[0].split("\n")
-            if form != "revet ledger restore v1" or signer_of(statement, self.counted) is None:
+            said = read_statement(entry, "revet ledger restore v1", self.counted)
+            if said is None:
                 self.wrong("restore-forged", "an act that accepts a restore is signed by no key that counts")
             else:
-                self.restores.append(json.loads(text))
+                self.restores.append(said)
         gone = {(number, head) for one in self.restores for number, head in one["abandoned"]}
         for number, head, kind, text in self.contradicting:
             if (number, head.hex()) not in gone:

@@ -14,11 +14,13 @@ from typing import Final
 
 from streams.events import LedgerEntry
 from streams.ledger.entries import act
-from streams.ledger.notes import LedgerKey, Signing, read_keys, signing
+from streams.ledger.notes import LedgerKey, Signing, read_keys, signed_statement, signing
 from verifier.errors import InputError, PlaceUnavailable, TrustError
 from verifier.models import Micros
 from verifier.trust.signing import generate, load_private_key
 
+ROTATION: Final = "revet ledger rotation v1"
+"""First line of what an old key signs over a new one."""
 KEY_SUFFIX: Final = ".ledger-key.pem"
 FOLDER_SUFFIX: Final = ".checkpoints"
 
@@ -106,10 +108,12 @@ def begun(ledger: str, key: LedgerKey, by: str, now: Micros) -> LedgerEntry:
     return act("key", {"act": "begun", "by": by, "key": key.line(), "ledger": ledger, "reason": ""}, now)
 
 
-def rotated(ledger: str, key: LedgerKey, retires: str, by: str, reason: str, now: Micros) -> LedgerEntry:
-    """The act that puts a key in the place of another; it counts once the other has signed over it."""
-    note = {"act": "rotated", "by": by, "key": key.line(), "ledger": ledger, "reason": reason, "retires": retires}
-    return act("key", note, now)
+def rotated(ledger: str, key: LedgerKey, old: Signing, by: str, reason: str, now: Micros) -> LedgerEntry:
+    """The act that puts a key in the place of another. It is the other one's own word, since whoever may write entries
+    has them sealed; and it counts once the other has signed a checkpoint over it.
+    """
+    said = {"by": by, "key": key.line(), "ledger": ledger, "reason": reason, "retires": old.key.name}
+    return act("key", {"act": "rotated", "statement": signed_statement(ROTATION, said, old)}, now)
 
 
 def lost(ledger: str, key: LedgerKey, gone: str, by: str, reason: str, now: Micros) -> LedgerEntry:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from verifier.canonical import canonical_json
 from verifier.errors import InputError
 from verifier.models import Micros
 from verifier.times import show_instant
@@ -132,6 +133,22 @@ def signer(note: str, keys: Iterable[LedgerKey]) -> LedgerKey | None:
         if any(line["name"] == key.name and _is_by(key, line["value"], data) for line in lines):
             return key
     return None
+
+
+def signed_statement(form: str, said: Mapping[str, object], signer: Signing) -> str:
+    """Something that an act says and that has to be the key's own word: a line that says what it is, canonical JSON,
+    and the signature. No checkpoint has two lines.
+    """
+    return signed_note(f"{form}\n{canonical_json(said).decode()}\n", signer)
+
+
+def read_statement(statement: str, form: str, keys: Iterable[LedgerKey]) -> tuple[str, LedgerKey] | None:
+    """The JSON of a statement of this form, and whose it is; None: none of these keys signed it. Raises nothing."""
+    lines = statement.partition("\n\n")[0].split("\n")
+    if len(lines) != 2 or lines[0] != form:
+        return None
+    key = signer(statement, keys)
+    return None if key is None else (lines[1], key)
 
 
 def signature_of(note: str, key: LedgerKey) -> str:

@@ -153,7 +153,7 @@ class LedgerPlace(ABC):
             raise InputError(f"{self.key_file} is not there; if the key is lost: `revet ledger lost`")
         name = self.name()
         fresh = new_key(file)
-        self.append(rotated(name, fresh.key, old.key.name, by, reason, now), now)
+        self.append(rotated(name, fresh.key, old, by, reason, now), now)
         self.seal(Sealer(old), now)
         return Begun(name, fresh.key, file, 1)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
+import orjson
 
 from streams.engine.port import Record
 from streams.queries.conditions import EVERYTHING, Condition, at_time, both, one_of
@@ -23,9 +24,24 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     home: str
     id: str
     time: Micros
-    body: Body
+    parsed: Body | None
+    """What it says; None: `text` says it."""
     differs: str = ""
     """Which copy of a value, kept beside the body for searching, says something else than the body; empty: none."""
+    text: bytes = b""
+    """The body as the store keeps it, where it keeps text. Where its hash is the one that was sealed, these are the
+    canonical bytes, and nobody has to read them."""
+
+    @property
+    def body(self) -> Body:
+        """What it says. Text that is no JSON object is a body that nobody sealed."""
+        if self.parsed is not None:
+            return self.parsed
+        try:
+            found = orjson.loads(self.text)
+        except orjson.JSONDecodeError:
+            found = None
+        return found if isinstance(found, dict) else {"event.original": self.text[:64].decode("utf-8", "replace")}
 
 
 class LedgerLog(Protocol):

@@ -21,13 +21,12 @@ import msgspec
 
 from streams.events import LedgerEntry
 from streams.ledger.entries import act
-from streams.ledger.notes import Checkpoint, LedgerKey, Signing, signed_note, signer
-from verifier.canonical import canonical_json
+from streams.ledger.notes import Checkpoint, LedgerKey, Signing, read_statement, signed_statement
 from verifier.models import Micros
 
 KIND: Final = "restored"
 FORM: Final = "revet ledger restore v1"
-"""First line of what is signed; no checkpoint begins so."""
+"""First line of what is signed."""
 RANGES_AT_ONCE: Final = 1200
 ABANDONED_AT_ONCE: Final = 250
 """What one act holds at most, so that it fits a record of a broker; more of it makes more acts."""
@@ -106,20 +105,18 @@ def restored(losses: Losses, ledger: str, by: str, reason: str, now: Micros, sig
         heads = gone[n * ABANDONED_AT_ONCE : (n + 1) * ABANDONED_AT_ONCE]
         ahead = 0 if n else losses.entries
         said = Restore(ledger, by, reason, now, losses.size, part, dict(sorted(named.items())), heads, ahead)
-        text = f"{FORM}\n{canonical_json(_plain(said)).decode()}\n"
-        yield act(KIND, {"act": KIND, "statement": signed_note(text, signing)}, now)
+        yield act(KIND, {"act": KIND, "statement": signed_statement(FORM, _plain(said), signing)}, now)
 
 
 def read_restore(entry: LedgerEntry, keys: Collection[LedgerKey]) -> Restore | None:
     """What an act says; None where it is none, or none of these keys signed it."""
     try:
-        statement = msgspec.json.decode(entry.note, type=dict[str, str])["statement"]
-        form, said, *rest = statement.partition("\n\n")[0].split("\n")
-        found = msgspec.json.decode(said, type=Restore)
-    except (msgspec.DecodeError, KeyError, ValueError):
+        said = read_statement(msgspec.json.decode(entry.note, type=dict[str, str])["statement"], FORM, keys)
+        if said is None:
+            return None
+        return msgspec.structs.replace(msgspec.json.decode(said[0], type=Restore), key=said[1].name)
+    except (msgspec.DecodeError, KeyError):
         return None
-    key = signer(statement, keys) if form == FORM and not rest else None
-    return None if key is None else msgspec.structs.replace(found, key=key.name)
 
 
 def _plain(said: Restore) -> dict[str, Any]:  # Any: a tree of JSON

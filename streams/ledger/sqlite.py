@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -28,12 +27,11 @@ from streams.ledger.port import Kept
 from streams.ledger.sealing import Sealer
 from streams.sinks.document import Document
 from streams.sinks.fields import HISTORY, HISTORY_PREFIX
-from streams.sinks.sqlite import COPIED, Briefs, Terms, stray_copy
+from streams.sinks.sqlite import COPIED, Briefs, Copies, body_text
 from streams.sqlite import NOTHING_RECORDED, explained, transaction
 from streams.topics import LEDGER, OBSERVATIONS
 from verifier.errors import InputError
 from verifier.models import Micros
-from verifier.times import SECOND
 
 _UNUSABLE: Final = "the ledger cannot be read or written"
 _HOMES: Final = tuple(HISTORY_PREFIX + name for name in HISTORY)
@@ -74,10 +72,9 @@ class SqliteStore:
         if until is not None:
             test, values = f"{test} AND time < ?", [*values, until]
         with _explained():
-            terms, briefs = Terms(self._connection), Briefs(self._connection)
-        for row, document in self._found(test, values):
-            stray = _stray(row, document, briefs) or ("its terms" if terms.stray(row[0], document) else "")
-            yield Kept(row[1], row[2], row[4], document.body, stray)
+            copies, briefs = Copies(self._connection), Briefs(self._connection)
+        for row in self._found(test, values):
+            yield Kept(row[1], row[2], row[4], None, _stray(row, copies, briefs), row[-1])
         with _explained():
             for home, number, time in briefs.alone():
                 if home in _HOMES and (since is None or since <= time) and (until is None or time < until):
@@ -86,35 +83,22 @@ class SqliteStore:
     def lookup(self, ids: Iterable[tuple[str, str]]) -> Iterator[Kept]:
         """See `KeptStore`."""
         with _explained():
-            briefs = Briefs(self._connection)
+            copies, briefs = Copies(self._connection, terms=False), Briefs(self._connection)
         for home, id_ in ids:
-            for row, document in self._found("home = ? AND id = ?", [home, id_]):
-                yield Kept(home, id_, row[4], document.body, _stray(row, document, briefs))
+            for row in self._found("home = ? AND id = ?", [home, id_]):
+                yield Kept(home, id_, row[4], None, _stray(row, copies, briefs), row[-1])
 
-    def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[tuple[Any, ...], Document]]:
-        asked = f"SELECT {', '.join(COPIED)} FROM record WHERE {test}"  # noqa: S608  # our own names
+    def _found(self, test: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        columns = ", ".join(COPIED[:-1])  # the body as bytes: it is hashed, and may be no text at all
+        asked = f"SELECT {columns}, CAST(ifnull(body, '') AS BLOB) FROM record WHERE {test}"  # noqa: S608  # our own names
         with _explained():
-            for row in self._connection.execute(asked, values):
-                yield row, _document(row)
+            yield from self._connection.execute(asked, values)
 
 
-def _stray(row: tuple[Any, ...], document: Document, briefs: Briefs) -> str:
+def _stray(row: tuple[Any, ...], copies: Copies, briefs: Briefs) -> str:
+    """What beside the body of a row says something else; empty: nothing does."""
     with _explained():
-        return stray_copy(row, document) or ("its brief" if briefs.stray(row[0], document) else "")
-
-
-def _document(row: tuple[Any, ...]) -> Document:
-    """What the body of a row says it is. One that cannot be read is no document, and has another hash as such."""
-    try:
-        body = orjson.loads(row[-1])
-        at = datetime.fromisoformat(body["@timestamp"]) - _EPOCH
-        time = (at.days * 86_400 + at.seconds) * SECOND + at.microseconds
-        return Document(body["event.dataset"], body["event.id"], time, body)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return Document("", "", -1, {"event.original": str(row[-1])[:64]})
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+        return copies.stray(row) or ("its brief" if briefs.stray(row) else "")
 
 
 class LocalLedger:
@@ -242,7 +226,7 @@ def put_in_place(connection: sqlite3.Connection, document: Document, act: Ledger
         connection.execute("DELETE FROM record_terms WHERE row = ?", row)
         columns = [column for column in COPIED if column not in ("row", "home", "id", "version", "time", "body")]
         emptied = ", ".join(f"{column} = NULL" for column in columns)
-        body = orjson.dumps(document.body).decode()
+        body = body_text(document)
         connection.execute(f"UPDATE record SET {emptied}, body = ? WHERE row = ?", (body, *row))  # noqa: S608  # our own names
         _forget_persons(connection, document.id)
         LocalLedger(connection).append_entries([act], now)

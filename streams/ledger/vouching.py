@@ -4,22 +4,23 @@
     vouching.closed(closed)                after each batch, in order; `problems` grows
     vouching.ended(chain, now)             after the last one
 
-A key that was introduced in a batch counts once a checkpoint over that batch is signed by a key that counts already. So
-nobody can bring a key along, and a rotation needs the old key once. A ledger whose key was lost goes on under a new one
-that a person has to name.
+A key is introduced by an act that a key which counts has signed, and counts once a checkpoint over that batch is signed
+by such a key too. So nobody who may write entries can bring a key along. A ledger whose key was lost goes on under a
+new one that a person has to name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from streams.events import LedgerEntry
 from streams.ledger.chain import Chain, Closed
+from streams.ledger.custody import ROTATION
 from streams.ledger.found import Problem
-from streams.ledger.notes import Checkpoint, LedgerKey, read_keys, signer
+from streams.ledger.notes import Checkpoint, LedgerKey, read_keys, read_statement, signer
 from streams.ledger.restoring import KIND, Restore, Restores, read_restore
 from verifier.errors import InputError
 from verifier.models import Micros
@@ -29,14 +30,18 @@ UNSIGNED_AFTER: Final = 10 * MINUTE
 """A batch that is older than this and that no checkpoint covers is a problem."""
 
 
-def introduced(entry: LedgerEntry) -> tuple[LedgerKey | None, str]:
-    """The key that an act introduces, and the name of the one it retires; nothing where it is no such act."""
+def introduced(entry: LedgerEntry, keys: Collection[LedgerKey]) -> tuple[LedgerKey, str] | None:
+    """The key that an act introduces, and the name of the one it retires; None where it does not, or none of these keys
+    says so: a key that begins a ledger, or goes on after a loss, has to be named by a person.
+    """
     try:
-        note = msgspec.json.decode(entry.note, type=dict[str, str])
-        keys = read_keys([note["key"]])
+        act = msgspec.json.decode(entry.note, type=dict[str, str])
+        said = read_statement(act["statement"], ROTATION, keys)
+        note = msgspec.json.decode(said[0], type=dict[str, str]) if said is not None else {}
+        (key,) = read_keys([note["key"]])
     except (msgspec.DecodeError, KeyError, InputError):
-        return None, ""
-    return keys[0], note.get("retires", "")
+        return None
+    return key, note.get("retires", "")
 
 
 class Vouching:
@@ -82,15 +87,15 @@ class Vouching:
         self._accept(chain.pending_entries())
         self.restores = Restores([one for one in self._restores if one.ledger == chain.name])
         forked = [pair for pair in self._contradicting if not self.restores.has_abandoned(pair[0])]
-        for note, key in forked:
-            text = f"{key.name} signed another batch {note.number} than the one in the log: the log was rewritten"
-            self.problems.append(Problem("checkpoint-forked", text, batch=note.number))
+        for forked_note, by in forked:
+            text = f"{by.name} signed another batch {forked_note.number} than the one in the log: the log was rewritten"
+            self.problems.append(Problem("checkpoint-forked", text, batch=forked_note.number))
         ahead = [
             (note, key) for notes in self._notes.values() for note in notes.values()
             if (key := signer(note.note, self._active.values())) is not None
             and not self.restores.has_abandoned(note)
         ]  # fmt: skip
-        self.abandoned = tuple(note for note, _ in (*forked, *ahead))
+        self.abandoned = tuple(pair[0] for pair in (*forked, *ahead))
         if ahead:
             note, key = max(ahead, key=lambda pair: pair[0].number)
             have = f"batch {chain.number - 1}" if chain.number else "nothing"
@@ -113,10 +118,10 @@ class Vouching:
         if key.name not in self.keys:
             self.keys.append(key.name)
         for entry in self._acts:
-            fresh, retires = introduced(entry)
-            if fresh is not None:
+            found = introduced(entry, tuple(self._active.values()))
+            if found is not None:
+                fresh, retires = found
                 self._active[fresh.key] = fresh
-            if retires:
                 self._active = {data: known for data, known in self._active.items() if known.name != retires}
         self._acts.clear()
 
@@ -138,5 +143,9 @@ class Vouching:
 
 def vouched(pinned: Iterable[LedgerKey], acts: Iterable[LedgerEntry], notes: Iterable[Checkpoint]) -> Iterator[bytes]:
     """Hashes of headers that some key which may come to count has signed: behind these a damaged chain goes on."""
-    keys = [*pinned, *(key for entry in acts if (key := introduced(entry)[0]) is not None)]
+    keys = list(pinned)
+    for entry in acts:
+        found = introduced(entry, keys)
+        if found is not None:
+            keys.append(found[0])
     return (note.head for note in notes if signer(note.note, keys) is not None)

@@ -14,10 +14,13 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
 import orjson
 
 from streams.sinks.briefs import BRIEFS, WORDS, Brief, filling, statements, told
@@ -55,7 +58,7 @@ _TERM: Final = "INSERT OR IGNORE INTO record_terms SELECT ?, row FROM record WHE
 """A replaced document may leave a term behind; readers look into the body as well (`streams.queries.sql`)."""
 
 _VALUES: Final = tuple(_HOT)
-_MARKED_VALUES: Final = tuple(name for name, _ in _MARKED)
+_MARKED_VALUES: Final = itemgetter(*(_VALUES.index(name) for name, _ in _MARKED))
 
 
 class SqliteRecord:
@@ -89,47 +92,83 @@ class SqliteRecord:
 
 
 COPIED: Final = ("row", *_COLUMNS)
-"""Columns of a row as `stray_copy` takes them, the body last."""
+"""Columns of a row as `Copies` takes them, the body last."""
+_BODY: Final = tuple(dict.fromkeys(("event.dataset", "event.id", "@timestamp", *_VALUES, *TERM_FIELDS)))
+"""Members of a body that something is copied from."""
+_Looked: Final = msgspec.defstruct(
+    "_Looked", [(f"m{n}", object, msgspec.field(default=None, name=name)) for n, name in enumerate(_BODY)], gc=False
+)
+_LOOK: Final = msgspec.json.Decoder(_Looked)
+_COPIED_VALUES: Final = itemgetter(*map(_BODY.index, _VALUES))
+_TERMS_AT: Final = tuple((_BODY.index(field), field) for field in TERM_FIELDS)
+_PRIME: Final = 2**61 - 1
+_KNOWN: Final = 65_536
+"""Values of a field that are remembered."""
 
 
-def stray_copy(row: tuple[Any, ...], document: Document) -> str:
-    """Which column that searches go by says something else than the document; empty: none.
+class Copies:
+    """What stands beside bodies, for searching: does it say what the body says? Asked of every row of a record, so only
+    the members that something is copied from are read.
 
-    `row` has the values of `COPIED`; `document` is what stands in its body.
+    The term table is one walk, eight bytes for each row of the record: a sum of a polynomial in its marks with
+    coefficients by chance, so that nobody can put other terms there that come to the same.
     """
-    wanted = _columns(document, _known_mark)
-    if row[1:-1] == wanted:
-        return ""
-    return next(f"column {c}" for c, there, w in zip(_COLUMNS, row[1:-1], wanted, strict=False) if there != w)
 
-
-class Terms:
-    """The term table, a number for each row: whether a row of history has its terms, and no others.
-
-    One walk over the table, eight bytes for each row of the record. The numbers are sums of a polynomial in the marks
-    with coefficients by chance, so that nobody can put other terms there that come to the same.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, terms: bool = True) -> None:
+        """`terms`: compare them, too; for a few rows the walk is not worth it."""
+        self._terms = terms
         self._first, self._second = secrets.randbelow(_PRIME), secrets.randbelow(_PRIME)
-        (last,) = connection.execute("SELECT max(row) FROM record").fetchone()
+        self._known: dict[str, dict[str, tuple[int, int]]] = {field: {} for field in TERM_FIELDS}
+        """Field -> value -> its mark and weight: most values come again and again."""
+        (last,) = connection.execute("SELECT max(row) FROM record").fetchone() if terms else (0,)
         self._sums = sums = array("Q", bytes(8 * (int(last or 0) + 1)))
-        for term, row in connection.execute("SELECT mark, row FROM record_terms"):
+        for term, row in connection.execute("SELECT mark, row FROM record_terms") if terms else ():
             if 0 <= row < len(sums):
                 sums[row] = (sums[row] + self._weight(term)) % _PRIME
 
-    def stray(self, row: int, document: Document) -> bool:
-        """Has this row other terms than its document gives?"""
-        body = document.body
-        marks = {term for field in TERM_FIELDS if field in body for term, _, _ in _terms(field, document)}
-        there = self._sums[row] if row < len(self._sums) else 0
-        return there != sum(map(self._weight, marks)) % _PRIME
+    def stray(self, row: tuple[Any, ...]) -> str:
+        """What beside a body says something else; empty: nothing does. `row` has the values of `COPIED`."""
+        try:
+            found = msgspec.structs.astuple(_LOOK.decode(row[-1]))
+            time = (datetime.fromisoformat(found[2]) - _EPOCH) // _MICROSECOND
+        except (msgspec.DecodeError, TypeError, ValueError):
+            return "body"
+        values = _COPIED_VALUES(found)
+        marks = [_known_mark(value) if type(value) is str else None for value in _MARKED_VALUES(values)]
+        wanted = (found[0], found[1], None, time, *values, *marks)
+        if row[1:-1] != wanted:
+            return next(f"column {c}" for c, has, w in zip(_COLUMNS, row[1:-1], wanted, strict=False) if has != w)
+        if not self._terms:
+            return ""
+        there = self._sums[row[0]] if row[0] < len(self._sums) else 0
+        return "its terms" if there != self._wanted(found) else ""
+
+    def _wanted(self, found: tuple[Any, ...]) -> int:
+        """The sum that a row with these members has."""
+        weights = dict[int, int]()
+        for at, field in _TERMS_AT:
+            value = found[at]
+            if value is not None:
+                known = self._known[field]
+                for text in value if type(value) is list else (value,):
+                    if type(text) is str:
+                        pair = known.get(text) or self._learn(field, text, known)
+                        weights[pair[0]] = pair[1]
+        return sum(weights.values()) % _PRIME
+
+    def _learn(self, field: str, text: str, known: dict[str, tuple[int, int]]) -> tuple[int, int]:
+        if len(known) >= _KNOWN:
+            known.clear()
+        term = term_mark(field, text)
+        pair = known[text] = (term, self._weight(term))
+        return pair
 
     def _weight(self, term: int) -> int:
         return term * (term * self._first + self._second) % _PRIME + 1
 
 
-_PRIME: Final = 2**61 - 1
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Briefs:
@@ -137,17 +176,21 @@ class Briefs:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._there = {home: told(brief) for home, brief in BRIEFS.items() if has_brief(connection, brief)}
+        self._there = {
+            home: (told(brief), _looking(brief)) for home, brief in BRIEFS.items() if has_brief(connection, brief)
+        }
 
-    def stray(self, row: int, document: Document) -> bool:
-        """Says the brief of this row something else than its document, or is it missing?"""
-        asked = self._there.get(document.home)
-        if asked is None:
+    def stray(self, row: tuple[Any, ...]) -> bool:
+        """Says the brief of this row something else than its body, or is it missing? `row` as for `Copies`."""
+        there = self._there.get(row[1])
+        if there is None:
             return False
-        brief, body = BRIEFS[document.home], document.body
-        texts = (value if isinstance(value := body.get(name), str) else None for name in (*brief.words, *brief.dates))
-        wanted = (document.time, *texts, *(1 if name in body else None for name in brief.flags))
-        return bool(self._connection.execute(asked, (row,)).fetchone() != wanted)
+        asked, look = there
+        brief, found = BRIEFS[row[1]], msgspec.structs.astuple(look.decode(row[-1]))
+        flags_at = len(found) - len(brief.flags)
+        texts = (value if isinstance(value, str) else None for value in found[:flags_at])
+        wanted = (row[4], *texts, *(None if value is msgspec.UNSET else 1 for value in found[flags_at:]))
+        return bool(self._connection.execute(asked, (row[0],)).fetchone() != wanted)
 
     def alone(self) -> Iterator[tuple[str, int, int]]:
         """Briefs that are counted and have no document: (home, row, time)."""
@@ -155,6 +198,13 @@ class Briefs:
             without = "NOT EXISTS (SELECT 1 FROM record WHERE record.row = b.row AND home = ?)"
             asked = f"SELECT ?, row, time FROM {BRIEFS[home].table} b WHERE {without}"  # noqa: S608  # our own names
             yield from self._connection.execute(asked, (home, home))
+
+
+def _looking(brief: Brief) -> msgspec.json.Decoder[Any]:  # Any: a struct of the brief's own
+    """Reads of a body what its brief is made of, in the order of the brief."""
+    names = (*brief.words, *brief.dates, *brief.flags)
+    members = [(f"m{n}", object, msgspec.field(default=msgspec.UNSET, name=name)) for n, name in enumerate(names)]
+    return msgspec.json.Decoder(msgspec.defstruct("_Brief", members, gc=False))
 
 
 @lru_cache(maxsize=65_536)
@@ -209,20 +259,15 @@ def _make_briefs(connection: sqlite3.Connection) -> None:
 
 
 def _row(document: Document) -> tuple[Any, ...]:
-    return (*_columns(document, mark), orjson.dumps(document.body).decode())
+    values = tuple(map(document.body.get, _VALUES))
+    # Columns hold texts; whatever else somebody put there has no mark.
+    marks = [mark(value) if isinstance(value, str) else None for value in _MARKED_VALUES(values)]
+    return (document.home, document.id, document.version, document.time, *values, *marks, body_text(document))
 
 
-def _columns(document: Document, marked: Callable[[str], int]) -> tuple[Any, ...]:
-    """Everything but the body. Columns hold texts; whatever else somebody put there has no mark."""
-    body = document.body
-    return (
-        document.home,
-        document.id,
-        document.version,
-        document.time,
-        *map(body.get, _VALUES),
-        *[marked(value) if type(value := body.get(name)) is str else None for name in _MARKED_VALUES],
-    )
+def body_text(document: Document) -> str:
+    """A body as it is kept: JSON with sorted members, whose hash is the one that the ledger seals."""
+    return orjson.dumps(document.body, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _terms(field: str, document: Document) -> list[tuple[int, str, str]]:

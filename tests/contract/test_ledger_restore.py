@@ -81,6 +81,7 @@ def test_an_act_that_somebody_else_signed_excuses_nothing(place: Place, tmp_path
         {"act": "restored", "statement": ""},
         {"act": "restored", "statement": "revet ledger restore v1\n{}\n\n"},
         {"act": "restored", "lost": [[0, 10**9]]},
+        {"act": "restored", "statement": {"lost": [[0, 9]]}},
     ],
 )
 def test_an_act_without_a_signed_statement_excuses_nothing(place: Place, note: dict[str, object]) -> None:

@@ -214,6 +214,10 @@ def loaded(tmp_path: Path, text: str) -> Settings:
             "slack: {token: xoxb-abcdefgh, channels: {security: C0SEC0001}}\nowners: {also: [{to: nowhere}]}",
             "names no channel 'nowhere'",
         ),
+        (
+            "slack: {token: xoxb-abcdefgh, channels: {security: C0SEC0001}}\nledger: {slack: audit}",
+            "ledger.slack: slack.channels names no channel 'audit'",
+        ),
     ],
 )
 def test_settings_that_would_mislead_are_refused(text: str, said: str, tmp_path: Path) -> None:

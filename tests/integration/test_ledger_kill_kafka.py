@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -89,10 +90,10 @@ def test_killed_at_any_instant(kafka_server, tmp_path: Path) -> None:
                 write(chance.randrange(1, 2 * PACK))
                 time.sleep(chance.random() * 0.4)
             assert member.poll() is None, member.err()
-            member.end(9)
+            member.end(signal.SIGKILL)
         member.start()
         wait(lambda: done(cluster, len(documents.kept) + 1))
-        assert member.end(15) == 0
+        assert member.end(signal.SIGTERM) == 0
     finally:
         door.close()
     check(cluster, key, documents, folder)

@@ -263,7 +263,7 @@ def test_a_rotated_key_counts_from_the_checkpoint_of_the_old_one_on(tmp_path: Pa
     place.write(decisions(10))
     place.seal()
     old, new = place.key, new_key(tmp_path / "next.pem")
-    place.act(rotated(NAME, new.key, old.key.name, "ann", "yearly", place.now))
+    place.act(rotated(NAME, new.key, old, "ann", "yearly", place.now))
     place.seal()
     place.sealer = Sealer(new)
     place.write(decisions(10, 10))
@@ -277,7 +277,7 @@ def test_a_rotated_key_counts_from_the_checkpoint_of_the_old_one_on(tmp_path: Pa
 def test_a_retired_key_signs_nothing_any_more(tmp_path: Path) -> None:
     place = SqlitePlace(tmp_path)
     new = new_key(tmp_path / "next.pem")
-    place.act(rotated(NAME, new.key, place.key.key.name, "ann", "stolen", place.now))
+    place.act(rotated(NAME, new.key, place.key, "ann", "stolen", place.now))
     place.seal()
     place.write(decisions(10))
     place.seal()
@@ -290,7 +290,26 @@ def test_nobody_brings_a_key_along(tmp_path: Path) -> None:
     place.write(decisions(3))
     place.seal()
     mine = new_key(tmp_path / "mine.pem")
-    place.act(rotated(NAME, mine.key, place.key.key.name, "mallory", "", place.now))
+    place.act(rotated(NAME, mine.key, mine, "mallory", "", place.now))
+    place.sealer = Sealer(mine)
+    place.seal()
+    assert set(place.check().counts) == {"checkpoint-foreign", "unsigned"}
+
+
+@pytest.mark.parametrize("what", ["rotated", "begun", "lost"])
+def test_an_act_that_is_sealed_with_the_rest_brings_no_key_along(tmp_path: Path, what: str) -> None:
+    """Whoever may write entries may write acts as well, and the ledger's own key signs the batch they are in."""
+    place = SqlitePlace(tmp_path)
+    mine = new_key(tmp_path / "mine.pem")
+    acts = {
+        "rotated": rotated(NAME, mine.key, mine, "mallory", "", place.now),
+        "begun": begun(NAME, mine.key, "mallory", place.now),
+        "lost": lost(NAME, mine.key, place.key.key.name, "mallory", "", place.now),
+    }
+    place.act(acts[what])
+    place.seal()
+    assert place.check().fine, "it says nothing that counts"
+    place.write(decisions(3))
     place.sealer = Sealer(mine)
     place.seal()
     assert set(place.check().counts) == {"checkpoint-foreign", "unsigned"}

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from streams.events import LedgerEntry
 from streams.ledger import checker
 from streams.ledger.checking import Checker
 from streams.ledger.custody import new_key, rotated
@@ -169,7 +170,7 @@ def test_acts(place: SqlitePlace, tmp_path: Path, capsys: pytest.CaptureFixture[
     place.delete(gone.home, [d.id for d in decisions(5)])
     place.act(act("refused", {"act": "refused"}, gone.time, home=gone.home, id_=gone.id))
     place.act(act("expired", {"act": "expired"}, START + 5 * SECOND, home=gone.home))
-    place.act(rotated(NAME, new.key, place.key.key.name, "ann", "yearly", place.now))
+    place.act(rotated(NAME, new.key, place.key, "ann", "yearly", place.now))
     place.seal()
     place.sealer = Sealer(new)
     place.write(decisions(5, 90))
@@ -178,6 +179,22 @@ def test_acts(place: SqlitePlace, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert alone(file, place, capsys) == (0, set())
     report = product(file, place)
     assert (report.fine, report.expired, report.refused) == (True, 5, 1)
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", "{}", "null", '{"statement": 3}', '{"statement": "revet ledger restore v1\\n{}"}']
+)
+@pytest.mark.parametrize("kind", ["restored", "key"])
+def test_acts_that_nobody_vouches_for(
+    place: SqlitePlace, tmp_path: Path, capsys: pytest.CaptureFixture[str], note: str, kind: str
+) -> None:
+    """Whoever may write entries may write anything into them; neither program is stopped by it, nor believes it."""
+    place.act(LedgerEntry(kind, "", "", place.now, b"\1" * 32, note))
+    place.seal()
+    file = exported(place, tmp_path / "e.jsonl")
+    expected = {"restore-forged"} if kind == "restored" else set()
+    assert alone(file, place, capsys)[1] == expected
+    assert set(product(file, place).counts) == expected
 
 
 def test_a_checkpoint_from_elsewhere(place: SqlitePlace, file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -34,7 +34,7 @@ class Topic(MemoryLog):
         self.written = 0
 
     def append(self, event: object) -> None:
-        value = encode(event)  # type: ignore[arg-type]  # one of the ledger's events
+        value = encode(event)
         self.records.append(Record(len(self.records), LEDGER, 0, "", f"r{len(self.records)}", value, START))
 
     def write(self, number: int) -> None:
