@@ -9,6 +9,7 @@
 import ast
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -66,10 +67,16 @@ def said(both: tuple[str, ...], raises: str = "", closes: str = "") -> tuple[fro
     return frozenset({*both, raises} - {""}), frozenset({*both, closes} - {""})
 
 
-def listed(folder: Path = UNIT) -> Iterator[Says]:
+@cache
+def listed(folder: Path = UNIT) -> tuple[Says, ...]:
     """Every mark, read from the syntax trees."""
+    return tuple(_read(folder))
+
+
+def _read(folder: Path) -> Iterator[Says]:
     for path in sorted(folder.glob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "mark.scenario" in text else ():
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name.startswith("test_"):
                 for mark in filter(_is_mark, node.decorator_list):
                     assert isinstance(mark, ast.Call)

@@ -72,7 +72,7 @@ def test_a_revoked_digest_is_denied_until_that_is_withdrawn():
     world.trust(policy("signed", signed_by=("dev",)))
     image = world.image("r.example/a:1", signed_by=("dev",))
     world.send(world.pod("p", "a-1", {"app": image}))
-    record = changes.revoke(world.state.trust, by(world), "digest", image[1], reason="unspecified", all_signatures=True)
+    record = changes.revoke(world.state.trust, by(world), "digest", image[1], reason="unspecified")
     world.record(record)
     assert world.open_codes() == ["digest-denied"]
     world.record(changes.withdraw(world.state.trust, by(world), record.id))
@@ -141,7 +141,7 @@ def test_a_statement_that_breaks_a_rule_is_told_until_the_policy_goes():
     world, _ = attested_world(holds=False)
     assert world.open_codes() == ["attestation-violates"]
     world.now += MINUTE
-    world.record(PolicyRemoved(author="test", at=world.now, policy="pay"))
+    world.record(PolicyRemoved(author="test", at=world.now, policy_id="pay"))
     assert world.open_codes() == []
 
 
