@@ -90,7 +90,8 @@ def blast_radius(
         return teams(row.cluster, row.namespace)
 
     past = history(reader, subject, start=start, end=end if at is None else at, team=teams)
-    clusters = {row.cluster for row in (*running, *ended, *(past.by_namespace if past is not None else ()))}
+    clusters = {row.cluster for row in (*running, *ended)}
+    clusters |= {place.cluster for place in past.by_namespace} if past is not None else set()
     seen = coverage(reader, now=now, start=start, end=at if at is not None else end, clusters=clusters)
     return BlastRadius(
         subject=subject,

@@ -242,7 +242,7 @@ def test_a_tag_is_found_where_a_digest_is_written_behind_it(store):
     made = RecordedWorld(keys=(), store=store)
     _, digest = made.image("r.example/pinned:1")
     other = made.image("r.example/pinned:12")
-    made.observe(
+    made.send(
         made.pod("shop", "pinned-1", {"app": (f"r.example/pinned:1@{digest}", digest)}),
         made.pod("shop", "other-1", {"app": other}),
     )
