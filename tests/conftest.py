@@ -25,7 +25,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,25 @@ def network_guard(request: pytest.FixtureRequest) -> Iterator[NetworkGuard]:
     _guard.sockets_allowed = True
     if _guard.attempts:
         pytest.fail(f"reached for the network: {'; '.join(_guard.attempts)}")
+
+
+# --------------------------------------------------------------------------------------------------------- scenarios
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """A test that says which findings it raises and closes is watched while it does (`tests/helpers/scenarios.py`)."""
+    marks = list(pyfuncitem.iter_markers("scenario"))
+    if not marks:
+        return (yield)
+    scenarios = importlib.import_module("tests.helpers.scenarios")  # only here: it imports the handlers
+    with scenarios.watched() as told:
+        result = yield
+    for mark in marks:
+        raises, closes = scenarios.said(mark.args, **mark.kwargs)
+        missed = [*sorted(raises - told.raised), *sorted(closes - told.closed)]
+        assert not missed, f"the scenario says that it raises and closes findings that it does not: {missed}"
+    return result
 
 
 # ---------------------------------------------------------------------------------------------- things beside Python

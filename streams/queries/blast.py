@@ -24,7 +24,7 @@ from streams.queries.history import history
 from streams.queries.port import RecordReader
 from streams.queries.reading import chunks, key_names, signatures_of, text_of, with_values
 from streams.queries.results import BlastRadius, ImageCount, Place, SignatureSplit, Subject, SubjectKind
-from streams.queries.subjects import FIELD_OF
+from streams.queries.subjects import FIELD_OF, tagged
 from streams.queries.teams import Teams
 from streams.sinks.document import Scalar
 from streams.sinks.fields import HOMES
@@ -136,8 +136,9 @@ def _of_digest(reader: RecordReader, subject: Subject, _at: Micros | None) -> Af
 
 def _of_image(_reader: RecordReader, subject: Subject, _at: Micros | None) -> Affected:
     """Containers of the reference, or of the repository when no tag was named."""
-    field = "image" if ":" in subject.name.rpartition("/")[2] else "repository"
-    return Affected((is_(field, subject.name),))
+    if ":" in subject.name.rpartition("/")[2]:
+        return Affected((tagged(subject.name),))
+    return Affected((is_("repository", subject.name),))
 
 
 def _of_policy(reader: RecordReader, subject: Subject, at: Micros | None) -> Affected:

@@ -98,12 +98,16 @@ def _image(reader: RecordReader, text: str) -> Subject | None:
     if is_digest(reference.digest):
         return digest_subject(reader, reference.digest)
     written_tag = text.rpartition("/")[2].partition(":")[2]
-    where: Condition = is_("repository", reference.repository)
-    if written_tag:
-        where = is_("image", str(reference))
+    where = tagged(str(reference)) if written_tag else is_("repository", reference.repository)
     digests = _values(reader, ("containers", "lifecycle", "images"), where, "digest")
     name = str(reference) if written_tag else reference.repository
     return Subject("image", name, tuple(sorted(digests))) if digests else None
+
+
+def tagged(reference: str) -> Condition:
+    """Named by this tag, also where a digest is written behind it."""
+    field = full_name("image")
+    return either(is_(field, reference), Like(field, (f"{reference}@", "")))
 
 
 def _pod(reader: RecordReader, text: str) -> Subject | None:

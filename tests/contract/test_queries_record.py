@@ -237,6 +237,20 @@ def test_subjects(world, text, kind, values):
     assert (found.kind, found.values) == (kind, values)
 
 
+def test_a_tag_is_found_where_a_digest_is_written_behind_it(store):
+    """Deployed as `tag@digest`, asked for by the tag; another tag that begins alike is another one."""
+    made = RecordedWorld(keys=(), store=store)
+    _, digest = made.image("r.example/pinned:1")
+    other = made.image("r.example/pinned:12")
+    made.send(
+        made.pod("shop", "pinned-1", {"app": (f"r.example/pinned:1@{digest}", digest)}),
+        made.pod("shop", "other-1", {"app": other}),
+    )
+    found = resolve(made.reader, "r.example/pinned:1")
+    assert (found.kind, found.values) == ("image", (digest,))
+    assert blast_radius(made.reader, found).containers == 1
+
+
 def test_keys_incidents_and_findings_are_subjects(world):
     """By name, by whole id, by the beginning of an id."""
     key = world.signer("build").key_id

@@ -111,7 +111,7 @@ class Case:
 def told(parts, cluster="c1"):
     """What a look-back makes of files, without a file: kinds and ids, as sets."""
     look = LookBack(cluster, NOW)
-    found = []
+    found: list = []
     for part in parts:
         stream = Stream(cluster=cluster, source="file")
         data = b"".join(json.dumps(one).encode() + b"\n" for one in part)

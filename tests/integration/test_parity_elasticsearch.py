@@ -9,7 +9,10 @@ import pytest
 from streams.engine.sqlite import connect
 from streams.events import DeadLetter
 from streams.local.acting import append, worked_off
+from streams.queries.conditions import is_
+from streams.queries.port import every
 from streams.queries.sqlite import SqliteReader
+from streams.sinks.fields import HOMES
 from tests.helpers import elastic, parity
 from tests.helpers.demo_state import played_demo
 
@@ -47,3 +50,21 @@ def test_every_command_answers_alike(modes):
     with closing(connect(state_of(one), create=False)) as connection:
         asked = parity.questions(SqliteReader(connection))
     assert parity.compare(asked, one, other) > len(asked) > 150
+
+
+@pytest.mark.timeout(900)
+def test_every_verdict_replays_byte_for_byte_in_either_store(modes):
+    """In Elasticsearch from documents alone: no log, no topic, no registry."""
+    one, other = (mode.ask(("verdict", "replay", "--all")) for mode in modes)
+    assert (one.code, other.code) == (0, 0), other.err
+    assert one.json == other.json
+    assert other.json["same"] == other.json["total"] > 100
+
+
+@pytest.mark.timeout(900)
+def test_one_verdict_is_replayed_by_its_id_in_either_store(modes):
+    with closing(connect(state_of(modes[0]), create=False)) as connection:
+        verdict = next(every(SqliteReader(connection), HOMES["verification"], is_("reason", "key-revoked")))
+    one, other = (mode.ask(("verdict", "replay", verdict.id)) for mode in modes)
+    assert (one.code, one.out) == (other.code, other.out)
+    assert other.json["result"] == "same"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from alerting.integrity import Check, Integrity
 from alerting.models import Incident
 from alerting.ownfindings import Told
@@ -21,6 +23,7 @@ def states(told: Told) -> list[tuple[str, str, str]]:
     return [(f.code, f.state, f.close_reason) for f in told.findings]
 
 
+@pytest.mark.scenario("ledger-broken")
 def test_it_opens_once_and_closes_by_a_check_that_covers_it() -> None:
     found = Integrity()
     assert not states(found.checked(check(T0, 0, T0 - DAY, T0), T0))

@@ -61,6 +61,7 @@ def opened(number: str, words: str = "were given up by the API server", since: s
     return "open", f"{number} of prod-eu/cp-1 {words}, since 2027-01-15 {since}"
 
 
+@pytest.mark.scenario("visibility-lost")
 def test_what_is_given_up_is_one_incident_that_closes_after_a_quiet_hour():
     told = Told()
     told.hears(look(0), look(1, 400), look(2, 400), look(3, 425))

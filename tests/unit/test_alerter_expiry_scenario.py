@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from alerting.models import Finding, Incident
 from streams.alerter import Alerter
 from tests.helpers.world import START, World
@@ -9,6 +11,7 @@ from verifier.times import DAY
 from verifier.trust.records import KeyPut
 
 
+@pytest.mark.scenario("expires-soon")
 def test_a_key_that_ends_in_five_days_is_told_and_closed_when_its_window_moves() -> None:
     """High within seven days; moving the end closes it; a restart repeats nothing."""
     world = World(keys=())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
+
 from alerting.models import Finding, Incident, IncidentAction
 from streams.alerter import Alerter
 from streams.engine.port import Record
@@ -37,6 +39,7 @@ def restarted(alerter: Alerter) -> Alerter:
     return again
 
 
+@pytest.mark.scenario("trust-refused")
 def test_forged_entries_are_one_critical_incident_that_closes_after_a_quiet_day():
     alerter = Alerter(stalled_after=MINUTE)
     said = [out for one in refused(3) for out in alerter.handle(one, T0)]

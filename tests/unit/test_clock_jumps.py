@@ -95,6 +95,7 @@ def steps(start: int, until: int) -> Iterator[int]:
     return iter(range(start, until, 20 * SECOND))
 
 
+@pytest.mark.scenario("pipeline-stalled")
 def test_no_incident_is_resolved_while_a_shard_is_not_heard(told):
     """The hold is over ten times; the judge of shard 1 is gone. It comes back: then it is resolved."""
     for at in steps(T0 + MINUTE, T0 + 100 * MINUTE):

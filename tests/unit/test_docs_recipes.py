@@ -107,8 +107,8 @@ NOT_ON_A_TOPIC = {"Tick"}
 """Time: made where it is needed."""
 NO_KEY = {"TrustChanged", "ShardReached", "LedgerWritten", "LedgerSealed", "LedgerSigned"}
 """Every reader reads all of them."""
-ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "ClaimObserved", "DeadLetter"}
-"""Inputs that the judge does not ask (namespaces go to the alerter)."""
+ONLY_RECORDED = {"NamespaceObserved", "ConfigurationObserved", "ClaimObserved", "PastSeen", "DeadLetter"}
+"""Inputs that the judge does not ask (namespaces go to the alerter; what archives say is told to nobody)."""
 NOT_KEPT = {
     *("PodObserved", "EvidenceWanted", "Tick", "IncidentPart", "ShardReached", "ProgressSeen"),
     *("IncidentAction", "IncidentContext", "SilenceAction", "AuditCounted", "PullsTaken"),

@@ -104,6 +104,7 @@ def gone(api: tuple[str, str]) -> PlaceAsked:
     return PlaceAsked(KEPT, api[1], "found", "", "1 kept from first sight and not published now: sha256:0123456789ab")
 
 
+@pytest.mark.scenario("evidence-vanished")
 def test_evidence_that_is_published_no_longer_is_a_finding_and_changes_no_verdict() -> None:
     world, api = fresh_world()
     world.now += HOUR
@@ -154,6 +155,7 @@ def test_it_ends_with_the_last_container() -> None:
 # --------------------------------------------------------------------------------------------------------------- stale
 
 
+@pytest.mark.scenario("stale")
 def test_what_nobody_could_ask_about_for_two_days_is_stale_and_not_before() -> None:
     world, api = fresh_world()
     world.broken["registry.example.com/payments/api", api[1]] = "registry-unavailable"
@@ -211,6 +213,7 @@ def test_a_restart_that_forgets_since_when_closes_nothing_before_somebody_could_
 # ---------------------------------------------------------------------------------------------------------- tags moved
 
 
+@pytest.mark.scenario("tag-moved")
 def test_a_tag_that_the_registry_moved_is_told_with_what_runs_and_what_it_means_now() -> None:
     world, api = fresh_world()
     other = digest_of("another build")

@@ -60,6 +60,7 @@ def withdraw(world: CertifiedWorld, record) -> None:
 # ---------------------------------------------------------------------------------------------------------- revocations
 
 
+@pytest.mark.scenario("identity-revoked")
 def test_an_identity_revoked_since_a_time_costs_only_what_came_later():
     """Proven older stays good; later ones fall, as one incident about the identity; withdrawn closes it."""
     world = started(keyless_policy("pay", CI))
@@ -164,6 +165,7 @@ def test_a_hold_beside_a_compromise_is_not_the_cause():
 # ---------------------------------------------------------------------------------------------------------------- roots
 
 
+@pytest.mark.scenario("expired")
 def test_a_narrowed_root_turns_signatures_into_expired_ones_and_is_the_cause():
     """The CA's window now ends before they were made: one incident about the root, put back it closes."""
     world = started(keyless_policy("pay", CI))
@@ -200,6 +202,7 @@ def test_a_removed_root_is_the_cause_of_wrong_signers():
     assert [f.cause.kind for f in world.open()] == ["policy-change", "none"]
 
 
+@pytest.mark.scenario("wrong-signer")
 def test_a_root_added_later_asks_only_for_what_was_undecided():
     """`keys-added`, for evidence whose authority was not known; until then nobody is accused."""
     world = started(corp_policy("corp"))

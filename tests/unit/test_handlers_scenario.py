@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.helpers.world import MINUTE, START, World, policy
 from verifier.trust import changes
 from verifier.trust.changes import By, put_cluster
@@ -45,6 +47,7 @@ def test_only_an_attestation_is_not_signed() -> None:
     assert (finding.code, finding.reasons) == ("unsigned", ("attestation-only",))
 
 
+@pytest.mark.scenario("key-revoked")
 def test_revocation_with_time_splits_before_after_and_unknown() -> None:
     """Compromised since C: proven older stays good; later and undated fall, as one incident."""
     world = World(keys=("dev", "build"))
@@ -124,6 +127,7 @@ def test_what_ran_before_the_first_policy_is_a_baseline() -> None:
     assert len({f.incident for f in findings}) == 1
 
 
+@pytest.mark.scenario("policy-changed")
 def test_a_tightened_policy_is_the_cause_where_it_passed_before() -> None:
     """Version 2 asks for ops too: policy-changed, one incident by policy version."""
     world = World(keys=("dev", "ops"))
@@ -177,6 +181,7 @@ def test_key_added_while_evidence_was_on_its_way_is_asked_about_once() -> None:
     assert len(world.wanted) == 2
 
 
+@pytest.mark.scenario("unverifiable-too-long")
 def test_unreachable_registry_is_told_after_half_an_hour() -> None:
     """Registry trouble is a reason, not a verdict; it becomes a finding by lasting."""
     world = World()
@@ -193,6 +198,7 @@ def test_unreachable_registry_is_told_after_half_an_hour() -> None:
     assert world.open_codes() == ["unsigned"]
 
 
+@pytest.mark.scenario("unadmitted")
 def test_pod_without_admission_on_record() -> None:
     """Unadmitted after three minutes of both feeds; an admission that comes late closes it."""
     world = World()
@@ -234,6 +240,7 @@ def test_denied_and_running_is_critical() -> None:
     assert (finding.code, finding.severity) == ("denied-but-running", "critical")
 
 
+@pytest.mark.scenario("mixed-digests")
 def test_tag_moves_and_replicas_differ() -> None:
     """The same tag pulled twice gives two digests: tag-moved (low) and mixed-digests."""
     world = World()
@@ -265,6 +272,7 @@ def test_platform_manifest_of_the_pinned_index_is_no_drift() -> None:
     assert world.open() == []
 
 
+@pytest.mark.scenario("unsigned")
 def test_findings_end_with_the_pods() -> None:
     """The last instance gone closes the finding with a reason, and the part says zero."""
     world = World()
@@ -311,6 +319,7 @@ def retire_cluster_again() -> ClusterRetired:
     return ClusterRetired(author="tester", at=0, cluster_id="c2")
 
 
+@pytest.mark.scenario("failed-open")
 def test_failed_open_break_glass_and_ephemeral() -> None:
     """What came in unchecked, by break-glass, or was added to a running pod."""
     world = World()

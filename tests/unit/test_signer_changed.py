@@ -86,6 +86,7 @@ def test_the_old_signer_again_closes_it():
     assert [f.close_reason for f in world.state.findings.values()] == ["converged"]
 
 
+@pytest.mark.scenario("signer-changed")
 def test_a_week_makes_a_new_signer_an_established_one():
     """By the clock of the inputs alone."""
     world = started()
