@@ -61,12 +61,12 @@ class Hub:
 
     def __enter__(self) -> Self:
         self.cluster.prepare()
-        self.revet("trust", "apply", str(write_trust(self._folder / "trust")), *self.signed)
         parts = [Revet("serve", part, cwd=self._folder, **self.cluster.environ) for part in ("judge", "fetch", "index")]
         for process in parts:
             self._stack.enter_context(process)
         for process in parts:
             process.said(r"( ready )", 120)
+        self.revet("trust", "apply", str(write_trust(self._folder / "trust")), *self.signed)
         return self
 
     def __exit__(self, *_: object) -> None:
