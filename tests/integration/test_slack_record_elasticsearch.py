@@ -98,7 +98,7 @@ def told(cluster: Cluster) -> set[tuple[str, str]]:
 def recorded(cluster: Cluster, *homes: str) -> Counter[tuple[str, str]]:
     """The same of the record, each as often as it is there."""
     with cluster.reader() as reader:
-        return Counter((name, hit.id) for name in homes for hit in every(reader, HOMES[name], EVERYTHING))
+        return Counter((home, hit.id) for home in homes for hit in every(reader, home, EVERYTHING))
 
 
 def shown(slack: Workspace) -> list[str]:
@@ -125,13 +125,13 @@ def test_14_a_killed_node_holds_up_no_alert_and_everything_is_indexed_later_once
         for process in (alert, index):
             process.said(r"( ready )", 120)
         door.send([output(admitted())])
-        until(lambda: recorded(cluster, "admission"), index)
+        until(lambda: recorded(cluster, HOMES["admission"]), index)
         node.kill()
         door.send([output(ShardReached(0, 1, 1, now())), *parts(3, 1)])
         until(lambda: len(slack.parents(SECURITY)) == 2, alert)
         door.send(parts(8, 2))
         until(lambda: all("8 containers" in text and RECORD_DOWN in text for text in shown(slack)), alert)
-        assert {event_id for home, event_id in told(cluster) if home == "incidents"} == set(INCIDENTS_TOLD)
+        assert {id_ for home, id_ in told(cluster) if home == HOMES["incidents"]} == set(INCIDENTS_TOLD)
         node.start(seconds=400)
         homes = sorted({home for home, _ in told(cluster)})
         until(lambda: recorded(cluster, *homes).keys() >= told(cluster), index)
