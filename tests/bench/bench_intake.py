@@ -123,7 +123,7 @@ def child() -> None:
 def over_http(environment: dict[str, str], made: Made) -> tuple[float, float]:
     """(seconds, CPU seconds) of `serve audit` until every body was answered 200."""
     with Revet("serve", "audit", cwd=ROOT, **environment) as process:
-        address = process.said(r"url=(http://\S+/audit)")
+        address = process.said(r"url=(http://\S+/audit)", 120)
         return asyncio.run(_post(f"{address}/c1", made.bodies, process.process.pid))
 
 
@@ -146,7 +146,7 @@ async def _post(url: str, bodies: list[bytes], process: int) -> tuple[float, flo
 def at_rate(environment: dict[str, str], bodies: list[bytes]) -> list[float]:
     """Seconds until each body was answered 200, when one is due every `BODY / ACCEPTED` seconds."""
     with Revet("serve", "audit", cwd=ROOT, **environment) as process:
-        address = process.said(r"url=(http://\S+/audit)")
+        address = process.said(r"url=(http://\S+/audit)", 120)
         return asyncio.run(_when_due(f"{address}/c1", bodies))
 
 

@@ -12,16 +12,19 @@ with Installation(Servers(kube, registry, bootstrap, url), tmp_path, slack) as d
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
 import urllib.error
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from socket import create_connection
 from typing import Any, NamedTuple, Self
+from unittest import mock
 
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -34,9 +37,10 @@ from streams.kafka.reading import KafkaLog
 from streams.outputs import output
 from streams.queries.port import RecordReader
 from streams.topics import CLUSTER_SIGHT, OBSERVATIONS
+from tests.helpers.command import revet
 from tests.helpers.oracle_world import IDENTITY, ISSUER, key
 from tests.helpers.pipeline import Cluster
-from tests.helpers.process import Revet, run
+from tests.helpers.process import Revet
 from tests.helpers.registry_server import push_whole
 from tests.helpers.servingpki import ServingCa
 from tests.helpers.signedshop import SignedShop
@@ -146,6 +150,7 @@ class Installation:
 
     def __init__(self, servers: Servers, folder: Path, slack: Workspace) -> None:
         self.folder, self.slack = folder, slack
+        self.environ: dict[str, str] = {}
         self.shop = SignedShop(folder / "shop", IMAGES)
         self.registry = Registry(servers.registry, folder / "shop" / "oci")
         self._receiver, self._webhook = free_port(), free_port()
@@ -154,7 +159,6 @@ class Installation:
         self.kube = WatchedCluster(servers.kube, folder / "kube", *self._flags())
         self.kafka = Cluster(servers.bootstrap, servers.elastic, folder / "cluster", shards=2)
         self.processes: dict[str, Revet] = {}
-        self.environ: dict[str, str] = {}
         self.uid = ""
         self.disturbed = "nothing yet"
         self.took: dict[str, float] = {}
@@ -179,9 +183,7 @@ class Installation:
 
     def _flags(self) -> list[str]:
         """As `docs/audit.md` has them, and a shorter pause before a batch is sent again."""
-        printed = run("serve", "audit", "--print-policy")
-        assert printed.returncode == 0, printed.stderr
-        (self.folder / "policy.yaml").write_text(printed.stdout)
+        (self.folder / "policy.yaml").write_text(self._said("serve", "audit", "--print-policy"))
         pair = {"certificate_file": str(self.folder / "cp-1.crt"), "key_file": str(self.folder / "cp-1.key")}
         url = f"https://127.0.0.1:{self._receiver}/audit"
         config = webhook_kubeconfig(url, ca_file=str(self.folder / "senders.crt"), **pair)
@@ -195,6 +197,9 @@ class Installation:
             "--audit-webhook-truncate-max-event-size=2097152",
             "--audit-webhook-truncate-max-batch-size=33554432",
         ]
+
+    def _evidence(self) -> dict[str, str]:
+        return {"REVET_EVIDENCE_MIRRORS": f"registry.example.com=http://127.0.0.1:{self.registry.port}"}
 
     def _settings(self) -> dict[str, str]:
         """Variables of every process; who may send stands in a file, where alone it can."""
@@ -213,7 +218,7 @@ class Installation:
             "REVET_CLUSTER": self.uid,
             "REVET_PODS_CLUSTERS": f"{self.uid}={config}",
             "REVET_PODS_NAMESPACES_SECONDS": "2",
-            "REVET_EVIDENCE_MIRRORS": f"registry.example.com=http://127.0.0.1:{self.registry.port}",
+            **self._evidence(),
             "REVET_ADMISSION_ADDRESS": f"127.0.0.1:{self._webhook}",
             "REVET_ADMISSION_CERTIFICATE_FILE": str(folder / "webhook.crt"),
             "REVET_ADMISSION_KEY_FILE": str(folder / "webhook.key"),
@@ -231,17 +236,22 @@ class Installation:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.callback(self.registry.kill)
-            self.registry.start()
-            stack.enter_context(self.kube)
+            stack.callback(self._end_all)
+            with ThreadPoolExecutor() as at_once:
+                started = at_once.submit(stack.enter_context, self.kube), at_once.submit(self.registry.start)
+                self.kafka.prepare()
+                self._launch("judge", "fetch", "index")  # these need nothing of the cluster
+                for one in started:
+                    one.result()
             self.proxy = stack.enter_context(Proxy(self.kube.port))
-            self.kafka.prepare()
             self.uid = self.kube.ask("GET", "/api/v1/namespaces/kube-system")["metadata"]["uid"]
             self.environ = self._settings()
-            stack.callback(self._end_all)
             self._hand = Hand(KafkaDoor(self.kafka.settings.kafka, part="judge"))
             stack.callback(self._hand.stop)
-            self.start(*PARTS)
+            self._launch("alert", "audit", "pods", "admission")
+            self._works("judge")  # who changes trust is told when all shards have judged
             self._trust()
+            self._works(*PARTS)
             self._configure()
             self._stack = stack.pop_all()
         return self
@@ -257,19 +267,26 @@ class Installation:
 
     def start(self, *parts: str) -> None:
         """Start them all, then wait for each."""
+        self._launch(*parts)
+        self._works(*parts)
+
+    def _launch(self, *parts: str) -> None:
+        environ = self.environ or self.kafka.environ | self._evidence()
         for part in parts:
             # Time that is pushed forward makes nobody silent: the alerter would take it for that.
             more = {"REVET_SERVE_STALLED_SECONDS": "86400"} if part == "alert" else {}
-            self.processes[part] = Revet("serve", part, cwd=self.kafka.folder, **self.environ, **more)
+            self.processes[part] = Revet("serve", part, cwd=self.kafka.folder, **environ, **more)
+
+    def _works(self, *parts: str) -> None:
         for part in parts:
             self.processes[part].said(SAYS.get(part, r"\b(ready)\b"), 120)
 
     def replay(self, folder: Path) -> None:
-        """What was recorded of other clusters comes in beside the day; they are enrolled nowhere."""
+        """What was recorded of other clusters comes in beside the day; they are enrolled nowhere. Does not wait."""
         files = [f"{cluster}={folder / name}" for cluster, names in RECORDED.items() for name in names]
         progress = str(self.folder / "progress.json")
-        sent = run("serve", "files", *files, "--progress", progress, **self.environ)
-        assert sent.returncode == 0, sent.stderr
+        sending = Revet("serve", "files", *files, "--progress", progress, cwd=self.kafka.folder, **self.environ)
+        self.processes["files"] = sending
 
     def kill(self, *parts: str) -> None:
         """As power loss would."""
@@ -280,7 +297,9 @@ class Installation:
 
     def stop(self) -> dict[str, int]:
         """Ask all to end; their exit codes."""
-        codes = {part: process.end() for part, process in self.processes.items()}
+        for process in self.processes.values():
+            process.process.terminate()
+        codes = {part: process.wait() for part, process in self.processes.items()}
         self._ended += [process.err + process.out for process in self.processes.values()]
         return codes
 
@@ -301,9 +320,13 @@ class Installation:
 
     def revet(self, *args: str) -> str:
         """A command of an administrator that has to succeed; what it printed."""
-        done = run(*args, "--sign-with", str(self.folder / "alice.pem"), timeout=110, **self.environ)
-        assert done.returncode == 0, (args, done.stdout, done.stderr)
-        return done.stdout
+        return self._said(*args, "--sign-with", str(self.folder / "alice.pem"))
+
+    def _said(self, *args: str) -> str:
+        with mock.patch.dict(os.environ, self.environ):
+            done = revet(*args)
+        assert done.code == 0, (args, done.out, done.err)
+        return done.out
 
     def _trust(self) -> None:
         self.shop.write("trust/private.json", self.shop.root_json())
@@ -328,9 +351,8 @@ class Installation:
         binding = {"policyName": VAP, "validationActions": ["Deny"]}
         for plural, spec in (("validatingadmissionpolicies", policy), ("validatingadmissionpolicybindings", binding)):
             self.kube.ask("POST", f"{HOOKS}/{plural}", {"metadata": {"name": VAP}, "spec": spec})
-        printed = run("serve", "admission", "--print-webhook", timeout=60, **self.environ)
-        assert printed.returncode == 0, printed.stderr
-        self.kube.ask("POST", f"{HOOKS}/validatingwebhookconfigurations", yaml.safe_load(printed.stdout))
+        printed = yaml.safe_load(self._said("serve", "admission", "--print-webhook"))
+        self.kube.ask("POST", f"{HOOKS}/validatingwebhookconfigurations", printed)
         self.admission_answers()
         until(lambda: self.probe("early", {"labels": {"forbidden": "yes"}}).code == 422, self.told)
 

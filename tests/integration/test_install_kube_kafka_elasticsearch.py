@@ -61,12 +61,12 @@ class Hub:
 
     def __enter__(self) -> Self:
         self.cluster.prepare()
-        self.revet("trust", "apply", str(write_trust(self._folder / "trust")), *self.signed)
         parts = [Revet("serve", part, cwd=self._folder, **self.cluster.environ) for part in ("judge", "fetch", "index")]
         for process in parts:
             self._stack.enter_context(process)
         for process in parts:
             process.said(r"( ready )", 120)
+        self.revet("trust", "apply", str(write_trust(self._folder / "trust")), *self.signed)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -81,6 +81,11 @@ class Hub:
         done = run(*arguments, timeout=110, **self.cluster.environ)
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
         return done.stdout
+
+    def found(self, query: str, among: str) -> list[dict[str, Any]]:
+        """What `revet search` answers."""
+        hits: list[dict[str, Any]] = json.loads(self.revet("search", query, "--in", among, "-o", "json"))["hits"]
+        return hits
 
     def verdicts(self, cluster: str) -> list[str]:
         """Of the containers of a cluster that the record has, as soon as there are some."""
@@ -147,12 +152,15 @@ def test_a_new_cluster_has_its_first_verdict_in_minutes_and_with_two_files_chang
             watcher.until(lambda: len(hub.verdicts(uid)) == 3, GOAL_SECONDS)
             taken = time.monotonic() - began
             assert hub.verdicts(uid) == ["valid"] * 3
-            found = json.loads(hub.revet("search", f"cluster_name:{NAME}", "--in", "containers", "-o", "json"))
+            found = hub.found(f"cluster_name:{NAME}", "containers")
+            watcher.until(lambda: hub.found(f"cluster_name:{NAME}", "feeds"))
+            feeds = hub.found(f"cluster_name:{NAME}", "feeds")
             shown = json.loads(hub.revet("cluster", "show", NAME, "-o", "json"))
     with capsys.disabled():
         print(f"\nverdicts after {taken:.1f} s, {applied - began:.1f} s of them commands; changed {changed(tmp_path)}")
-    assert {hit["provenance.cluster.environment"] for hit in found["hits"]} == {"prod"}
-    assert len(found["hits"]) == 3
-    assert shown
+    assert {hit["provenance.cluster.environment"] for hit in found} == {"prod"}
+    assert len(found) == 3
+    assert {hit["orchestrator.cluster.id"] for hit in feeds} == {uid}
+    assert (shown["id"], shown["labels"]) == (uid, {"env": "prod"})
     assert taken <= GOAL_SECONDS
     assert len(changed(tmp_path)) <= GOAL_FILES
