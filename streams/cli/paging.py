@@ -30,7 +30,7 @@ from streams.local.page import HTML, PageAnswer, PageAsked, PageOptions, PageSer
 from streams.local.sqlite import Changes
 from streams.queries.columns import COLUMNS
 from streams.queries.conditions import is_
-from streams.queries.kql import QueryError
+from streams.queries.kql import QueryError, render
 from streams.queries.looking import Look
 from streams.queries.report import Wanted, views
 from streams.queries.report.model import Part, Section, Table
@@ -154,7 +154,7 @@ class LivePages:
             except NothingCalledError:
                 if not look.reader.find(HOMES["containers"], is_("image", name), limit=1).hits:
                     raise
-                runs = views.found(look.reader, self._wanted(look), _quoted("image", name), "containers")
+                runs = views.found(look.reader, self._wanted(look), render(is_("image", name)), "containers")
                 note = "It runs, and no digest of it is known: nothing can be said of its evidence."
                 return self._shown(asked, name, runs, note, look=look)
             return self._shown(asked, subject.name, views.image(look.reader, self._wanted(look), subject), look=look)
@@ -242,11 +242,6 @@ def _named(asked: PageAsked) -> str:
     if not name:
         raise InputError("the address names nothing: it needs ?name=")
     return name
-
-
-def _quoted(field: str, text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{field}:"{escaped}"'
 
 
 def _image(look: Look, name: str) -> Subject:

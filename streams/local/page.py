@@ -229,8 +229,12 @@ class PageServer:
 
 
 def _pairs(values: Mapping[str, object]) -> Pairs:
-    """Files that somebody sends are no values."""
-    return tuple(sorted((name, value) for name in values if isinstance(value := values[name], str)))
+    """As text that can be written anywhere. Files that somebody sends are no values."""
+    return tuple(sorted((name, _clean(value)) for name in values if isinstance(value := values[name], str)))
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 def _same_origin(request: web.Request) -> bool:

@@ -88,5 +88,5 @@ def one(reader: RecordReader, wanted: Wanted, row: IncidentRow) -> Part:
     places = (
         f"{count(row.workloads, 'workload')}, {count(row.namespaces, 'namespace')}, {count(row.clusters, 'cluster')}"
     )
-    text = f"{row.message} Now: {count(row.containers, 'container')} in {places}; at most {row.peak:,} at any time."
-    return Part(tuple(blocks), f"{row.short_id}: {row.kind} ({row.severity}, {row.state})", text)
+    text = f"Now: {count(row.containers, 'container')} in {places}; at most {row.peak:,} at any time."
+    return Part(tuple(blocks), f"{row.short_id}: {row.kind} ({row.severity}, {row.state})", text, row.message)
