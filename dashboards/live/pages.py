@@ -44,6 +44,8 @@ _ONE_IMAGE: Final = re.compile(r"[:@][^/]*$")
 _SEARCHED: Final = {"policy": "policy", "namespace": "namespace", "pod": "pod", "finding": "finding"}
 """Column -> the field of a search for its values."""
 _IN: Final = {"finding": "findings"}
+_NOBODY: Final = frozenset({"unknown", "-", "nobody known", "all together"})
+"""What stands where there is no name."""
 _LONGEST: Final = 500
 """Characters of a name that a link carries; longer ones are no names anybody looks for."""
 
@@ -68,7 +70,7 @@ class Shown(msgspec.Struct, frozen=True):
 
 def leads(column: str, text: str) -> str:
     """Where a cell leads; empty: nowhere."""
-    if len(text) > _LONGEST or not text.isprintable() or text in ("unknown", "-", "nobody known"):
+    if len(text) > _LONGEST or not text.isprintable() or text in _NOBODY:
         return ""
     if column in _LEADS and (column != "image" or _ONE_IMAGE.search(text)):
         path, name = _LEADS[column]

@@ -42,7 +42,7 @@ KEPT: Final = 64
 FRESH: Final = 1.0
 """Seconds for which a page is good although something has changed since."""
 SHARE: Final = 4.0
-"""A page that took long is good this many times as long: pages take a fifth of a core at most."""
+"""A page that took long (in seconds of a core) is good this many times as long: it takes a fifth of a core at most."""
 STOP_SECONDS: Final = 1.0
 HTML: Final = "text/html"
 
@@ -194,7 +194,8 @@ class PageServer:
                 return _text(413, f"a policy has at most {MAX_FORM // 1024} KiB here")
             except ValueError:
                 return _text(400, "that is no form of this page")
-            return _response(await self._made(PageAsked(request.path, (), _pairs(sent)), self._composer))
+            made = PageAsked(request.path, (), _pairs(sent))
+            return _response(await asyncio.get_running_loop().run_in_executor(self._composer, self._pages.page, made))
 
     async def _page(self, request: web.Request, key: PageAsked) -> web.Response:
         kept = self._kept.get(key)
@@ -210,22 +211,22 @@ class PageServer:
 
     async def _make(self, asked: PageAsked, kept: _Made | None) -> _Made:
         """The page as it is now, or the one that is kept, when nothing has changed since."""
-        began = time.monotonic()
         version = await asyncio.get_running_loop().run_in_executor(self._thread, self._pages.version)
         if kept is not None and kept.version == version:
             made = msgspec.structs.replace(kept, until=time.monotonic() + FRESH)
         else:
-            answer = await self._made(asked, self._thread)
-            now = time.monotonic()
-            made = _Made(answer, _tag(answer), version, now + max(FRESH, SHARE * (now - began)))
+            answer, cost = await asyncio.get_running_loop().run_in_executor(self._thread, self._costed, asked)
+            made = _Made(answer, _tag(answer), version, time.monotonic() + max(FRESH, SHARE * cost))
         self._kept[asked] = made
         self._kept.move_to_end(asked)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return made
 
-    async def _made(self, asked: PageAsked, thread: ThreadPoolExecutor) -> PageAnswer:
-        return await asyncio.get_running_loop().run_in_executor(thread, self._pages.page, asked)
+    def _costed(self, asked: PageAsked) -> tuple[PageAnswer, float]:
+        """A page, and the seconds of a core that it took."""
+        before = time.thread_time()
+        return self._pages.page(asked), time.thread_time() - before
 
 
 def _pairs(values: Mapping[str, object]) -> Pairs:

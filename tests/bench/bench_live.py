@@ -3,9 +3,9 @@
     python -m tests.bench.bench_live [CONTAINERS]
 
 The record is that of `bench_report`, with so many containers; a real `revet run` drives it, takes audit events over
-HTTP from two senders, and serves the page. Rounds without anybody looking alternate with rounds in which four pages are open
-(each asks every two seconds, as the script does) and a fifth reader loads page after page. The reference is the intake
-of the rounds without readers, on the same process in the same minutes.
+HTTP from two senders, and serves the page. Rounds without anybody looking alternate with rounds in which four pages
+are open (each asks every two seconds, as the script does) and a fifth reader loads page after page. The reference is
+the intake of the rounds without readers, on the same process in the same minutes.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ from verifier.times import parse_instant
 
 HAPPENED: Final = 200
 """Rows of what happened to one image, the newest."""
+FIRST: Final = 20
+"""Incidents on the first page; the list has more."""
 FOUND: Final = 100
 """Documents that a search shows."""
 SIGNED: Final = 100
@@ -48,7 +50,7 @@ Sections = tuple[Section, ...]
 
 def overview(reader: RecordReader, wanted: Wanted) -> Sections:
     """What was not seen, the incidents, what runs now. Raises as every view: InputError, PlaceUnavailable."""
-    listed, _ = incident_lists(reader, wanted)
+    listed, _ = incident_lists(reader, wanted, FIRST)
     return (listed, posture(reader, wanted, running_now(reader, wanted)), seen(reader, wanted))
 
 
