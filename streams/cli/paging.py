@@ -37,7 +37,7 @@ from streams.queries.report.model import Part, Section, Table
 from streams.queries.report.people import People
 from streams.queries.results import Subject
 from streams.queries.subjects import NothingCalledError
-from streams.settings import Settings, host_and_port, shown_address
+from streams.settings import Settings, host_and_port, is_loopback, shown_address
 from streams.sinks.fields import HOMES
 from verifier.errors import InputError, PlaceError, PlaceUnavailable
 from verifier.times import DAY, MINUTE
@@ -286,7 +286,8 @@ def shown(settings: Settings, state: Path) -> Iterator[str | None]:
     place = Place(str(state.absolute()), ui.names, ui.days, settings.owners.routes())
     with _bound(host, port) as listening:
         port = int(listening.getsockname()[1])
-        given = (listening, place, PageOptions(ui.hosts), port)
+        own = (shown_address(host, port).lower(),) if is_loopback(host) else ()
+        given = (listening, place, PageOptions((*ui.hosts, *own)), port)
         with beside(serve_pages, given, "the live page", say):
             address = f"http://{shown_address(host, port)}/"
             say(f"revet: the record as a live page: {address}")

@@ -145,7 +145,11 @@ class PageServer:
     # ------------------------------------------------------------------ who may ask
 
     async def _answer(self, request: web.Request) -> web.Response:
-        response = self._refused(request) or await self._allowed(request)
+        try:
+            response = self._refused(request) or await self._allowed(request)
+        except Exception as error:  # noqa: BLE001  # the boundary: named here, or the framework logs the request
+            told = f"this page could not be made: an internal error of revet ({type(error).__name__}), please report it"
+            response = _text(500, told)
         response.headers.update(
             {
                 "Content-Security-Policy": self._pages.policy,
@@ -156,6 +160,7 @@ class PageServer:
                 "Cross-Origin-Resource-Policy": "same-origin",
                 "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
                 "Cache-Control": "no-store",
+                "Server": "revet",
             }
         )
         return response
@@ -166,6 +171,8 @@ class PageServer:
         if len(named) != 1 or named[0].lower() not in self._hosts:
             told = "this page is not known by that name; ask for the address that `revet run` printed, or start it"
             return _text(421, f"{told} with --ui-host NAME")
+        if _from_elsewhere(request):
+            return _text(403, "another web page asked for this one; open it by itself")
         if request.method == "POST" and request.path == "/compose":
             return None if _same_origin(request) else _text(403, "a policy is composed on the page itself")
         if request.method not in ("GET", "HEAD"):
@@ -236,6 +243,14 @@ def _pairs(values: Mapping[str, object]) -> Pairs:
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
+
+
+def _from_elsewhere(request: web.Request) -> bool:
+    """A page of somebody else has a browser ask: it may lead here, and nothing else. It could read nothing of the
+    answer, but have work done, and tell from its time what there is.
+    """
+    site, dest = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Site", "Dest"))
+    return site in ("cross-site", "same-site") and dest != "document"
 
 
 def _same_origin(request: web.Request) -> bool:
