@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 
 from streams.cli.paging import LivePages, Place
-from tests.helpers.cluster import DEMO_DATA, demo_images, write_recording, write_trust
+from tests.helpers.cluster import demo_images, write_recording, write_trust
 from tests.helpers.command import revet
 from tests.helpers.demo_state import copy_of_demo
 from tests.helpers.hostilereport import NAMES
@@ -176,6 +176,7 @@ def test_many_who_ask_cost_as_much_as_one():
 
 @pytest.mark.parametrize("headers", [
     {}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"},
+    {"Sec_Fetch_Site": "same-site"}, {"Sec_Fetch_Site": "none"},
 ])  # fmt: skip
 def test_another_site_cannot_have_a_policy_looked_at(asks, headers):
     assert asks("/compose", "POST", b"do=preview", **headers).status == 403
@@ -396,7 +397,7 @@ def test_it_stays_when_a_recording_has_been_played_and_commands_work_beside_it(t
         process.said("(nothing else is done)", 60)
         assert "running containers" in asks("/").text
         before = asks("/trust").text
-        done = revet("key", "add", "later", "--pem", DEMO_DATA / "keys" / "dev.pub", "--state", state)
+        done = revet("revoke", "key", "dev", "--reason", "superseded", "--yes", "--state", state)
         assert done.code == 0, done.err
         process.until(lambda: asks("/trust").text != before)
 
