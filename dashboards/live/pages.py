@@ -10,6 +10,8 @@ import msgspec
 from dashboards.markup import PLACES, Content, Element, e, place, rendered
 from dashboards.report.blocks import Blocks
 from streams.queries.columns import COLUMNS
+from streams.queries.conditions import is_
+from streams.queries.kql import render
 from streams.queries.report.model import Section
 
 EVERY: Final = 2
@@ -42,6 +44,8 @@ _ONE_IMAGE: Final = re.compile(r"[:@][^/]*$")
 _SEARCHED: Final = {"policy": "policy", "namespace": "namespace", "pod": "pod", "finding": "finding"}
 """Column -> the field of a search for its values."""
 _IN: Final = {"finding": "findings"}
+_NOBODY: Final = frozenset({"unknown", "-", "nobody known", "all together"})
+"""What stands where there is no name."""
 _LONGEST: Final = 500
 """Characters of a name that a link carries; longer ones are no names anybody looks for."""
 
@@ -66,14 +70,13 @@ class Shown(msgspec.Struct, frozen=True):
 
 def leads(column: str, text: str) -> str:
     """Where a cell leads; empty: nowhere."""
-    if len(text) > _LONGEST or text in ("unknown", "-", "nobody known"):
+    if len(text) > _LONGEST or not text.isprintable() or text in _NOBODY:
         return ""
     if column in _LEADS and (column != "image" or _ONE_IMAGE.search(text)):
         path, name = _LEADS[column]
         return place(path, **{name: text})
     if column in _SEARCHED:
-        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-        return place("/search", q=f'{_SEARCHED[column]}:"{escaped}"', **{"in": _IN.get(column, "containers")})
+        return place("/search", q=render(is_(_SEARCHED[column], text)), **{"in": _IN.get(column, "containers")})
     return ""
 
 

@@ -50,8 +50,8 @@ class Blocks(NamedTuple):
     def _part(self, part: Part, key: str) -> Iterator[Content]:
         if part.title:
             yield e("h3", part.title)
-        if part.text:
-            yield e("p", part.text)
+        if told := f"{part.told} {part.text}".strip():
+            yield e("p", told)
         for n, block in enumerate(part.blocks):
             yield self._block(block, f"{key}-{n}")
 

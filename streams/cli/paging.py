@@ -30,14 +30,14 @@ from streams.local.page import HTML, PageAnswer, PageAsked, PageOptions, PageSer
 from streams.local.sqlite import Changes
 from streams.queries.columns import COLUMNS
 from streams.queries.conditions import is_
-from streams.queries.kql import QueryError
+from streams.queries.kql import QueryError, render
 from streams.queries.looking import Look
 from streams.queries.report import Wanted, views
 from streams.queries.report.model import Part, Section, Table
 from streams.queries.report.people import People
 from streams.queries.results import Subject
 from streams.queries.subjects import NothingCalledError
-from streams.settings import Settings, host_and_port, shown_address
+from streams.settings import Settings, host_and_port, is_loopback, shown_address
 from streams.sinks.fields import HOMES
 from verifier.errors import InputError, PlaceError, PlaceUnavailable
 from verifier.times import DAY, MINUTE
@@ -154,7 +154,7 @@ class LivePages:
             except NothingCalledError:
                 if not look.reader.find(HOMES["containers"], is_("image", name), limit=1).hits:
                     raise
-                runs = views.found(look.reader, self._wanted(look), _quoted("image", name), "containers")
+                runs = views.found(look.reader, self._wanted(look), render(is_("image", name)), "containers")
                 note = "It runs, and no digest of it is known: nothing can be said of its evidence."
                 return self._shown(asked, name, runs, note, look=look)
             return self._shown(asked, subject.name, views.image(look.reader, self._wanted(look), subject), look=look)
@@ -244,11 +244,6 @@ def _named(asked: PageAsked) -> str:
     return name
 
 
-def _quoted(field: str, text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'{field}:"{escaped}"'
-
-
 def _image(look: Look, name: str) -> Subject:
     """An image as lists have it: `repository@sha256:` and twelve digits are enough."""
     _, at, digest = name.rpartition("@sha256:")
@@ -291,7 +286,8 @@ def shown(settings: Settings, state: Path) -> Iterator[str | None]:
     place = Place(str(state.absolute()), ui.names, ui.days, settings.owners.routes())
     with _bound(host, port) as listening:
         port = int(listening.getsockname()[1])
-        given = (listening, place, PageOptions(ui.hosts), port)
+        own = (shown_address(host, port).lower(),) if is_loopback(host) else ()
+        given = (listening, place, PageOptions((*ui.hosts, *own)), port)
         with beside(serve_pages, given, "the live page", say):
             address = f"http://{shown_address(host, port)}/"
             say(f"revet: the record as a live page: {address}")

@@ -42,7 +42,7 @@ KEPT: Final = 64
 FRESH: Final = 1.0
 """Seconds for which a page is good although something has changed since."""
 SHARE: Final = 4.0
-"""A page that took long is good this many times as long: pages take a fifth of a core at most."""
+"""A page that took long (in seconds of a core) is good this many times as long: it takes a fifth of a core at most."""
 STOP_SECONDS: Final = 1.0
 HTML: Final = "text/html"
 
@@ -145,7 +145,11 @@ class PageServer:
     # ------------------------------------------------------------------ who may ask
 
     async def _answer(self, request: web.Request) -> web.Response:
-        response = self._refused(request) or await self._allowed(request)
+        try:
+            response = self._refused(request) or await self._allowed(request)
+        except Exception as error:  # noqa: BLE001  # the boundary: named here, or the framework logs the request
+            told = f"this page could not be made: an internal error of revet ({type(error).__name__}), please report it"
+            response = _text(500, told)
         response.headers.update(
             {
                 "Content-Security-Policy": self._pages.policy,
@@ -156,6 +160,7 @@ class PageServer:
                 "Cross-Origin-Resource-Policy": "same-origin",
                 "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
                 "Cache-Control": "no-store",
+                "Server": "revet",
             }
         )
         return response
@@ -166,6 +171,8 @@ class PageServer:
         if len(named) != 1 or named[0].lower() not in self._hosts:
             told = "this page is not known by that name; ask for the address that `revet run` printed, or start it"
             return _text(421, f"{told} with --ui-host NAME")
+        if _from_elsewhere(request):
+            return _text(403, "another web page asked for this one; open it by itself")
         if request.method == "POST" and request.path == "/compose":
             return None if _same_origin(request) else _text(403, "a policy is composed on the page itself")
         if request.method not in ("GET", "HEAD"):
@@ -194,7 +201,8 @@ class PageServer:
                 return _text(413, f"a policy has at most {MAX_FORM // 1024} KiB here")
             except ValueError:
                 return _text(400, "that is no form of this page")
-            return _response(await self._made(PageAsked(request.path, (), _pairs(sent)), self._composer))
+            made = PageAsked(request.path, (), _pairs(sent))
+            return _response(await asyncio.get_running_loop().run_in_executor(self._composer, self._pages.page, made))
 
     async def _page(self, request: web.Request, key: PageAsked) -> web.Response:
         kept = self._kept.get(key)
@@ -210,27 +218,39 @@ class PageServer:
 
     async def _make(self, asked: PageAsked, kept: _Made | None) -> _Made:
         """The page as it is now, or the one that is kept, when nothing has changed since."""
-        began = time.monotonic()
         version = await asyncio.get_running_loop().run_in_executor(self._thread, self._pages.version)
         if kept is not None and kept.version == version:
             made = msgspec.structs.replace(kept, until=time.monotonic() + FRESH)
         else:
-            answer = await self._made(asked, self._thread)
-            now = time.monotonic()
-            made = _Made(answer, _tag(answer), version, now + max(FRESH, SHARE * (now - began)))
+            answer, cost = await asyncio.get_running_loop().run_in_executor(self._thread, self._costed, asked)
+            made = _Made(answer, _tag(answer), version, time.monotonic() + max(FRESH, SHARE * cost))
         self._kept[asked] = made
         self._kept.move_to_end(asked)
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return made
 
-    async def _made(self, asked: PageAsked, thread: ThreadPoolExecutor) -> PageAnswer:
-        return await asyncio.get_running_loop().run_in_executor(thread, self._pages.page, asked)
+    def _costed(self, asked: PageAsked) -> tuple[PageAnswer, float]:
+        """A page, and the seconds of a core that it took."""
+        before = time.thread_time()
+        return self._pages.page(asked), time.thread_time() - before
 
 
 def _pairs(values: Mapping[str, object]) -> Pairs:
-    """Files that somebody sends are no values."""
-    return tuple(sorted((name, value) for name in values if isinstance(value := values[name], str)))
+    """As text that can be written anywhere. Files that somebody sends are no values."""
+    return tuple(sorted((name, _clean(value)) for name in values if isinstance(value := values[name], str)))
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _from_elsewhere(request: web.Request) -> bool:
+    """A page of somebody else has a browser ask: it may lead here, and nothing else. It could read nothing of the
+    answer, but have work done, and tell from its time what there is.
+    """
+    site, dest = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Site", "Dest"))
+    return site in ("cross-site", "same-site") and dest != "document"
 
 
 def _same_origin(request: web.Request) -> bool:

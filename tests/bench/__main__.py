@@ -19,6 +19,7 @@ from tests.bench import (
     bench_intake,
     bench_keyless,
     bench_ledger,
+    bench_live,
     bench_parse,
     bench_pipeline,
     bench_pods,
@@ -46,6 +47,7 @@ BENCHES: Final[dict[str, tuple[Callable[[], list[Row]], Callable[[], list[Row]]]
     "index": (bench_index.run, partial(bench_index.run, 4_000)),
     "questions": (bench_questions.run, partial(bench_questions.run, 20_000)),
     "ledger": (bench_ledger.run, partial(bench_ledger.run, 5_000)),
+    "live": (bench_live.run, partial(bench_live.run, 2_000, 4.0)),
     "report": (bench_report.run, partial(bench_report.run, 10_000)),
     "pipeline": (bench_pipeline.run, bench_pipeline.quick),
 }

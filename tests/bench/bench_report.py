@@ -66,7 +66,7 @@ def run(containers: int = 300_000) -> list[dict[str, object]]:
     with tempfile.TemporaryDirectory(prefix="revet-bench-") as folder:
         file = Path(folder) / "record.sqlite"
         with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            written = _written(connection, containers)
+            written = write_record(connection, containers)
             began = time.perf_counter()
             bare = connection.execute(_BARE, (HOMES["containers"],)).fetchall()
             reference = time.perf_counter() - began
@@ -97,7 +97,8 @@ _BARE: Final = (
 )
 
 
-def _written(connection: sqlite3.Connection, containers: int) -> int:
+def write_record(connection: sqlite3.Connection, containers: int) -> int:
+    """Write such a record; returns the number of documents."""
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = OFF")
     sink, written = SqliteRecord(connection), 0

@@ -17,11 +17,12 @@ from urllib.parse import quote, urlencode, urlsplit
 import pytest
 
 from streams.cli.paging import LivePages, Place
+from tests.helpers.cluster import demo_images, write_recording, write_trust
 from tests.helpers.command import revet
 from tests.helpers.demo_state import copy_of_demo
 from tests.helpers.hostilereport import NAMES
 from tests.helpers.liveserver import MadePages, served
-from tests.helpers.process import Revet
+from tests.helpers.process import Revet, run_args
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -175,10 +176,30 @@ def test_many_who_ask_cost_as_much_as_one():
 
 @pytest.mark.parametrize("headers", [
     {}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"},
-    {"Sec_Fetch_Site": "same-site"}, {"Sec_Fetch_Site": "none"}, {"Sec_Fetch_Site": "same-origin"},
+    {"Sec_Fetch_Site": "same-site"}, {"Sec_Fetch_Site": "none"},
 ])  # fmt: skip
 def test_another_site_cannot_have_a_policy_looked_at(asks, headers):
     assert asks("/compose", "POST", b"do=preview", **headers).status == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_another_site_may_lead_here_and_ask_for_nothing_else(asks, site):
+    for dest in ("image", "iframe", "empty", "script", ""):
+        assert asks("/", Sec_Fetch_Site=site, Sec_Fetch_Dest=dest).status == 403
+    assert asks("/trust", Sec_Fetch_Site=site, Sec_Fetch_Dest="document").status == 200
+
+
+def test_an_error_of_ours_is_named_and_nothing_of_the_question_is_logged(caplog):
+    class Broken(MadePages):
+        def page(self, asked):
+            raise ZeroDivisionError("secret")
+
+    with served(Broken()) as address:
+        answer = Client(address)("/search?q=secret")
+    assert answer.status == 500
+    assert "ZeroDivisionError" in answer.text
+    assert "secret" not in answer.text + caplog.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 # ------------------------------------------------------------------------------------------------------------ composer
@@ -357,6 +378,28 @@ def test_it_ends_on_a_signal(state):
         child = child_of(process)
         assert process.end() == 0
         assert gone(child)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.5:0", "localhost:0"])
+def test_it_answers_to_the_address_that_it_printed(state, address):
+    with Revet("run", "--ui", address, "--state", str(state)) as process:
+        asks = page_of(process)
+        process.until(lambda: answers(asks))
+        assert asks("/trust").status == 200
+
+
+def test_it_stays_when_a_recording_has_been_played_and_commands_work_beside_it(tmp_path):
+    recording = write_recording(tmp_path, events=60, images=demo_images(), seed=2)
+    state = tmp_path / "s.sqlite"
+    args = run_args(state, recording.audit, recording.pods, write_trust(tmp_path / "trust"), "--ui", "127.0.0.1:0")
+    with Revet(*args) as process:
+        asks = page_of(process)
+        process.said("(nothing else is done)", 60)
+        assert "running containers" in asks("/").text
+        before = asks("/trust").text
+        done = revet("revoke", "key", "dev", "--reason", "superseded", "--yes", "--state", state)
+        assert done.code == 0, done.err
+        process.until(lambda: asks("/trust").text != before)
 
 
 def test_an_address_that_is_taken_is_named(state):

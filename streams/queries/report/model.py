@@ -120,6 +120,8 @@ class Part(msgspec.Struct, frozen=True):
     blocks: tuple[Block, ...]
     title: str = ""
     text: str = ""
+    told: str = ""
+    """In front of the text: a sentence of the record, which may name people."""
 
 
 class Section(msgspec.Struct, frozen=True):
@@ -152,7 +154,10 @@ def as_json(report: Report) -> dict[str, object]:
 
 
 def _section(section: Section) -> dict[str, object]:
-    parts = [{"title": p.title, "text": p.text, "blocks": [_block(b) for b in p.blocks]} for p in section.parts]
+    parts = [
+        {"title": p.title, "text": f"{p.told} {p.text}".strip(), "blocks": [_block(b) for b in p.blocks]}
+        for p in section.parts
+    ]
     return {"id": section.id, "title": section.title, "text": section.text, "parts": parts}
 
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar, cast
 
 import msgspec
 
 from streams.queries.report.model import Block, Section, Table
 from streams.queries.results import Cell
+
+_T = TypeVar("_T")
 
 PERSONS: Final = frozenset(
     [
@@ -26,8 +28,8 @@ PERSONS: Final = frozenset(
 )
 """Columns whose values are names of people, or of accounts that act for them."""
 
-WRITTEN: Final = frozenset({"why", "note", "message"})
-"""Columns with words of people, wherever a person stands in the same row."""
+WRITTEN: Final = frozenset({"why", "note"})
+"""Columns with words of people, where a person stands in the same row."""
 
 _NUMBERED: Final = re.compile(r"person [0-9]{1,9}")
 _MAIL: Final = re.compile(r"(?<![\w@.+-])(?!git@)[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w.@-]*@)")
@@ -62,41 +64,41 @@ class People:
         """The same chapter without names, without e-mail addresses, and without what people wrote."""
         parts = [msgspec.structs.replace(part, blocks=tuple(map(self._block, part.blocks))) for part in section.parts]
         told = [
-            msgspec.structs.replace(p, title=self._text(p.title), text=self._text(p.text), blocks=self._all(p.blocks))
+            msgspec.structs.replace(
+                p, title=self._text(p.title), text=self._text(p.text), told="", blocks=tuple(map(self._deep, p.blocks))
+            )
             for p in parts
         ]
         return msgspec.structs.replace(section, parts=tuple(told))
 
     def _block(self, block: Block) -> Block:
         """Names in their columns first: what is learned there is hidden in sentences elsewhere."""
-        if not isinstance(block, Table) or PERSONS.isdisjoint(block.columns):
+        if not isinstance(block, Table):
             return block
-        left_out = WRITTEN | ({"sentence"} if "who" in block.columns else set())
+        people = not PERSONS.isdisjoint(block.columns)
+        left_out = {"message"} | (WRITTEN if people else set()) | ({"sentence"} if "who" in block.columns else set())
         kept = [n for n, name in enumerate(block.columns) if name not in left_out]
-        columns = tuple(block.columns[n] for n in kept)
-        rows = []
-        for row in block.rows:
-            words = [str(row[n]) for n, name in enumerate(block.columns) if name in WRITTEN and row[n]]
-            cells = ((block.columns[n], row[n]) for n in kept)
-            rows.append(
-                tuple(_without(self._cell(name, cell), words if name == "sentence" else ()) for name, cell in cells)
-            )
-        return msgspec.structs.replace(block, columns=columns, rows=tuple(rows))
+        rows = tuple(self._row(block.columns, row, kept) for row in block.rows)
+        return msgspec.structs.replace(block, columns=tuple(block.columns[n] for n in kept), rows=rows)
+
+    def _row(self, columns: tuple[str, ...], row: tuple[Cell, ...], kept: list[int]) -> tuple[Cell, ...]:
+        words = [str(row[n]) for n, name in enumerate(columns) if name in WRITTEN and row[n]]
+        return tuple(_without(self._cell(columns[n], row[n]), words, columns[n]) for n in kept)
 
     def _cell(self, column: str, cell: Cell) -> Cell:
         return self.called(cell) if column in PERSONS and isinstance(cell, str) else cell
 
-    def _all(self, blocks: Iterable[Block]) -> tuple[Block, ...]:
-        made: tuple[Block, ...] = self._deep(tuple(blocks))
-        return made
-
-    def _deep(self, value: object) -> object:
+    def _deep(self, value: _T) -> _T:
+        """The same, every text of it as `_text` has it."""
+        made: object = value
         if isinstance(value, msgspec.Struct):
             members = {name: self._deep(getattr(value, name)) for name in value.__struct_fields__ if name not in _OURS}
-            return msgspec.structs.replace(value, **members)
-        if isinstance(value, tuple):
-            return tuple(map(self._deep, value))
-        return self._text(value) if isinstance(value, str) else value
+            made = msgspec.structs.replace(value, **members)
+        elif isinstance(value, tuple):
+            made = tuple(map(self._deep, value))
+        elif isinstance(value, str):
+            made = self._text(value)
+        return cast("_T", made)
 
     def _text(self, text: str) -> str:
         """A sentence: e-mail addresses anywhere, and names that are known by now where they stand as a word."""
@@ -108,9 +110,9 @@ class People:
         return text
 
 
-def _without(cell: Cell, words: Iterable[str]) -> Cell:
+def _without(cell: Cell, words: Iterable[str], column: str) -> Cell:
     """A sentence that repeats what a person wrote, without it."""
-    for written in words:
+    for written in words if column == "sentence" else ():
         cell = cell.replace(written, "…") if isinstance(cell, str) else cell
     return cell
 

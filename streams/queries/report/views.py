@@ -38,6 +38,8 @@ from verifier.times import parse_instant
 
 HAPPENED: Final = 200
 """Rows of what happened to one image, the newest."""
+FIRST: Final = 20
+"""Incidents on the first page; the list has more."""
 FOUND: Final = 100
 """Documents that a search shows."""
 SIGNED: Final = 100
@@ -48,7 +50,7 @@ Sections = tuple[Section, ...]
 
 def overview(reader: RecordReader, wanted: Wanted) -> Sections:
     """What was not seen, the incidents, what runs now. Raises as every view: InputError, PlaceUnavailable."""
-    listed, _ = incident_lists(reader, wanted)
+    listed, _ = incident_lists(reader, wanted, FIRST)
     return (listed, posture(reader, wanted, running_now(reader, wanted)), seen(reader, wanted))
 
 
@@ -91,7 +93,7 @@ def incident(reader: RecordReader, wanted: Wanted, name: str) -> Sections:
     row = rows[0]
     told = one(reader, wanted, row)
     blocks: tuple[Block, ...] = (_standing(row), _teams(row), *told.blocks)
-    part = Part(blocks, "", told.text)
+    part = Part(blocks, "", told.text, told.told)
     return (Section("incident", told.title, f"In a terminal: `revet incident show {row.short_id}`.", (part,)),)
 
 
@@ -134,7 +136,7 @@ def image(reader: RecordReader, wanted: Wanted, subject: Subject) -> Sections:
 
 def _evidence(reader: RecordReader, subject: Subject) -> tuple[Block, ...]:
     known = evidence(reader, subject).images
-    asked = [
+    asked: list[tuple[Cell, ...]] = [
         (shown_image(row.repository, row.digest), place.get("place", ""), place.get("outcome", ""),
          place.get("code", ""), place.get("detail", ""), "yes" if row.complete else "no", row.fetched)
         for row in known
@@ -151,7 +153,7 @@ def _evidence(reader: RecordReader, subject: Subject) -> tuple[Block, ...]:
 
 def _happened(reader: RecordReader, wanted: Wanted, subject: Subject) -> Table:
     timeline = trace(reader, subject, now=wanted.live)
-    newest = [
+    newest: list[tuple[Cell, ...]] = [
         (row.time, row.kind, *(row.ids.get(name, "") for name in ("namespace", "workload", "policy", "verdict")),
          row.ids.get("short_id", ""), row.ids.get("user", "") or row.ids.get("changed_by", ""), row.text)
         for row in reversed(timeline.rows)

@@ -36,8 +36,8 @@ def worklist(reader: RecordReader, wanted: Wanted) -> Section:
     return msgspec.structs.replace(listed, parts=(*listed.parts, *(one(reader, wanted, row) for row in shown)))
 
 
-def incident_lists(reader: RecordReader, wanted: Wanted) -> tuple[Section, list[IncidentRow]]:
-    """The lists alone, and the incidents that are told first. Raises as `worklist`."""
+def incident_lists(reader: RecordReader, wanted: Wanted, listed: int = LISTED) -> tuple[Section, list[IncidentRow]]:
+    """The lists alone, of so many rows each, and the incidents that are told first. Raises as `worklist`."""
     active = sorted(incidents(reader, states=("open", "acknowledged"), limit=MAX_PAGE).rows, key=_worst)
     ended = [row for row in incidents(reader, states=("resolved",), limit=LISTED).rows if row.changed >= wanted.start]
     numbers = Counter(row.severity for row in active)
@@ -48,7 +48,11 @@ def incident_lists(reader: RecordReader, wanted: Wanted) -> tuple[Section, list[
             figure("ended in the window", len(ended), "resolved"),
         )
     )
-    lists = (figures, _listed("Open incidents, worst first", active), _listed("Incidents that ended", ended))
+    lists = (
+        figures,
+        _listed("Open incidents, worst first", active, listed),
+        _listed("Incidents that ended", ended, listed),
+    )
     text = "Findings of one cause are one incident; its members are counted, not listed."
     return Section("incidents", "Incidents", text, (Part(lists),)), [*active, *ended][:TIMELINES]
 
@@ -61,8 +65,8 @@ _LIST: Final = ("incident", "severity", "state", "kind", "about", "containers", 
                 "acknowledged_by", "teams")  # fmt: skip
 
 
-def _listed(caption: str, rows: list[IncidentRow]) -> Table:
-    shown, more = cut([_row(row) for row in rows], LISTED, "incident", "revet incident list")
+def _listed(caption: str, rows: list[IncidentRow], limit: int) -> Table:
+    shown, more = cut([_row(row) for row in rows], limit, "incident", "revet incident list")
     return Table(caption, _LIST, shown, more)
 
 
@@ -88,5 +92,5 @@ def one(reader: RecordReader, wanted: Wanted, row: IncidentRow) -> Part:
     places = (
         f"{count(row.workloads, 'workload')}, {count(row.namespaces, 'namespace')}, {count(row.clusters, 'cluster')}"
     )
-    text = f"{row.message} Now: {count(row.containers, 'container')} in {places}; at most {row.peak:,} at any time."
-    return Part(tuple(blocks), f"{row.short_id}: {row.kind} ({row.severity}, {row.state})", text)
+    text = f"Now: {count(row.containers, 'container')} in {places}; at most {row.peak:,} at any time."
+    return Part(tuple(blocks), f"{row.short_id}: {row.kind} ({row.severity}, {row.state})", text, row.message)
