@@ -5,7 +5,9 @@
 * `entries and batches`: entries, packs, tree, header, signed checkpoint, of documents in memory; beside canonical
   bytes and SHA-256 of the same documents, which nobody can do without.
 * `verify, SQLite`: a whole check of a state file (log, every document with every column that searches use, signatures);
-  beside reading every document of the same file, its canonical bytes and SHA-256.
+  beside reading every document of the same file, its canonical bytes and SHA-256. (A check hashes a body as it lies
+  there, and makes its canonical bytes only where that is not the hash that was sealed; the loop beside it makes them
+  always, as whoever does not know how the file was written has to.)
 
 Rounds of both alternate and the best of each counts, so that a busy machine slows neither side more than the other.
 """
