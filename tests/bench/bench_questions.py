@@ -224,5 +224,5 @@ def run(records: int = 1_000_000, containers: int = 0, place: Place = in_sqlite)
 if __name__ == "__main__":
     numbers = [int(word.replace("_", "")) for word in sys.argv[1:] if not word.startswith("-")]
     where = in_elasticsearch if "--elasticsearch" in sys.argv else in_sqlite
-    for line in run(*(numbers or [1_000_000]), place=where):
+    for line in run(numbers[0] if numbers else 1_000_000, numbers[1] if len(numbers) > 1 else 0, where):
         print(json.dumps(line), flush=True)

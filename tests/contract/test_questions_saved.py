@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import pytest
 
 from dashboards.questions import SEARCHES
@@ -38,7 +39,7 @@ class Compared(NamedTuple):
     of_hits: Callable[[list[Hit]], set[Any]]
     of_rows: Callable[[list[Row]], set[Any]]
     subject: str = ""
-    asked: dict[str, int] = {}  # noqa: RUF012  # never changed
+    asked: Asked = Asked()
 
 
 def named(*names: str) -> Callable[[list[Hit]], set[Any]]:
@@ -82,7 +83,7 @@ COMPARED: Final = {
     ),
     "ran-between": Compared(
         both(at_time("started", "<=", at(14)), parse('ended >= "2026-01-01T00:00:00Z" or not ended:*')),
-        named("pod"), columns("pod"), asked={"start": at(5), "end": at(14)},
+        named("pod"), columns("pod"), asked=Asked(start=at(5), end=at(14)),
     ),
     "admitted": Compared(is_("asked", API), ids, columns("id"), API),
     "created-by": Compared(is_("pod", "api-1"), ids, columns("id"), "shop/api-1"),
@@ -91,7 +92,7 @@ COMPARED: Final = {
         is_("namespace", "shop"), ids, lambda rows: {(row["id"],) for row in rows if row["how"] == "break-glass"}
     ),
     "believed": Compared(
-        both(IMAGES, at_time("@timestamp", "<=", at(20))), newest, columns("id"), API, {"at": at(20)}
+        both(IMAGES, at_time("@timestamp", "<=", at(20))), newest, columns("id"), API, Asked(at=at(20))
     ),
     "changed": Compared(
         one_of("digest", [ONE]), ids, lambda rows: {(row["id"],) for row in rows if row["what"] == "first fail"},
@@ -117,7 +118,8 @@ def test_a_search_finds_what_is_answered(world, search):
     where = both(parse(search.query) if search.query else both(), narrowed)
     hits = list(every(world.reader, HOMES[search.home], where))
     subject = resolve(world.reader, compared.subject) if compared.subject else None
-    answer = as_json(ask(world.reader, search.asks, Asked(subject=subject, now=world.now, **compared.asked)))
+    asked = msgspec.structs.replace(compared.asked, subject=subject, now=world.now)
+    answer: dict[str, Any] = as_json(ask(world.reader, search.asks, asked))
     found = compared.of_hits(hits)
     assert found == compared.of_rows(answer["rows"])
     assert found, "two empty answers show nothing"
