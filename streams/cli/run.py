@@ -155,7 +155,7 @@ def command(
     Staying, it judges every trust change within a second.
     """
     settings = load_settings(settings_file, os.environ, _given(flags))
-    sources = recordings(replay, settings.cluster, "--replay prod-eu=audit.jsonl")
+    sources = recordings(replay, settings.cluster, "--replay prod-eu=audit.jsonl", option="--replay ")
     stays = bool(settings.listen.address or settings.pods.clusters)
     if not sources and not stays:
         raise click.UsageError("nothing to do: give --replay FILE, or --listen HOST:PORT or --watch NAME=FILE to stay")
