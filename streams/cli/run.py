@@ -163,7 +163,7 @@ def command(
     to date, and stays; alone it only shows what the state file has.
     """
     settings = load_settings(settings_file, os.environ, _given(flags))
-    sources = recordings(replay, settings.cluster, "--replay prod-eu=audit.jsonl")
+    sources = recordings(replay, settings.cluster, "--replay prod-eu=audit.jsonl", option="--replay ")
     stays = bool(settings.listen.address or settings.pods.clusters)
     if not sources and not stays and not settings.ui.address:
         raise click.UsageError("nothing to do: give --replay FILE; or --listen, --watch or --ui to stay")

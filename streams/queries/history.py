@@ -77,7 +77,7 @@ def history(
         InputError: nothing was recorded here.
         PlaceUnavailable: the store does not answer.
     """
-    if subject.kind not in ABOUT or one(reader, _ADMISSION, _MARKED) is None:
+    if subject.kind not in ABOUT or not _looked_back(reader):
         return None
     digests = _digests(reader, subject)
     when = both(*_window(start, end), Not(is_("dry_run", value=True)), Not(is_("operation", "delete")))
@@ -156,21 +156,31 @@ def _edge(reader: RecordReader, conditions: Iterable[Condition], *, newest: bool
     return (max(times) if newest else min(times)) if times else None
 
 
+class _Tally:
+    """Requests of one namespace, as they are counted."""
+
+    def __init__(self) -> None:
+        self.pods = self.maybe = self.denied = 0
+        self.workloads: set[str] = set()
+
+
 def _places(
     certain: dict[_Asked, int], maybe: dict[_Asked, int], team: Callable[[str, str], str]
 ) -> tuple[AskedPlace, ...]:
-    places = sorted({(asked.cluster, asked.namespace) for asked in (*certain, *maybe)})
+    found: dict[tuple[str, str], _Tally] = {}
+    for asked, number in certain.items():
+        tally = found.setdefault((asked.cluster, asked.namespace), _Tally())
+        if asked.outcome == "admitted":
+            tally.pods += asked.is_pod
+            tally.workloads.add(asked.workload)
+        elif asked.outcome == "denied":
+            tally.denied += number
+    for asked in maybe:
+        tally = found.setdefault((asked.cluster, asked.namespace), _Tally())
+        tally.maybe += asked.is_pod and asked.outcome == "admitted"
     made = [
-        AskedPlace(
-            cluster=cluster,
-            namespace=namespace,
-            team=team(cluster, namespace),
-            pods=sum(a.is_pod and a.outcome == "admitted" for a in certain if a[:2] == (cluster, namespace)),
-            workloads=len({a.workload for a in certain if a.outcome == "admitted" and a[:2] == (cluster, namespace)}),
-            maybe=sum(a.is_pod and a.outcome == "admitted" for a in maybe if a[:2] == (cluster, namespace)),
-            denied=sum(n for a, n in certain.items() if a.outcome == "denied" and a[:2] == (cluster, namespace)),
-        )
-        for cluster, namespace in places
+        AskedPlace(cluster, namespace, team(cluster, namespace), t.pods, len(t.workloads), t.maybe, t.denied)
+        for (cluster, namespace), t in found.items()
     ]
     return tuple(sorted(made, key=lambda p: (-p.pods, -p.maybe, p.cluster, p.namespace)))
 
@@ -185,7 +195,12 @@ def limits(reader: RecordReader) -> tuple[str, ...]:
         InputError: nothing was recorded here.
         PlaceUnavailable: the store does not answer.
     """
-    return tuple(_limits(reader)) if one(reader, _ADMISSION, _MARKED) is not None else ()
+    return tuple(_limits(reader)) if _looked_back(reader) else ()
+
+
+def _looked_back(reader: RecordReader) -> bool:
+    """Asked of the feeds, of which there are few: every archive leaves its hours there."""
+    return one(reader, HOMES["feeds"], _MARKED) is not None
 
 
 def _limits(reader: RecordReader) -> Iterator[str]:

@@ -76,13 +76,16 @@ class Case:
 
     def __init__(self, folder):
         self.folder, self.state = folder, folder / "look.sqlite"
+        self.summary: dict = {}
+        """What the command said of the last read."""
 
     def read(self, *files, code=0):
         names = [argument for file in files for argument in ("--replay", f"prod-eu={file}")]
         more = ("--trust", DEMO / "keys", "--evidence", LAYOUT, "--state", self.state, "-o", "json")
         ran = revet("run", "--look-back", *names, *more)
         assert ran.code == code, ran.err
-        return ran.json if code == 0 else ran
+        self.summary = ran.json if code == 0 else {}
+        return self.summary
 
     def write(self, name, events, packed=False):
         path = self.folder / name

@@ -7,10 +7,10 @@ scenarios below are those that no other story tells.
 import pytest
 
 from alerting.findings import FINDINGS
-from tests.helpers.certified import CI, RULE, CertifiedWorld, keyless_policy, sigstore_root, with_version
+from tests.helpers.certified import CI, RULE, CertifiedWorld, keyless_policy, sigstore_root
 from tests.helpers.scenarios import listed, watched
 from tests.helpers.world import MINUTE, START, World, digest_of, policy
-from verifier.policy.model import MatchRule, Policy, Requirement
+from verifier.policy.model import MatchRule, Policy, Requirement, with_version
 from verifier.times import HOUR
 from verifier.trust import changes
 from verifier.trust.changes import By, put_cluster
@@ -38,7 +38,7 @@ def test_the_list_reads_marks_and_the_watch_sees_findings(tmp_path):
     source = "@pytest.mark.scenario('stale', closes='x')\ndef test_a(): ...\ndef test_b(): ...\n"
     (tmp_path / "test_some.py").write_text(source)
     (says,) = listed(tmp_path)
-    assert (says.test, says.raises, says.closes) == ("test_some.py::test_a", {"stale"}, {"stale", "x"})
+    assert says == ("test_some.py::test_a", frozenset({"stale"}), frozenset({"stale", "x"}))
     with watched() as told:
         unsigned_pod(World())
     assert (told.raised, told.closed) == ({"unsigned"}, set())

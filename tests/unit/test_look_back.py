@@ -26,7 +26,7 @@ def case(tmp_path):
 def whole(tmp_path_factory):
     """The archive read at once from one file."""
     made = Case(tmp_path_factory.mktemp("whole"))
-    made.summary = made.read(made.write("audit.log", archive()))
+    made.read(made.write("audit.log", archive()))
     return made
 
 
