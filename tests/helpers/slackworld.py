@@ -79,8 +79,9 @@ class World:
         self.alerter = Alerter(self.routes, self.stalled_after, self.channels)
         self.alerter.restore([(k, key, v) for (k, key), v in self.store.items()], TrustState.empty())
         self.pacing = Pacing(self.channels.of, self.quiet)
-        called = {"mentions": self.mentions, "groups": self.groups}
-        options = SlackOptions(self.slack.token, self.slack.url, links=LINKS, timeout=self.timeout, **called)
+        options = SlackOptions(
+            self.slack.token, self.slack.url, "", LINKS, self.mentions, self.groups, timeout=self.timeout
+        )
         self.notifier = SlackNotifier(options, self.channels, lambda: self.now, self)
         self.courier = Courier(Switch(self.notifier, self.aside), self.pacing)
 

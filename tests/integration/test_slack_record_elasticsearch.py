@@ -123,10 +123,9 @@ def test_14_a_killed_node_holds_up_no_alert_and_everything_is_indexed_later_once
     }
     cluster = Cluster(kafka_server.bootstrap, node.url, tmp_path / "cluster", 1, **environ)
     cluster.prepare()
-    started = {"cwd": tmp_path, **cluster.environ}
     with (
-        Revet("serve", "alert", **started) as alert,
-        Revet("serve", "index", **started) as index,
+        Revet("serve", "alert", cwd=tmp_path, **cluster.environ) as alert,
+        Revet("serve", "index", cwd=tmp_path, **cluster.environ) as index,
         closing(KafkaDoor(cluster.settings.kafka, part="judge")) as door,
     ):
         for process in (alert, index):

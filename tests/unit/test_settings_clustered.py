@@ -176,6 +176,7 @@ def test_every_example_is_a_value_that_would_do():
         "listen.push_audience": {"push_keys_file": "/x"},
         "notifications.address": {"token_file": "/x"},
         "slack": {"channels": "security=C0123ABCD", "people": "U0123ABCD=ann"},
+        "slack.groups": {"channels": "security=C0123ABCD,team/payments=C0456EFGH"},
         "slack.app_token": {"token_file": "/x"},
         "slack.app_token_file": {"token_file": "/x"},
         "slack.signing_secret": {"token_file": "/x", "listen": "127.0.0.1:1"},
