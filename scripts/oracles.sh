@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
 #
-#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check, axe: what `make test` uses
-#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record and the tests marked kube use
+#   scripts/oracles.sh                  what `make test` uses: crane, registry, cosign, cosign2, notation, compose-check, axe, kube
+#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl alone: scripts/record uses them, too
 #   scripts/oracles.sh sigstore         timestamp-server, fulcio, rekor-posix: a private keyless stack
 #   scripts/oracles.sh policy           tester, kubectl-kyverno, syft: other verifiers' answers, asked by hand
 #   scripts/oracles.sh NAME...          single ones
@@ -10,14 +10,15 @@
 #
 # Results go to REVET_ORACLES (default ~/.cache/revet-oracles) and are built again when the version below changes.
 # Modules come from wherever `go` is configured to find them, packages from wherever `npm` is. Without the one or the other
-# what needs it is skipped, with a message and exit 0; with CI=true that is a failure. Cold, on two cores: crane and registry seconds, cosign and cosign2 about six minutes
-# each, kube about ten, notation half a minute, sigstore five, policy almost half an hour.
+# what needs it is skipped, with a message and exit 0; with CI=true that is a failure. Cold, on two cores: crane and registry
+# seconds, cosign and cosign2 about six minutes each, kube about ten, notation half a minute, sigstore five, policy almost
+# half an hour.
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
-default=(crane registry cosign cosign2 notation compose-check axe)
 kube=(etcd kube-apiserver kubectl)
+default=(crane registry cosign cosign2 notation compose-check axe "${kube[@]}")
 sigstore=(timestamp-server fulcio rekor-posix)
 policy=(tester kubectl-kyverno syft)
 
