@@ -89,7 +89,7 @@ def blast_radius(
     def team(row: Counted) -> str:
         return teams(row.cluster, row.namespace)
 
-    past = history(reader, subject, start=start, end=end if at is None else at, team=teams)
+    past = history(reader, subject, start=start, end=end if at is None else at, routes=routes)
     clusters = {row.cluster for row in (*running, *ended)}
     if past is not None:
         clusters |= {place.cluster for place in past.by_namespace}

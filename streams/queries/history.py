@@ -9,9 +9,10 @@ image, and nobody resolved it then. Decisions that were seen live count as well:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
+from alerting.routing import Routes
 from alerting.text import count
 from streams.queries.conditions import (
     Condition,
@@ -27,6 +28,7 @@ from streams.queries.held import BY_EVIDENCE, images_of
 from streams.queries.port import RecordReader, one
 from streams.queries.reading import chunks, text_of, texts_of, with_values
 from streams.queries.results import AskedPlace, History, Subject
+from streams.queries.teams import Teams
 from streams.sinks.document import reference_of
 from streams.sinks.fields import HOMES
 from verifier.models import Micros
@@ -68,10 +70,10 @@ def history(
     *,
     start: Micros | None = None,
     end: Micros | None = None,
-    team: Callable[[str, str], str] = lambda _cluster, _namespace: "",
+    routes: Routes | None = None,
 ) -> History | None:
     """Requests for the images of a subject between two instants; None where nothing was looked back at, or the subject
-    is of a kind that archives do not know.
+    is of a kind that archives do not know. `routes`: whose a namespace is, by its labels of today.
 
     Raises:
         InputError: nothing was recorded here.
@@ -96,7 +98,7 @@ def history(
         maybe=sum(asked.is_pod and asked.outcome == "admitted" for asked in maybe),
         denied=sum(number for asked, number in certain.items() if asked.outcome == "denied"),
         images=len(digests),
-        by_namespace=_places(certain, maybe, team),
+        by_namespace=_places(reader, certain, maybe, routes or Routes()),
     )
 
 
@@ -165,7 +167,7 @@ class _Tally:
 
 
 def _places(
-    certain: dict[_Asked, int], maybe: dict[_Asked, int], team: Callable[[str, str], str]
+    reader: RecordReader, certain: dict[_Asked, int], maybe: dict[_Asked, int], routes: Routes
 ) -> tuple[AskedPlace, ...]:
     found: dict[tuple[str, str], _Tally] = {}
     for asked, number in certain.items():
@@ -178,8 +180,9 @@ def _places(
     for asked in maybe:
         tally = found.setdefault((asked.cluster, asked.namespace), _Tally())
         tally.maybe += asked.is_pod and asked.outcome == "admitted"
+    teams = Teams(reader, routes, found)
     made = [
-        AskedPlace(cluster, namespace, team(cluster, namespace), t.pods, len(t.workloads), t.maybe, t.denied)
+        AskedPlace(cluster, namespace, teams(cluster, namespace), t.pods, len(t.workloads), t.maybe, t.denied)
         for (cluster, namespace), t in found.items()
     ]
     return tuple(sorted(made, key=lambda p: (-p.pods, -p.maybe, p.cluster, p.namespace)))
