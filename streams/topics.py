@@ -150,14 +150,15 @@ TOPICS: Final[dict[str, Topic]] = {
         ),
         Topic(
             DEADLETTERS, "source", "single", (DeadLetter,),
-            ("collectors", "admission", "judge", "alerter", "fetcher", "indexer"), ("indexer",), days=30,
+            ("collectors", "admission", "judge", "alerter", "fetcher", "indexer", "ledger"), ("indexer",), days=30,
             indexed=(DeadLetter,),
         ),
         Topic(RAW, "source", "keyed", (), ("collectors",), ("cli",)),
         # What a pod watcher told last of each pod, and how far it is: whoever takes over finds what ended meanwhile.
         Topic(PODS, "cluster/uid", "keyed", (), ("collectors",), ("collectors",), keep="newest"),
-        # Who may pull from a registry with a budget: in one order, and for longer than any window of a budget.
-        Topic(PULLS, "registry", "broadcast", (PullsTaken,), ("fetcher",), ("fetcher",), days=30),
+        # Who may pull from a registry with a budget: in one order, and for longer than any window of a budget. The
+        # indexer puts on record what cannot be read there, for fetchers read it anew at every start.
+        Topic(PULLS, "registry", "broadcast", (PullsTaken,), ("fetcher",), ("fetcher", "indexer"), days=30),
         Topic(STATE, "kind/key", "keyed", (), ("judge",), ("judge", "cli"), keep="newest"),
         # One partition: its order decides which of two sealers was first.
         Topic(

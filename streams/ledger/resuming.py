@@ -21,7 +21,7 @@ import msgspec
 
 from streams.engine.port import Record
 from streams.engine.reading import Unreadable, read
-from streams.events import LedgerSealed, LedgerWritten
+from streams.events import DeadLetter, LedgerSealed, LedgerWritten
 from streams.files import replace_file
 from streams.ledger.chain import Chain, Tip, header_hash
 from verifier.errors import InputError, PlaceUnavailable
@@ -88,8 +88,12 @@ class Fold:
         self.start = self._reached = min(kept.header, kept.waiting)
         self._saved, self._awaited = kept, True
 
-    def take(self, record: Record) -> None:
-        """The next record. Raises NewerSchemaError: a newer revet wrote it."""
+    def take(self, record: Record) -> DeadLetter | None:
+        """The next record; gives the dead letter of one that cannot be read, which no batch covers.
+
+        Raises:
+            NewerSchemaError: a newer revet wrote it.
+        """
         at, event = record.position, read(record)
         self._reached = at + 1
         if self._awaited and at >= self._header:
@@ -97,8 +101,10 @@ class Fold:
             is_there = at == self._header and isinstance(event, LedgerSealed) and header_hash(event) == self.chain.head
             if not is_there:
                 self._differs = f"position {self._header} of {self._topic} does not hold batch {self.chain.number - 1}"
-        if isinstance(event, Unreadable) or (isinstance(event, LedgerWritten) and at < self._waiting):
-            return
+        if isinstance(event, Unreadable):
+            return event.letter
+        if isinstance(event, LedgerWritten) and at < self._waiting:
+            return None
         before = self.chain.number
         self.chain.take(event)
         if isinstance(event, LedgerWritten):
@@ -107,6 +113,7 @@ class Fold:
             self._header = at
         while len(self._packs) > self.chain.packs:
             self._packs.popleft()
+        return None
 
     def trouble(self, end: int) -> str:
         """Why the topic, which ends at `end`, is not the one that was folded; empty: nothing speaks against it."""

@@ -29,8 +29,8 @@ from streams.topics import CLUSTER_SIGHT, TOPICS, TRUST
 from streams.topics import DEADLETTERS as LETTERS
 from streams.trustlog import gate_of
 
-INDEXED: Final = tuple(t.name for t in TOPICS.values() if t.indexed)
-"""Topics with something for the record."""
+INDEXED: Final = tuple(t.name for t in TOPICS.values() if "indexer" in t.readers)
+"""Topics with something for the record, be it that something cannot be read."""
 NEEDED: Final = tuple(dict.fromkeys((*INDEXED, *(t.name for t in TOPICS.values() if "indexer" in t.writers))))
 
 AT_ONCE: Final = 50

@@ -14,6 +14,7 @@ from typing import Final
 from streams.clock import wall_clock
 from streams.engine.broker import Slot
 from streams.engine.link import KafkaLink
+from streams.engine.port import Record
 from streams.engine.wire import to_wire
 from streams.ledger.chain import Chain
 from streams.ledger.place import LedgerPlace, Scope, checked, window_of
@@ -79,7 +80,7 @@ class Ledgering:
             return
         async for followed in self._link.follow([_SLOT], {_SLOT: self._fold.start}):
             for record in followed.records:
-                self._fold.take(record)
+                await self._take(record)
             self._reached = followed.positions[_SLOT]
             self._process.health.progress("ledger", 0, self._reached)
             self._process.health.waiting(self.chain.pending, "ledger", 0)
@@ -88,6 +89,12 @@ class Ledgering:
             if self._reached >= self._wanted:
                 self._ready()
                 await self._step()
+
+    async def _take(self, record: Record) -> None:
+        """The next record; one that cannot be read is a dead letter, of the same id whoever finds it again."""
+        letter = self._fold.take(record)
+        if letter is not None:
+            await (await self._link.send(to_wire(output(letter), 1, 0, wall_clock() // 1000)))
 
     def _ready(self) -> None:
         """What was there at the start is folded."""

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from streams.codec import decode
-from streams.events import LedgerSealed, LedgerSigned
+from streams.engine.reading import Unreadable, read
+from streams.engine.wire import WireRecord
+from streams.events import DeadLetter, LedgerSealed, LedgerSigned
 from streams.kafka.producer import KafkaDoor
 from streams.kafka.reading import KafkaLog
 from streams.ledger.chain import Chain
@@ -25,7 +27,7 @@ from streams.ledger.port import Kept
 from streams.outputs import output
 from streams.serving.ledgerplace import KafkaLedgerLog, follow
 from streams.sinks.document import Document
-from streams.topics import LEDGER
+from streams.topics import DEADLETTERS, LEDGER
 from tests.helpers.crew import Member
 from tests.helpers.ledgered import NAME, START, decisions
 from tests.helpers.pipeline import Cluster
@@ -80,7 +82,9 @@ def test_killed_at_any_instant(kafka_server, tmp_path: Path) -> None:
         documents.kept += made
         door.send([output(pack) for pack in packed(entries_of(made), time.time_ns() // 1000)])
 
+    garbage = WireRecord(LEDGER, 0, b"", b"\x00 no entry")
     try:
+        door.begin([garbage]).wait()
         door.send([output(pack) for pack in packed([begun(NAME, key.key, "test", START)], START)])
         for _ in range(KILLS):
             member.start()
@@ -107,7 +111,11 @@ def done(cluster: Cluster, entries: int) -> bool:
 
 
 def check(cluster: Cluster, key: Signing, documents: Documents, folder: Path) -> None:
-    events = [decode(record.value) for record in KafkaLog(cluster.settings.kafka).read(LEDGER)]
+    log = KafkaLog(cluster.settings.kafka)
+    events = [event for record in log.read(LEDGER) if not isinstance(event := read(record), Unreadable)]
+    letters = [decode(record.value) for record in log.read(DEADLETTERS)]
+    assert {letter.source for letter in letters if isinstance(letter, DeadLetter)} == {f"{LEDGER}/0:0"}
+    assert len({letter.id for letter in letters if isinstance(letter, DeadLetter)}) == 1
     headers = [event.number for event in events if isinstance(event, LedgerSealed)]
     assert headers == list(range(len(headers)))  # none twice, none missing
     assert len(headers) > KILLS

@@ -56,6 +56,18 @@ def follow(fold: Fold, topic: Topic, reached: int | None = None) -> int:
     return len(topic.records)
 
 
+def test_garbage_is_a_dead_letter_and_what_stands_around_it_is_sealed(tmp_path: Path, key: Signing) -> None:
+    topic = Topic(key)
+    topic.records.append(Record(1, LEDGER, 0, "", "r1", b"\x00 no entry", START))
+    topic.write(3)
+    fold = Fold(tmp_path / "state", LEDGER)
+    letters = [letter for record in topic.read(-1) if (letter := fold.take(record)) is not None]
+    assert [letter.source for letter in letters] == [f"{LEDGER}/0:1"]
+    assert fold.chain.pending == 4
+    again = Fold(None, LEDGER)
+    assert [one for record in topic.read(-1) if (one := again.take(record)) is not None] == letters
+
+
 def live(file: Path, topic: Topic, key: Signing, chance: random.Random, steps: int) -> Fold:
     """One life of a process: it may end behind any of its steps, as after `kill -9`."""
     fold = Fold(file, LEDGER, file.parent)
