@@ -51,7 +51,7 @@ bench: install ## speed and memory, with the ratios they are judged by
 faults: install ## end processes at random instants, the full number of times
 	@REVET_FAULTS=full $(BIN)/python -m pytest -m kill --timeout 3600 $(ARGS)
 
-oracles: ## build what tests compare with: signing tools, an API server (needs Go, about half an hour once)
+oracles: ## build the real signing tools that tests compare with (needs Go, about ten minutes once)
 	@scripts/oracles.sh
 
 record: install ## make the recorded cluster and its images again, with the real tools

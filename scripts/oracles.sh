@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the real tools that tests compare revet with, and that recordings are made with. The product never calls them.
 #
-#   scripts/oracles.sh                  what `make test` uses: crane, registry, cosign, cosign2, notation, compose-check, axe, kube
-#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl alone: scripts/record uses them, too
+#   scripts/oracles.sh                  crane, registry, cosign, cosign2, notation, compose-check, axe: what `make test` uses
+#   scripts/oracles.sh kube             etcd, kube-apiserver, kubectl: what scripts/record and the tests marked kube use
 #   scripts/oracles.sh sigstore         timestamp-server, fulcio, rekor-posix: a private keyless stack
 #   scripts/oracles.sh policy           tester, kubectl-kyverno, syft: other verifiers' answers, asked by hand
 #   scripts/oracles.sh NAME...          single ones
@@ -17,8 +17,8 @@ set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 cache="${REVET_ORACLES:-${HOME}/.cache/revet-oracles}"
+default=(crane registry cosign cosign2 notation compose-check axe)
 kube=(etcd kube-apiserver kubectl)
-default=(crane registry cosign cosign2 notation compose-check axe "${kube[@]}")
 sigstore=(timestamp-server fulcio rekor-posix)
 policy=(tester kubectl-kyverno syft)
 

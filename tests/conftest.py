@@ -138,7 +138,7 @@ def _oracle(name: str) -> Callable[[], Path | str]:
 
 def _kube() -> Path | str:
     missing = [n for n in ("etcd", "kube-apiserver", "kubectl") if not os.access(ORACLES / n, os.X_OK)]
-    return f"{', '.join(missing)} not built (make oracles)" if missing else ORACLES
+    return f"{', '.join(missing)} not built (scripts/oracles.sh kube)" if missing else ORACLES
 
 
 def _git() -> Path | str:

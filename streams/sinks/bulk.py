@@ -93,7 +93,8 @@ class Encoder:
                 return Refused(versioned, "poison", MALFORMED, f"its version, {version}, is not within 0 and 2^63-1")
             line += b',"version":%d' % version
         try:
-            body = orjson.dumps(document.body)
+            # Members in their order, as the SQLite record has them: a search shows the same document the same way.
+            body = orjson.dumps(document.body, option=orjson.OPT_SORT_KEYS)
         except (orjson.JSONEncodeError, UnicodeEncodeError) as error:
             return Refused(versioned, "poison", MALFORMED, f"cannot be written as JSON: {error}")
         return Item(versioned, target, id_, line + b"}}\n" + body + b"\n")

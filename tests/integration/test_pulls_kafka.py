@@ -38,8 +38,9 @@ async def test_two_fetchers_and_one_that_is_started_later_stay_within_one_budget
         cluster.prepare()
         images = list(zip(repositories, digests, strict=True))
         async with cluster.running("fetch", "fetch"):
-            await cluster.send([output(wanted(*image)) for image in images[: IMAGES // 2]])
-            await answered(cluster, IMAGES // 2)
+            for sent in range(2, IMAGES // 2 + 1, 2):  # in turns: a group of two is not shared out at once
+                await cluster.send([output(wanted(*image)) for image in images[sent - 2 : sent]])
+                await answered(cluster, sent)
         first = registry.pulls
         assert len({one.instance for one in taken(cluster)}) == 2, "both had a part in it"
         cluster.meters.clear()

@@ -112,7 +112,7 @@ def test_a_file_that_grew_is_read_on(recording: Recording, trust: Path, tmp_path
 @pytest.mark.parametrize(
     ("args", "code", "says"),
     [
-        ((), 2, "nothing to do: give --replay FILE, or --listen HOST:PORT"),
+        ((), 2, "nothing to do: give --replay FILE; or --listen, --watch or --ui to stay"),
         (("--replay", "none.jsonl"), 2, "--replay none.jsonl: no such file; example: --replay prod-eu=audit.jsonl"),
         (("--listen", "nowhere"), 2, "listen.address: expected HOST:PORT, got 'nowhere'; example: 127.0.0.1:9880"),
         (("--listen", "127.0.0.1:1", "--until", "2h"), 2, "--until ends a replay"),
