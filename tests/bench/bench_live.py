@@ -100,7 +100,7 @@ def run(containers: int = 10_000, seconds: float = 12.0) -> list[dict[str, objec
         state = folder / "state.sqlite"
         with closing(sqlite3.connect(state, isolation_level=None)) as connection:
             write_record(connection, containers)
-        recording = write_recording(folder, events=60_000, images=demo_images(), seed=3)
+        recording = write_recording(folder, events=400_000, images=demo_images(), seed=3)
         bodies = list(audit_batches(recording, BODY))
         args = ("run", "--listen", "127.0.0.1:0", "--ui", "127.0.0.1:0", "--cluster", "c1", "--quiet")
         with Revet(*args, "--trust", str(write_trust(folder / "trust")), *EVIDENCE, "--state", str(state)) as process:
